@@ -1,0 +1,1 @@
+"""What every proto shares: only generated stubs live below here."""

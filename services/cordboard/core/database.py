@@ -1,0 +1,201 @@
+"""PostgreSQL: transactions that know their workspace, and wake-ups when another process committed.
+
+Row-level security compares each row's workspace with `app.ws`, which lives as long as the transaction. A transaction
+that forgot to say whose it is sees nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from cordboard.core.errors import DependencyUnavailable
+from cordboard.core.telemetry import statement_span
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+logger = logging.getLogger(__name__)
+
+EVERYWHERE: Final = "*"
+_SET_WORKSPACE = text("SELECT set_config('app.ws', :workspace, true)")
+_NOTIFY = text("SELECT pg_notify(:channel, '')")
+_CONNECTION_LOST: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+)
+
+
+class Database:
+    """One service's schema, under its own role."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        """Takes `postgresql+asyncpg://…`; connects when first used."""
+        self.url = make_url(url)
+        self._engine = create_async_engine(
+            self.url,
+            hide_parameters=True,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=False,
+            connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
+        )
+        _trace_statements(self._engine)
+
+    @contextlib.asynccontextmanager
+    async def workspace(self, workspace: str) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that sees the rows of one workspace; commits at the end, rolls back on an error."""
+        if not workspace or workspace == EVERYWHERE:
+            raise ValueError("a transaction of a workspace needs its id")
+        async with self._transaction(workspace) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def everywhere(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that sees all workspaces: for operators' lists and for the service's own jobs."""
+        async with self._transaction(EVERYWHERE) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def shared(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that sees no workspace's rows: for tables that belong to none."""
+        async with self._transaction("") as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, workspace: str) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                if workspace:
+                    await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
+                yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+                raise DependencyUnavailable("database") from error
+            raise
+        except (PoolTimeout, *_CONNECTION_LOST) as error:
+            raise DependencyUnavailable("database") from error
+
+    async def check(self) -> None:
+        """Asks PostgreSQL for an answer; raises DependencyUnavailable."""
+        async with self.shared() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def raw(self) -> asyncpg.Connection:
+        """Opens a connection of its own, outside the pool, for LISTEN and COPY; the caller closes it."""
+        return await asyncpg.connect(
+            host=self.url.host,
+            port=self.url.port,
+            user=self.url.username,
+            password=self.url.password,
+            database=self.url.database,
+            timeout=5,
+        )
+
+    async def close(self) -> None:
+        """Closes the pool."""
+        await self._engine.dispose()
+
+
+async def notify(connection: AsyncConnection, channel: str) -> None:
+    """Wakes the watchers of `channel`, in every process, once this transaction has committed."""
+    await connection.execute(_NOTIFY, {"channel": channel})
+
+
+class Subscription:
+    """One watcher's place in line."""
+
+    def __init__(self, poll: float) -> None:
+        """Takes the longest time between two looks, in seconds."""
+        self._event = asyncio.Event()
+        self._poll = poll
+
+    def wake(self) -> None:
+        """Ends the wait."""
+        self._event.set()
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Returns when something may have changed: after a notification, or when it is time to look anyway."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll if timeout is None else timeout):
+                await self._event.wait()
+        self._event.clear()
+
+
+class Changes:
+    """Wakes this process's watchers whenever any process notifies `channel`."""
+
+    def __init__(self, database: Database, channel: str, *, poll: float = 1.0) -> None:
+        """Takes where to listen; `poll` seconds is how long a lost notification can hide a change."""
+        self._database = database
+        self._channel = channel
+        self._poll = poll
+        self._subscriptions: set[Subscription] = set()
+
+    @contextlib.asynccontextmanager
+    async def subscription(self) -> AsyncIterator[Subscription]:
+        """Gives a place in line, for as long as the block runs."""
+        subscription = Subscription(self._poll)
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    def wake(self) -> None:
+        """Wakes every watcher of this process."""
+        for subscription in self._subscriptions:
+            subscription.wake()
+
+    async def run(self) -> None:
+        """Listens for ever; reconnects by itself."""
+        while True:
+            try:
+                await self._listen()
+            except (*_CONNECTION_LOST, asyncpg.PostgresError, TimeoutError) as error:
+                logger.warning("listening was interrupted", extra={"problem": type(error).__name__})
+            await asyncio.sleep(0.5)
+
+    async def _listen(self) -> None:
+        lost = asyncio.Event()
+        connection = await self._database.raw()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(self._channel, lambda *_: self.wake())
+            # What was committed while nobody listened.
+            self.wake()
+            await lost.wait()
+        finally:
+            with contextlib.suppress(*_CONNECTION_LOST):
+                await asyncio.shield(connection.close(timeout=1))
+
+
+def _trace_statements(engine: AsyncEngine) -> None:
+    # SQLAlchemy's contrib instrumentation also opens root spans for every background poll; these two hooks make a
+    # span only inside a traced call.
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def before(_c: Any, _cursor: Any, statement: str, _p: Any, context: Any, _many: Any) -> None:
+        context.cordboard_span = statement_span(statement)
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def after(_c: Any, _cursor: Any, _statement: str, _p: Any, context: Any, _many: Any) -> None:
+        if context.cordboard_span is not None:
+            context.cordboard_span.end()
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(failure: Any) -> None:
+        span = getattr(failure.execution_context, "cordboard_span", None)
+        if span is not None:
+            span.set_attribute("error.type", type(failure.original_exception).__name__)
+            span.end()

@@ -1,0 +1,380 @@
+"""What stands around every handler: one ordered list of layers, the same for all four call shapes.
+
+Outermost first: tracing, logging, errors, deadline, authentication, access, validation. A layer has two hooks:
+`enter`, in order, and `leave`, in reverse order with the error so far, which it may replace. The gate runs them, reads
+requests itself (a deserialiser of gRPC would answer with the names of our types), and alone ends calls with a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from opentelemetry import context as otel_context
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
+
+from cordboard.core import access
+from cordboard.core.caller import NOBODY, Caller, set_caller
+from cordboard.core.errors import (
+    AccessDenied,
+    CordboardError,
+    DeadlineExceeded,
+    Fault,
+    MalformedMessage,
+    MethodUnknown,
+    TokenInvalid,
+)
+from cordboard.core.identity import peer_path
+from cordboard.core.status import code_of, trailers
+from cordboard.core.telemetry import WORKSPACE, mark_failed, remote_context, tracer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from google.protobuf.message import Message
+
+    from cordboard.core.tokens import TokenVerifier
+    from cordboard.core.validation import Requirements
+
+logger = logging.getLogger(__name__)
+
+# A caller that sends no deadline gets this one for unary calls, in seconds.
+DEFAULT_DEADLINE: Final = 30.0
+CANCELLED: Final = "CANCELLED"
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def remaining() -> float | None:
+    """Returns the seconds that the running call has left; None when nothing bounds it."""
+    deadline = _deadline.get()
+    return None if deadline is None else deadline - time.monotonic()
+
+
+class Call:
+    """One call on its way through the layers."""
+
+    __slots__ = (
+        "_raw",
+        "_request",
+        "attach_token",
+        "caller",
+        "context",
+        "deadline",
+        "metadata",
+        "method",
+        "span",
+        "started",
+        "streams_requests",
+        "streams_responses",
+    )
+
+    def __init__(self, method: access.Method, context: Any, request: Any, shape: tuple[bool, bool]) -> None:
+        """Takes the method, gRPC's context, the request's bytes (a stream where they stream), and what streams."""
+        self.method = method
+        self.context = context
+        self.streams_requests, self.streams_responses = shape
+        self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        self.started = time.monotonic()
+        self.deadline: float | None = None
+        self.caller: Caller = NOBODY
+        self.span: Span | None = None
+        self.attach_token: Any = None
+        self._raw: bytes | None = None if self.streams_requests else request
+        self._request: Message | None = None
+
+    @property
+    def request(self) -> Message | None:
+        """Returns the request; None when requests stream. Raises MalformedMessage."""
+        if self._request is None and self._raw is not None:
+            self._request = self.parse(self._raw)
+        return self._request
+
+    def left(self) -> float | None:
+        """Returns the seconds until the deadline; None when nothing bounds the call."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def parse(self, raw: bytes) -> Message:
+        """Returns the message of these bytes; raises MalformedMessage."""
+        try:
+            message: Message = self.method.request_class.FromString(raw)
+        except (DecodeError, RecursionError, ValueError):
+            raise MalformedMessage from None
+        return message
+
+
+class Layer:
+    """Stands around calls. Hooks do nothing unless a layer has something to do."""
+
+    async def enter(self, call: Call) -> None:
+        """Runs before the handler, after the layers outside; raising ends the call."""
+
+    def check(self, message: Message) -> None:
+        """Looks at one message of a stream of requests; raising ends the call."""
+
+    def leave(self, call: Call, error: BaseException | None) -> BaseException | None:  # noqa: ARG002 - a hook
+        """Runs after the handler and the layers inside; returns the error to go on with."""
+        return error
+
+
+class Tracing(Layer):
+    """One SERVER span per call, a child of the W3C context that came with it."""
+
+    async def enter(self, call: Call) -> None:
+        """Opens the span and makes it current."""
+        parent = remote_context(call.metadata) if "traceparent" in call.metadata else otel_context.Context()
+        call.span = tracer().start_span(
+            call.method.path,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system.name": "grpc", "rpc.method": call.method.path},
+        )
+        call.attach_token = otel_context.attach(set_span_in_context(call.span, parent))
+
+    def leave(self, call: Call, error: BaseException | None) -> BaseException | None:
+        """Ends the span with the call's code."""
+        span = call.span
+        if span is not None and span.is_recording():
+            span.set_attribute("rpc.response.status_code", code_name(error))
+            if call.caller.workspace:
+                span.set_attribute(WORKSPACE, call.caller.workspace)
+            if error is not None:
+                mark_failed(span, error)
+        if span is not None:
+            span.end()
+        if call.attach_token is not None:
+            otel_context.detach(call.attach_token)
+        return error
+
+
+class Logging(Layer):
+    """One log line per call that failed, or per call where that is asked for."""
+
+    def __init__(self, *, every_call: bool) -> None:
+        """Takes whether calls that went well get a line too."""
+        self._every_call = every_call
+
+    def leave(self, call: Call, error: BaseException | None) -> BaseException | None:
+        """Writes the line."""
+        if error is not None or self._every_call:
+            logger.log(
+                logging.ERROR if isinstance(error, Fault) else logging.INFO,
+                "call ended",
+                extra={
+                    "method": call.method.path,
+                    "code": code_name(error),
+                    "reason": type(error).__name__ if error is not None else "",
+                    "peer": call.caller.peer,
+                    "workspace": call.caller.workspace,
+                    "duration_ms": round((time.monotonic() - call.started) * 1000, 3),
+                },
+            )
+        return error
+
+
+class Errors(Layer):
+    """Makes one of our errors of whatever was raised; what nobody foresaw is logged here, once, and becomes a Fault."""
+
+    def leave(self, call: Call, error: BaseException | None) -> BaseException | None:
+        """Returns our error, the cancellation as it is, or None."""
+        if error is None or isinstance(error, (CordboardError, asyncio.CancelledError)):
+            return error
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded("the answer")
+        logger.error("call failed unforeseen", extra={"method": call.method.path}, exc_info=error)
+        return Fault()
+
+
+class Deadline(Layer):
+    """Gives every unary call an end."""
+
+    async def enter(self, call: Call) -> None:
+        """Notes when the call must have ended."""
+        left = call.context.time_remaining()
+        if left is None and not (call.streams_requests or call.streams_responses):
+            left = DEFAULT_DEADLINE
+        if left is not None:
+            if left <= 0:
+                raise DeadlineExceeded("anything")
+            call.deadline = call.started + left
+        _deadline.set(call.deadline)
+
+
+class Authentication(Layer):
+    """Finds out who calls: the peer by its certificate, the caller by the token."""
+
+    def __init__(self, verifier: TokenVerifier, trust_domain: str) -> None:
+        """Takes what verifies tokens, and which SPIFFE ids are ours."""
+        self._verifier = verifier
+        self._trust_domain = trust_domain
+
+    async def enter(self, call: Call) -> None:
+        """Sets the call's caller; raises TokenInvalid or AccessDenied."""
+        peer = peer_path(call.context.peer_identities(), self._trust_domain)
+        if not peer:
+            raise AccessDenied(call.method.path, "the certificate has no identity of this mesh")
+        caller = Caller(peer=peer)
+        authorization = call.metadata.get("authorization")
+        if authorization is not None and not call.method.rule.public:
+            kind, _, token = authorization.partition(" ")
+            if kind.lower() != "bearer" or not token:
+                raise TokenInvalid("malformed")
+            caller = await self._verifier.verify(token, peer)
+        call.caller = caller
+        set_caller(caller)
+
+
+class Access(Layer):
+    """Applies the method's access rule."""
+
+    async def enter(self, call: Call) -> None:
+        """Returns when the caller may; raises TokenInvalid, AccessDenied or NotFound."""
+        access.check(call.method, call.caller)
+        request = call.request
+        if request is not None:
+            access.check_workspace(call.method, call.caller, request)
+
+
+class Validation(Layer):
+    """Checks that REQUIRED fields are set."""
+
+    def __init__(self, requirements: Requirements) -> None:
+        """Takes what knows the REQUIRED fields."""
+        self._requirements = requirements
+
+    async def enter(self, call: Call) -> None:
+        """Checks the request; raises InvalidFields."""
+        request = call.request
+        if request is not None:
+            self._requirements.check(request)
+
+    def check(self, message: Message) -> None:
+        """Checks one message of a stream of requests."""
+        self._requirements.check(message)
+
+
+def code_name(error: BaseException | None) -> str:
+    """Returns the gRPC code of an error by name."""
+    if error is None:
+        return "OK"
+    if isinstance(error, CordboardError):
+        return str(code_of(error).name)
+    return CANCELLED
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Puts the layers around every handler. The only caller of `context.abort`."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        """Takes the layers, outermost first."""
+        self._layers = tuple(layers)
+        self._methods: dict[str, access.Method] = {}
+        self._handlers: dict[str, Any] = {}
+
+    def admit(self, methods: dict[str, access.Method]) -> None:
+        """Takes the methods of a service that registered, by gRPC path; any other path is METHOD_UNKNOWN."""
+        self._methods.update(methods)
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        """Returns the handler with the layers around it."""
+        path = handler_call_details.method
+        handler = self._handlers.get(path)
+        if handler is None:
+            inner = await continuation(handler_call_details)
+            method = self._methods.get(path)
+            if inner is None or method is None:
+                return _unknown(path)
+            around = self._streaming(method, inner) if inner.response_streaming else self._unary(method, inner)
+            handler = self._handlers[path] = around
+        return handler
+
+    def _unary(self, method: access.Method, inner: Any) -> Any:
+        streams = bool(inner.request_streaming)
+        behavior = inner.stream_unary if streams else inner.unary_unary
+
+        async def answer(request: Any, context: Any) -> Any:
+            call = Call(method, context, request, (streams, False))
+            entered, result = 0, None
+            error: BaseException | None = None
+            try:
+                for layer in self._layers:
+                    entered += 1
+                    await layer.enter(call)
+                async with asyncio.timeout(call.left()):
+                    result = await behavior(self._argument(call, request), context)
+            except BaseException as raised:
+                error = raised
+            error = self._leave(call, error, entered)
+            if error is not None:
+                await _end(context, error)
+            return result
+
+        made = grpc.stream_unary_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        return made(answer, None, inner.response_serializer)
+
+    def _streaming(self, method: access.Method, inner: Any) -> Any:
+        streams = bool(inner.request_streaming)
+        behavior = inner.stream_stream if streams else inner.unary_stream
+
+        async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
+            call = Call(method, context, request, (streams, True))
+            entered = 0
+            error: BaseException | None = None
+            try:
+                for layer in self._layers:
+                    entered += 1
+                    await layer.enter(call)
+                # The caller's deadline ends a stream by cancelling it.
+                async for answer in behavior(self._argument(call, request), context):
+                    yield answer
+            except GeneratorExit:
+                self._leave(call, asyncio.CancelledError(), entered)
+                raise
+            except BaseException as raised:
+                error = raised
+            error = self._leave(call, error, entered)
+            if error is not None:
+                await _end(context, error)
+
+        made = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_stream_rpc_method_handler
+        return made(answers, None, inner.response_serializer)
+
+    def _argument(self, call: Call, request: Any) -> Any:
+        return self._requests(call, request) if call.streams_requests else call.request
+
+    def _leave(self, call: Call, error: BaseException | None, entered: int) -> BaseException | None:
+        # The layer whose `enter` raised leaves too: tracing, logging and errors tell about refusals.
+        for layer in reversed(self._layers[:entered]):
+            error = layer.leave(call, error)
+        return error
+
+    async def _requests(self, call: Call, stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for raw in stream:
+            message = call.parse(raw)
+            for layer in self._layers:
+                layer.check(message)
+            yield message
+
+
+async def _end(context: Any, error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    if not isinstance(error, CordboardError):
+        # A layer outside the one for errors failed: gRPC would answer with the exception's text.
+        logger.error("a layer failed", exc_info=error)
+        error = Fault()
+    await context.abort(code_of(error), error.text, trailing_metadata=trailers(error))
+
+
+def _unknown(path: str) -> Any:
+    async def refuse(_request: Any, context: Any) -> None:
+        await _end(context, MethodUnknown(path.lstrip("/")[:200]))
+
+    return grpc.unary_unary_rpc_method_handler(refuse)

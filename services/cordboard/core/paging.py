@@ -1,0 +1,60 @@
+"""Pages of lists (AIP-158): sizes, and opaque tokens bound to the request that they continue."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cordboard.core.errors import InvalidFields
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Which page is asked for: how many rows, and the key after which they begin ('' for the first page)."""
+
+    size: int
+    after: str
+    binding: str
+
+    @classmethod
+    def of(cls, request: Message, *, default: int = 50, maximum: int = 1000, scope: str = "") -> Paging:
+        """Reads `page_size` and `page_token` of a List request; raises InvalidFields.
+
+        `scope` binds the token to something beside the request, such as the caller's workspace.
+        """
+        fields: Any = request
+        if fields.page_size < 0:
+            raise InvalidFields.one("page_size", "must not be negative")
+        bare = type(request)()
+        bare.CopyFrom(request)
+        bare.ClearField("page_size")
+        bare.ClearField("page_token")
+        material = bare.SerializeToString(deterministic=True) + b"\0" + scope.encode()
+        binding = hashlib.sha256(material).hexdigest()[:16]
+        size = min(fields.page_size or default, maximum)
+        return cls(size, _read(fields.page_token, binding), binding)
+
+    def token(self, last_key: str) -> str:
+        """Returns the token of the page that begins after `last_key`."""
+        text = json.dumps([self.binding, last_key], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read(token: str, binding: str) -> str:
+    if not token:
+        return ""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        bound, after = json.loads(raw)
+    except (ValueError, binascii.Error, RecursionError):
+        raise InvalidFields.one("page_token", "is not a token of this list") from None
+    if bound != binding or not isinstance(after, str):
+        raise InvalidFields.one("page_token", "belongs to a list with other conditions")
+    return after

@@ -1,0 +1,290 @@
+"""How every service starts, serves, says how it is, and ends.
+
+`run` reads the settings, sets up logs and traces, calls the service's own `start` to wire its parts, serves with mutual
+TLS behind the layers, keeps health up to date, and on SIGTERM drains: not serving, no new calls, running calls end,
+jobs stop, pools close, spans leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from cordboard.core import access, logs, telemetry
+from cordboard.core.audit import Journal
+from cordboard.core.channel import Channels
+from cordboard.core.database import Database
+from cordboard.core.errors import CordboardError, DependencyUnavailable
+from cordboard.core.identity import Identity, server_credentials
+from cordboard.core.layers import (
+    Access,
+    Authentication,
+    Deadline,
+    Errors,
+    Gate,
+    Layer,
+    Logging,
+    Tracing,
+    Validation,
+)
+from cordboard.core.settings import Settings, load
+from cordboard.core.tokens import TokenVerifier
+from cordboard.core.validation import Requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY: Final = 1.0
+CHECK_TIMEOUT: Final = 2.0
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+class Registry:
+    """Stands where generated code expects a server, and notes which services register."""
+
+    def __init__(self, server: grpc.aio.Server, gate: Gate) -> None:
+        """Takes the real server, and the gate that has to know its methods."""
+        self._server = server
+        self._gate = gate
+        self.services: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Passes handlers on; raises access.RuleMissing when a method of theirs has no rule."""
+        for handler in handlers:
+            name = handler.service_name()
+            self._gate.admit(access.methods(name))
+            self.services.append(name)
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Leaves the fast path unused: it goes around interceptors' view of unknown methods."""
+
+
+class Process(Generic[SettingsType]):
+    """One service's process while it runs: what `start` wires its parts to."""
+
+    def __init__(self, name: str, settings: SettingsType, *, exporter: SpanExporter | None = None) -> None:
+        """Takes the service's name and settings; `exporter` replaces the export by OTLP."""
+        self.name = name
+        self.settings = settings
+        self.identity = Identity(settings.identity_dir)
+        self.channels = Channels(self.identity, _addresses(settings))
+        if exporter is None and settings.telemetry_address and name != "telemetry":
+            exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
+        self._provider = telemetry.set_up(name, exporter)
+        self._keys: Callable[[], Awaitable[str]] = self._keys_of_auth
+        self._database: Database | None = None
+        self._journal: Journal | None = None
+        self._jobs: list[asyncio.Task[None]] = []
+        self._checks: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._health = health.aio.HealthServicer()
+        gate = Gate(self._layers(settings))
+        self._real = self._bare_server(settings, gate)
+        self._registry = Registry(self._real, gate)
+        # What `start` registers its servicers with.
+        self.server = cast("grpc.aio.Server", self._registry)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self.port = 0
+
+    @staticmethod
+    def _bare_server(settings: Settings, gate: Gate) -> grpc.aio.Server:
+        return grpc.aio.server(
+            interceptors=[gate],
+            maximum_concurrent_rpcs=settings.max_concurrent_calls,
+            options=[
+                ("grpc.max_concurrent_streams", 256),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", 16384),
+                ("grpc.absolute_max_metadata_size", 16384),
+                # A connection that never says anything would stay for two minutes.
+                ("grpc.server_handshake_timeout_ms", 5_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                # Certificates are checked at the handshake only: connections must end for a rotation to matter.
+                ("grpc.max_connection_age_ms", 3_600_000),
+                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+
+    def _layers(self, settings: Settings) -> list[Layer]:
+        verifier = TokenVerifier(self._current_keys, settings.token_issuer, settings.token_audience)
+        return [
+            Tracing(),
+            Logging(every_call=settings.access_log == "all"),
+            Errors(),
+            Deadline(),
+            Authentication(verifier, settings.trust_domain),
+            Access(),
+            Validation(Requirements()),
+        ]
+
+    def database(self) -> Database:
+        """Returns the service's database; readiness includes it, and it is closed at the end."""
+        if self._database is None:
+            url = self.settings.database_url.get_secret_value()
+            self._database = Database(url, pool_size=self.settings.database_pool_size)
+            self.add_check("database", self._database.check)
+            self.on_close(self._database.close)
+        return self._database
+
+    def journal(self) -> Journal:
+        """Returns the service's audit journal; its batches are written to the end."""
+        if self._journal is None:
+            self._journal = Journal(self.database())
+            self.on_close(self._journal.close)
+        return self._journal
+
+    def background(self, job: Coroutine[Any, Any, None]) -> None:
+        """Runs a job until the process ends; a job that fails ends the process, which is then started again."""
+        self._jobs.append(asyncio.create_task(job))
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Has something closed at the end; what came last closes first."""
+        self._closers.append(close)
+
+    def add_check(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
+        """Makes readiness depend on a check that raises when it fails."""
+        self._checks[name] = check
+
+    def verify_with(self, keys: Callable[[], Awaitable[str]]) -> None:
+        """Takes tokens' keys, as JSON Web Key Set text, from elsewhere than Auth's RPC: Auth has them itself."""
+        self._keys = keys
+
+    async def serve(self) -> None:
+        """Begins to listen; `port` is then the real one."""
+        if self.settings.profile == "development":
+            from grpc_reflection.v1alpha import reflection
+
+            reflection.enable_server_reflection([*self._registry.services, reflection.SERVICE_NAME], self.server)
+        self.port = self._real.add_secure_port(self.settings.listen_address, server_credentials(self.identity))
+        await self._real.start()
+        self.background(self._watch_health())
+        logger.info("listening", extra={"address": self.settings.listen_address, "port": self.port})
+
+    async def until_stopped(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set; raises what a background job raised."""
+        waiting = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([waiting, *self._jobs], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            waiting.cancel()
+            task.result()
+            raise RuntimeError("a background job ended")
+
+    async def close(self) -> None:
+        """Drains and closes everything, in the reverse order of its making."""
+        await self._health.enter_graceful_shutdown()
+        await self._real.stop(self.settings.grace_seconds)
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        for close in reversed(self._closers):
+            with contextlib.suppress(CordboardError):
+                await close()
+        await self.channels.close()
+        await asyncio.to_thread(self._provider.shutdown)
+
+    async def _current_keys(self) -> str:
+        return await self._keys()
+
+    async def _keys_of_auth(self) -> str:
+        from cordboard.auth.v1.token_service_pb2 import GetJwksRequest
+        from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceStub
+
+        try:
+            body = await TokenServiceStub(self.channels.to("auth")).GetJwks(GetJwksRequest(), timeout=3)
+        except grpc.aio.AioRpcError as error:
+            raise DependencyUnavailable("auth") from error
+        return str(body.data.decode())
+
+    async def _watch_health(self) -> None:
+        serving: bool | None = None
+        while True:
+            failed = await self._failing()
+            if (not failed) is not serving:
+                serving = not failed
+                status = health_pb2.HealthCheckResponse
+                for name in ("", *self._registry.services):
+                    await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+                logger.info("health changed", extra={"serving": serving, "failing": failed})
+            await asyncio.sleep(CHECK_EVERY if serving else 0.05)
+
+    async def _failing(self) -> list[str]:
+        async def passes(check: Callable[[], Awaitable[None]]) -> bool:
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT):
+                    await check()
+            except Exception:
+                return False
+            return True
+
+        results = await asyncio.gather(*(passes(check) for check in self._checks.values()))
+        return [name for name, passed in zip(self._checks, results, strict=True) if not passed]
+
+
+def run(name: str, kind: type[SettingsType], start: Callable[[Process[SettingsType]], Awaitable[None]]) -> None:
+    """Runs a service until SIGTERM or SIGINT; exits with 2 on wrong settings and with 1 on a fault."""
+    settings = load(kind)
+    logs.set_up(name, settings.log_level)
+    _harden()
+    uvloop.run(_main(name, settings, start))
+
+
+async def _main(name: str, settings: SettingsType, start: Callable[[Process[SettingsType]], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    process = Process(name, settings)
+    try:
+        await start(process)
+        await process.serve()
+        # What was loaded stays: the collector need not look at it again, and the pauses get shorter.
+        gc.collect()
+        gc.freeze()
+        await process.until_stopped(stop)
+    except access.RuleMissing as error:
+        logger.error("not started", extra={"problem": str(error)})
+        sys.exit(2)
+    finally:
+        await process.close()
+
+
+def _harden() -> None:
+    """Keeps memory, which holds secrets, out of core files and of other processes' reach."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        pr_set_dumpable = 4
+        ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    named = {
+        "catalog": settings.catalog_address,
+        "auth": settings.auth_address,
+        "uqi": settings.uqi_address,
+        "flags": settings.flags_address,
+        "proxy": settings.proxy_address,
+        "telemetry": settings.telemetry_address,
+    }
+    return {service: address for service, address in named.items() if address}

@@ -1,0 +1,113 @@
+"""The one table from our errors to gRPC codes, and the packing of `google.rpc.Status` details."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from cordboard.common.v1 import error_reason_pb2 as reasons
+from cordboard.core import errors
+
+DOMAIN: Final = "cordboard"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+Code = grpc.StatusCode
+
+CODES: Final[dict[type[errors.CordboardError], grpc.StatusCode]] = {
+    errors.NotFound: Code.NOT_FOUND,
+    errors.AlreadyExists: Code.ALREADY_EXISTS,
+    errors.InvalidFields: Code.INVALID_ARGUMENT,
+    errors.MalformedMessage: Code.INVALID_ARGUMENT,
+    errors.DocumentInvalid: Code.INVALID_ARGUMENT,
+    errors.TokenInvalid: Code.UNAUTHENTICATED,
+    errors.AccessDenied: Code.PERMISSION_DENIED,
+    errors.EtagMismatch: Code.ABORTED,
+    errors.StateConflict: Code.FAILED_PRECONDITION,
+    errors.LimitExceeded: Code.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
+    errors.DependencyUnavailable: Code.UNAVAILABLE,
+    errors.SwitchedOff: Code.PERMISSION_DENIED,
+    errors.ReconnectRequired: Code.FAILED_PRECONDITION,
+    # Not UNAVAILABLE for what the mesh itself is healthy about: Envoy's outlier detection counts that against us.
+    errors.BreakerOpen: Code.UNAVAILABLE,
+    errors.VendorError: Code.FAILED_PRECONDITION,
+    errors.VendorUnreachable: Code.UNAVAILABLE,
+    errors.EgressDenied: Code.PERMISSION_DENIED,
+    errors.Indeterminate: Code.FAILED_PRECONDITION,
+    errors.IdempotencyKeyReused: Code.INVALID_ARGUMENT,
+    errors.CallInProgress: Code.ABORTED,
+    errors.AuditUnavailable: Code.UNAVAILABLE,
+    errors.OAuthFailed: Code.INVALID_ARGUMENT,
+    errors.MethodUnknown: Code.UNIMPLEMENTED,
+    errors.Fault: Code.INTERNAL,
+}
+
+# The nearest canonical code of a vendor's HTTP status (google/rpc/code.proto names these pairs).
+VENDOR_CODES: Final[dict[int, grpc.StatusCode]] = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.FAILED_PRECONDITION,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    409: Code.ABORTED,
+    410: Code.NOT_FOUND,
+    412: Code.FAILED_PRECONDITION,
+    416: Code.OUT_OF_RANGE,
+    422: Code.INVALID_ARGUMENT,
+    429: Code.RESOURCE_EXHAUSTED,
+}
+
+
+def code_of(error: errors.CordboardError) -> grpc.StatusCode:
+    """Returns the canonical code of an error."""
+    if isinstance(error, errors.VendorError):
+        if error.status >= 500:
+            return Code.UNAVAILABLE
+        return VENDOR_CODES.get(error.status, Code.FAILED_PRECONDITION)
+    return CODES[type(error)]
+
+
+def packed(error: errors.CordboardError) -> status_pb2.Status:
+    """Returns the error as `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo where they belong."""
+    status = status_pb2.Status(code=code_of(error).value[0], message=error.text)
+    name = reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=error.metadata)]
+    if isinstance(error, errors.InvalidFields):
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=violation.field, description=violation.description, reason=violation.reason
+                    )
+                    # Metadata of a call is bounded: a caller mends the first hundred and sees the rest next time.
+                    for violation in error.violations[:100]
+                ]
+            )
+        )
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    for detail in details:
+        packed_detail = any_pb2.Any()
+        packed_detail.Pack(detail)
+        status.details.append(packed_detail)
+    return status
+
+
+def trailers(error: errors.CordboardError) -> tuple[tuple[str, bytes], ...]:
+    """Returns the trailing metadata that carries the details (the form gRPC's richer error model uses)."""
+    status = packed(error)
+    # 8 KiB is the limit of all metadata: a long list of violations gives up its tail, never the call.
+    while status.ByteSize() > 4096 and len(status.details) > 1:
+        bad = error_details_pb2.BadRequest()
+        for index, detail in enumerate(status.details):
+            if detail.Unpack(bad) and len(bad.field_violations) > 1:
+                del bad.field_violations[len(bad.field_violations) // 2 :]
+                status.details[index].Pack(bad)
+                break
+        else:
+            del status.details[-1]
+    return ((DETAILS_KEY, status.SerializeToString()),)

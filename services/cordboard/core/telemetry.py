@@ -1,0 +1,171 @@
+"""Traces: the tracer, the spans of calls and statements, and the export by OTLP. Secrets have no way in.
+
+An exception is recorded by its type and our reason, never by its text: driver and vendor texts quote values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from cordboard.common.v1 import error_reason_pb2 as reasons
+from cordboard.core.errors import CordboardError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from cordboard.core.identity import Identity
+
+logger = logging.getLogger(__name__)
+
+WORKSPACE: Final = "cordboard.workspace"
+INTEGRATION: Final = "cordboard.integration"
+ACTION: Final = "cordboard.action"
+CONNECTION: Final = "cordboard.connection"
+DEFINITION_VERSION: Final = "cordboard.definition.version"
+REASON: Final = "cordboard.error.reason"
+
+propagator: Final = TraceContextTextMapPropagator()
+_tracer: Final = trace.get_tracer("cordboard")
+
+
+def tracer() -> trace.Tracer:
+    """Returns the mesh's tracer."""
+    return _tracer
+
+
+@contextlib.contextmanager
+def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
+    """Opens a span around the block; underscores in attribute names stand for dots (`cordboard_action`)."""
+    named = {key.replace("_", "."): value for key, value in attributes.items()}
+    with _tracer.start_as_current_span(
+        name, kind=kind, attributes=named, record_exception=False, set_status_on_exception=False
+    ) as opened:
+        try:
+            yield opened
+        except BaseException as error:
+            mark_failed(opened, error)
+            raise
+
+
+def mark_failed(failed: Span, error: BaseException) -> None:
+    """Writes an error into a span: its type and our reason, never its text."""
+    if not failed.is_recording():
+        return
+    failed.set_attribute("error.type", type(error).__name__)
+    if isinstance(error, CordboardError):
+        failed.set_attribute(REASON, reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"))
+    failed.set_status(Status(StatusCode.ERROR))
+
+
+def statement_span(statement: str) -> Span | None:
+    """Opens the span of a SQL statement inside a traced call; None outside one. Values are never in the text."""
+    if not trace.get_current_span().is_recording():
+        return None
+    operation = statement.split(None, 1)[0].upper() if statement else "SQL"
+    return _tracer.start_span(
+        operation,
+        kind=SpanKind.CLIENT,
+        attributes={
+            "db.system.name": "postgresql",
+            "db.operation.name": operation,
+            "db.query.text": statement[:1000],
+        },
+    )
+
+
+def trace_id() -> str:
+    """Returns the id of the current trace in hex, or an empty text."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else ""
+
+
+def remote_context(carrier: Mapping[str, str]) -> Any:
+    """Returns the W3C trace context that came with a call."""
+    return propagator.extract(carrier)
+
+
+class _Roots(Sampler):
+    """Begins traces at calls that come in and at named jobs, and not at every statement of a background poll."""
+
+    def should_sample(
+        self,
+        parent_context: Any,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Any = None,
+        trace_state: Any = None,
+    ) -> SamplingResult:
+        sampler = ALWAYS_ON if kind == SpanKind.SERVER or name.startswith("job ") else ALWAYS_OFF
+        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        return "calls and jobs"
+
+
+class MeshSpanExporter(SpanExporter):
+    """Exports by OTLP over the mesh's mutual TLS, with the certificate of the moment."""
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        """Takes where Telemetry listens and who we are."""
+        self._address = address
+        self._identity = identity
+        self._version = ""
+        self._inner: OTLPSpanExporter | None = None
+        self._lock = threading.Lock()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends spans; a channel made with a certificate that was replaced is made again first."""
+        with self._lock:
+            material = self._identity.current()
+            if self._inner is None or material.version != self._version:
+                if self._inner is not None:
+                    self._inner.shutdown()
+                self._inner = OTLPSpanExporter(
+                    endpoint=self._address,
+                    credentials=grpc.ssl_channel_credentials(material.ca, material.key, material.certificate),
+                    channel_options=(("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),),
+                    timeout=5,
+                )
+                self._version = material.version
+            return self._inner.export(spans)
+
+    def shutdown(self) -> None:
+        """Closes the channel."""
+        if self._inner is not None:
+            self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 5000) -> bool:
+        """Has nothing to flush."""
+        return self._inner is None or self._inner.force_flush(timeout_millis)
+
+
+def set_up(service: str, exporter: SpanExporter | None) -> TracerProvider:
+    """Installs the process's tracer provider; spans go to `exporter`, or nowhere."""
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": service, "service.namespace": "cordboard"}),
+        sampler=ParentBased(root=_Roots()),
+        shutdown_on_exit=False,
+    )
+    if exporter is not None:
+        provider.add_span_processor(
+            BatchSpanProcessor(exporter, max_queue_size=16384, schedule_delay_millis=500, max_export_batch_size=1024)
+        )
+    trace.set_tracer_provider(provider)
+    return provider

@@ -1,0 +1,178 @@
+"""Verifies workspace tokens: RS256 JWTs after RFC 9068, read as strictly as RFC 8725 asks.
+
+Envoy verifies them first; every service does it again, for Envoy is a door and not the lock.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import re
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import jwt
+from jwt.algorithms import RSAAlgorithm
+
+from cordboard.core.caller import Caller
+from cordboard.core.errors import CordboardError, TokenInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ALGORITHM: Final = "RS256"
+TYPE: Final = "at+jwt"
+LEEWAY: Final = 5
+MAX_TOKEN_BYTES: Final = 6144
+MAX_LIFETIME: Final = 12 * 3600 + 60
+ROLES: Final = frozenset({"reader", "member", "workspace-admin", "publisher", "operator"})
+# With unknown key ids anybody can ask for fetches; this bounds how often one is made, in seconds.
+REFETCH_AFTER: Final = 5.0
+# Keys that left the set stop verifying after this long at most, in seconds.
+KEYS_LIVE: Final = 60.0
+_CACHE_SIZE: Final = 4096
+_TEXT: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+_TEXT_CLAIMS: Final = ("sub", "jti")
+_OPTIONAL_TEXT_CLAIMS: Final = ("workspace", "environment", "customer", "tier", "region")
+
+
+class TokenVerifier:
+    """Turns a token into a Caller, or raises TokenInvalid."""
+
+    def __init__(self, keys: Callable[[], Awaitable[str]], issuer: str, audience: str) -> None:
+        """Takes where the JSON Web Key Set comes from, as text, and which issuer and audience to accept."""
+        self._fetch = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._keys: dict[str, Any] = {}
+        self._fetched = -KEYS_LIVE
+        self._asked = -REFETCH_AFTER
+        # A token is checked once and then known by its text until it expires or the keys change.
+        self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+
+    async def verify(self, token: str, peer: str) -> Caller:
+        """Returns the token's caller, who came by `peer`; raises TokenInvalid, or DependencyUnavailable."""
+        await self._refresh_if_old()
+        known = self._known.get(token)
+        if known is None or known[1].peer != peer:
+            known = await self._checked(token, peer)
+            self._known[token] = known
+            if len(self._known) > _CACHE_SIZE:
+                self._known.popitem(last=False)
+        expires, caller = known
+        if time.time() > expires + LEEWAY:
+            self._known.pop(token, None)
+            raise TokenInvalid("expired")
+        return caller
+
+    async def _checked(self, token: str, peer: str) -> tuple[float, Caller]:
+        if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
+            raise TokenInvalid("malformed")
+        header_part, claims_part, _ = token.split(".")
+        header = _json_object(header_part)
+        if header.get("alg") != ALGORITHM or header.get("typ") != TYPE or set(header) - {"alg", "typ", "kid"}:
+            raise TokenInvalid("malformed")
+        kid = header.get("kid")
+        if not isinstance(kid, str):
+            raise TokenInvalid("malformed")
+        _json_object(claims_part)  # duplicates and wrong shapes, which the library lets pass
+        try:
+            claims = jwt.decode(
+                token,
+                await self._key(kid),
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"], "strict_aud": True},
+            )
+        except jwt.ExpiredSignatureError:
+            raise TokenInvalid("expired") from None
+        except jwt.InvalidIssuerError:
+            raise TokenInvalid("issuer") from None
+        except jwt.InvalidAudienceError:
+            raise TokenInvalid("audience") from None
+        except jwt.InvalidSignatureError:
+            raise TokenInvalid("signature") from None
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise TokenInvalid("malformed") from None
+        return float(claims["exp"]), _caller(claims, peer)
+
+    async def _key(self, kid: str) -> Any:
+        if kid not in self._keys and time.monotonic() - self._asked >= REFETCH_AFTER:
+            await self._refresh()
+        found = self._keys.get(kid)
+        if found is None:
+            raise TokenInvalid("signature")
+        return found
+
+    async def _refresh_if_old(self) -> None:
+        if time.monotonic() - self._fetched < KEYS_LIVE:
+            return
+        if not self._keys:
+            await self._refresh()
+        elif time.monotonic() - self._asked >= REFETCH_AFTER:
+            # Auth may be away: what is known goes on verifying.
+            with contextlib.suppress(CordboardError, OSError, ValueError, KeyError):
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        self._asked = time.monotonic()
+        text = await self._fetch()
+        keys = {}
+        for entry in json.loads(text)["keys"]:
+            if entry.get("kty") == "RSA" and entry.get("alg") == ALGORITHM and entry.get("use") == "sig":
+                keys[entry["kid"]] = RSAAlgorithm.from_jwk(entry)
+        if set(keys) != set(self._keys):
+            self._known.clear()
+        self._keys = keys
+        self._fetched = time.monotonic()
+
+
+def _caller(claims: dict[str, Any], peer: str) -> Caller:
+    for name in ("exp", "iat", "nbf"):
+        value = claims.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+            raise TokenInvalid("claims")
+    if claims["exp"] - claims["iat"] > MAX_LIFETIME or claims["iat"] > time.time() + LEEWAY:
+        raise TokenInvalid("claims")
+    for name in _TEXT_CLAIMS:
+        if not isinstance(claims[name], str) or not _TEXT.fullmatch(claims[name]):
+            raise TokenInvalid("claims")
+    texts = {name: claims.get(name, "") for name in _OPTIONAL_TEXT_CLAIMS}
+    for value in texts.values():
+        if not isinstance(value, str) or (value and not _TEXT.fullmatch(value)):
+            raise TokenInvalid("claims")
+    roles = claims.get("roles")
+    if not isinstance(roles, list) or not all(isinstance(role, str) and role in ROLES for role in roles):
+        raise TokenInvalid("claims")
+    if not texts["workspace"] and not set(roles) <= {"operator", "publisher"}:
+        raise TokenInvalid("claims")
+    return Caller(peer=peer, subject=claims["sub"], token_id=claims["jti"], roles=frozenset(roles), **texts)
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    try:
+        raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+        if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
+            raise TokenInvalid("malformed")
+        found = json.loads(raw, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, binascii.Error, RecursionError):
+        raise TokenInvalid("malformed") from None
+    if not isinstance(found, dict):
+        raise TokenInvalid("malformed")
+    return found
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,72 @@
+"""Checks what the protos say about fields: REQUIRED ones are set (google.api.field_behavior, AIP-203)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from google.api import field_behavior_pb2
+
+from cordboard.core.errors import InvalidFields, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+MAX_NODES: Final = 10_000
+
+
+class Requirements:
+    """Which fields of which messages must be set, worked out once per message type."""
+
+    def __init__(self) -> None:
+        """Begins with nothing known."""
+        self._plans: dict[str, tuple[tuple[str, bool, bool, bool], ...]] = {}
+
+    def check(self, message: Message) -> None:
+        """Raises InvalidFields with every REQUIRED field that is not set, nested ones too."""
+        missing = [Violation(path, "is required", "REQUIRED") for path in self._missing(message, "")]
+        if missing:
+            raise InvalidFields(missing)
+
+    def _missing(self, message: Message, path: str) -> Iterator[str]:
+        descriptor = message.DESCRIPTOR
+        plan = self._plans.get(descriptor.full_name)
+        if plan is None:
+            plan = self._plan(descriptor)
+        for name, required, nested, many in plan:
+            value: Any = getattr(message, name)
+            if many:
+                if required and not value:
+                    yield path + name
+                elif nested:
+                    for index, item in enumerate(value[:MAX_NODES]):
+                        yield from self._missing(item, f"{path}{name}[{index}].")
+            elif nested:
+                if message.HasField(name):
+                    yield from self._missing(value, f"{path}{name}.")
+                elif required:
+                    yield path + name
+            elif required and not value:
+                yield path + name
+
+    def _plan(self, descriptor: Any) -> tuple[tuple[str, bool, bool, bool], ...]:
+        # Struct and Any nest without bound and require nothing.
+        foreign = descriptor.full_name.startswith("google.protobuf.")
+        fields = () if foreign else tuple(descriptor.fields)
+        steps = []
+        for field in fields:
+            required = field_behavior_pb2.REQUIRED in _behaviors(field)
+            is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+            nested = field.message_type is not None and not is_map
+            if nested and field.message_type.full_name.startswith("google.protobuf.") and not required:
+                continue
+            if required or nested:
+                steps.append((field.name, required, nested, field.is_repeated))
+        plan = tuple(steps)
+        self._plans[descriptor.full_name] = plan
+        return plan
+
+
+def _behaviors(field: Any) -> Any:
+    return field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
