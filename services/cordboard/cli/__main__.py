@@ -1,0 +1,61 @@
+"""The `cordboard` command: what there is, in groups."""
+
+from __future__ import annotations
+
+import typer
+
+from cordboard.cli import (
+    calls,
+    catalog,
+    connections,
+    doctor,
+    flags,
+    forms,
+    mesh,
+    options,
+    remote,
+    traces,
+    workspaces,
+)
+from cordboard.cli.failures import EXIT_CODE_HELP
+
+MESH, CATALOG, USE, OPERATE = "The mesh on this machine", "Integrations", "Using them", "Operating"
+
+
+def application() -> typer.Typer:
+    """Returns the command with all of its parts."""
+    app = typer.Typer(
+        name="cordboard",
+        no_args_is_help=True,
+        add_completion=True,
+        epilog=EXIT_CODE_HELP,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_show_locals=False,
+    )
+    app.callback()(options.top_level)
+    for command in (mesh.up, mesh.down, mesh.status, mesh.logs, doctor.doctor):
+        app.command(rich_help_panel=MESH)(command)
+    app.command("publish", rich_help_panel=CATALOG)(catalog.publish)
+    app.command("import", rich_help_panel=CATALOG)(catalog.import_openapi)
+    app.add_typer(catalog.app, name="integrations", rich_help_panel=CATALOG)
+    app.command("oauth-client", rich_help_panel=CATALOG)(connections.set_oauth_client)
+    app.command("form", rich_help_panel=CATALOG)(forms.form)
+    app.add_typer(workspaces.app, name="workspaces", rich_help_panel=USE)
+    app.command("token", rich_help_panel=USE)(workspaces.token)
+    app.command("connect", rich_help_panel=USE)(connections.connect)
+    app.add_typer(connections.app, name="connections", rich_help_panel=USE)
+    app.command("call", rich_help_panel=USE)(calls.call)
+    app.add_typer(calls.app, name="calls", rich_help_panel=USE)
+    app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
+    app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
+    app.add_typer(remote.app, name="profile", rich_help_panel=OPERATE)
+    return app
+
+
+def main() -> None:
+    """Runs the command."""
+    application()()
+
+
+if __name__ == "__main__":
+    main()

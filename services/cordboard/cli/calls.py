@@ -1,0 +1,154 @@
+"""Running actions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cordboard.cli.failures import CommandFailed
+from cordboard.cli.options import Environment, Output, target
+from cordboard.cli.output import Format, errors, show_json, show_rows
+from cordboard.cli.session import as_operator, as_workspace, run
+from cordboard.proxy.v1 import proxy_service_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True, help="Look at calls that were made, and at circuit breakers.")
+
+
+def call(
+    context: typer.Context,
+    connection: Annotated[str, typer.Argument(help="WORKSPACE/CONNECTION, or the whole resource name.")],
+    action: Annotated[str, typer.Argument(help="The action's id.")],
+    field: Annotated[list[str] | None, typer.Argument(help="The input: NAME=VALUE, or NAME:=JSON.")] = None,
+    body: Annotated[str, typer.Option("--input", help="The input as JSON, @FILE, or - for standard input.")] = "",
+    pages: Annotated[int | None, typer.Option(help="Stream this many pages; 0: all of them.")] = None,
+    idempotency_key: Annotated[str, typer.Option(help="Makes the call at most once.")] = "",
+    environment: Environment = "production",
+    output: Output = Format.TABLE,
+) -> None:
+    """Run an action as a member of the connection's workspace. The output goes to standard output as JSON."""
+
+    async def work() -> None:
+        name = connection_name(connection)
+        values = read_input(body, field or [])
+        async with as_workspace(target(context), name.split("/")[1], environment) as mesh:
+            if pages is not None:
+                count = 0
+                async for items in mesh.pages(name, action, values, max_pages=pages):
+                    count += 1
+                    errors.print(f"[dim]page {count}: {len(items)} items[/dim]")
+                    show_json(items)
+                return
+            result = await mesh.execute(name, action, values, idempotency_key=idempotency_key)
+        if isinstance(result.output, bytes):
+            sys.stdout.buffer.write(result.output)
+        else:
+            show_json(result.output)
+        if output is Format.TABLE:
+            tries = "1 attempt" if result.call.attempts == 1 else f"{result.call.attempts} attempts"
+            took = result.call.duration.ToMilliseconds()
+            errors.print(f"[dim]HTTP {result.vendor_status}, {tries}, {took} ms, trace {result.call.trace_id}[/dim]")
+
+    run(work)
+
+
+@app.command("list")
+def list_calls(
+    context: typer.Context,
+    workspace: Annotated[str, typer.Argument(help="The workspace's id.")],
+    count: Annotated[int, typer.Option("--lines", "-n", help="How many.")] = 20,
+    output: Output = Format.TABLE,
+) -> None:
+    """List a workspace's latest calls, newest first."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            page = await mesh.proxy.ListCalls(pb.ListCallsRequest(parent=f"workspaces/{workspace}", page_size=count))
+        show_rows(
+            output,
+            page.calls,
+            ("time", "integration", "action", "outcome", "HTTP", "ms", "trace"),
+            (
+                (
+                    each.create_time.ToJsonString(),
+                    each.integration.partition("/")[2],
+                    each.action,
+                    each.error_reason or pb.Call.Outcome.Name(each.outcome).removeprefix("OUTCOME_").lower(),
+                    each.vendor_status or "",
+                    each.duration.ToMilliseconds(),
+                    each.trace_id,
+                )
+                for each in page.calls
+            ),
+        )
+
+    run(work)
+
+
+@app.command("breakers")
+def list_breakers(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the circuit breakers."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            page = await mesh.proxy.ListBreakers(pb.ListBreakersRequest(page_size=1000))
+        show_rows(
+            output,
+            page.breakers,
+            ("integration", "host", "state", "calls", "failures"),
+            (
+                (
+                    each.integration.partition("/")[2],
+                    each.host,
+                    pb.Breaker.State.Name(each.state).removeprefix("STATE_").lower(),
+                    each.calls,
+                    each.failures,
+                )
+                for each in page.breakers
+            ),
+        )
+
+    run(work)
+
+
+def connection_name(given: str) -> str:
+    """Returns the resource name of `acme/desk`; raises CommandFailed."""
+    parts = given.split("/")
+    if len(parts) == 2:
+        return f"workspaces/{parts[0]}/connections/{parts[1]}"
+    if len(parts) == 4 and parts[0] == "workspaces" and parts[2] == "connections":
+        return given
+    raise CommandFailed(f"{given!r} is not a connection: write WORKSPACE/CONNECTION", 2)
+
+
+def read_input(body: str, fields: list[str]) -> dict[str, Any]:
+    """Returns an input from a JSON text, a file or standard input, and from NAME=VALUE and NAME:=JSON on top."""
+    text = body
+    if body == "-":
+        text = sys.stdin.read()
+    elif body.startswith("@"):
+        try:
+            text = Path(body[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(f"{body[1:]}: {error}", 2) from None
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise CommandFailed(f"the input is not JSON: {error}", 2) from None
+    if not isinstance(values, dict):
+        raise CommandFailed("the input must be a JSON object", 2)
+    for field in fields:
+        name, separator, value = field.partition("=")
+        if not separator or not name:
+            raise CommandFailed(f"{field!r} is not NAME=VALUE or NAME:=JSON", 2)
+        if name.endswith(":"):
+            try:
+                values[name[:-1]] = json.loads(value)
+            except ValueError:
+                raise CommandFailed(f"the value of {name[:-1]!r} is not JSON", 2) from None
+        else:
+            values[name] = value
+    return values

@@ -1,0 +1,232 @@
+"""Who gets what."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct, Value
+
+from cordboard.cli.options import Output, Reason, target
+from cordboard.cli.output import Format, console, show_fields, show_rows
+from cordboard.cli.session import as_operator, run
+from cordboard.flags.v1 import flag_service_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True, help="Roll integrations out and back, and look at flags.")
+Key = Annotated[str, typer.Argument(help="The flag's key, such as `integration.github`.")]
+
+
+@app.command("rollout")
+def rollout(
+    context: typer.Context,
+    integration: Annotated[str, typer.Argument(help="The integration's id.")],
+    tier: Annotated[list[str] | None, typer.Option(help="Only this tier. Repeatable.")] = None,
+    environment: Annotated[list[str] | None, typer.Option(help="Only this environment. Repeatable.")] = None,
+    workspace: Annotated[list[str] | None, typer.Option(help="Only this workspace. Repeatable.")] = None,
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer. Repeatable.")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Only this region. Repeatable.")] = None,
+    percent: Annotated[int, typer.Option(help="The share of the workspaces that fit.", min=0, max=100)] = 100,
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Switch an integration on for those who fit all conditions, and off for everybody else."""
+
+    async def work() -> None:
+        rule = pb.Rule(
+            tiers=tier or [],
+            environments=environment or [],
+            workspaces=workspace or [],
+            customers=customer or [],
+            regions=region or [],
+        )
+        if percent == 100:
+            rule.variant = "on"
+        else:
+            rule.split.add(variant="on", weight=percent)
+            rule.split.add(variant="off", weight=100 - percent)
+        flag = pb.Flag(
+            name=f"flags/integration.{integration}",
+            description=f"Who may use {integration}.",
+            variants={"on": Value(bool_value=True), "off": Value(bool_value=False)},
+            rules=[rule],
+            default_variant="off",
+            off_variant="off",
+        )
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.flags.PutFlag(pb.PutFlagRequest(flag=flag, reason=reason or "rollout")))
+
+    run(work)
+
+
+@app.command("list")
+def list_flags(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List flags."""
+
+    async def work() -> None:
+        found: list[pb.Flag] = []
+        request = pb.ListFlagsRequest(page_size=1000)
+        async with as_operator(target(context)) as mesh:
+            while True:
+                page = await mesh.flags.ListFlags(request)
+                found += page.flags
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+        show_rows(
+            output,
+            found,
+            ("key", "revision", "state", "rules", "otherwise"),
+            (
+                (
+                    each.name.partition("/")[2],
+                    each.revision,
+                    "[red]killed[/red]" if each.killed else "live",
+                    "; ".join(_rule(rule) for rule in each.rules),
+                    each.default_variant,
+                )
+                for each in found
+            ),
+        )
+
+    run(work)
+
+
+@app.command("show")
+def show_flag(context: typer.Context, key: Key, output: Output = Format.TABLE) -> None:
+    """Show a flag."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.flags.GetFlag(pb.GetFlagRequest(name=f"flags/{key}")))
+
+    run(work)
+
+
+@app.command("kill")
+def kill(
+    context: typer.Context,
+    key: Key,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the history.")],
+    output: Output = Format.TABLE,
+) -> None:
+    """Switch a flag off for everybody, now."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.flags.KillFlag(pb.KillFlagRequest(name=f"flags/{key}", reason=reason)))
+
+    run(work)
+
+
+@app.command("restore")
+def restore(context: typer.Context, key: Key, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """End a kill."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.flags.RestoreFlag(pb.RestoreFlagRequest(name=f"flags/{key}", reason=reason)))
+
+    run(work)
+
+
+@app.command("history")
+def history(context: typer.Context, key: Key, output: Output = Format.TABLE) -> None:
+    """List the revisions of a flag, newest first."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.ListFlagRevisionsRequest(parent=f"flags/{key}", page_size=100)
+            page = await mesh.flags.ListFlagRevisions(request)
+        show_rows(
+            output,
+            page.flag_revisions,
+            ("revision", "time", "by", "what", "rules"),
+            (
+                (
+                    each.name.rpartition("/")[2],
+                    each.create_time.ToJsonString(),
+                    each.creator,
+                    each.reason,
+                    "killed" if each.flag.killed else "; ".join(_rule(rule) for rule in each.flag.rules),
+                )
+                for each in page.flag_revisions
+            ),
+        )
+
+    run(work)
+
+
+@app.command("rollback")
+def rollback(
+    context: typer.Context,
+    key: Key,
+    revision: Annotated[int, typer.Argument(help="The revision to go back to.")],
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Make an earlier revision the newest one."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.RollbackFlagRequest(name=f"flags/{key}/revisions/{revision}", reason=reason)
+            _show(output, await mesh.flags.RollbackFlag(request))
+
+    run(work)
+
+
+@app.command("evaluate")
+def evaluate(
+    context: typer.Context,
+    key: Key,
+    field: Annotated[list[str] | None, typer.Argument(help="What is known: NAME=VALUE.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say what a flag gives in a context, such as `workspace=acme tier=business environment=production`."""
+
+    async def work() -> None:
+        known = Struct()
+        known.update(dict(each.partition("=")[::2] for each in field or []))
+        async with as_operator(target(context)) as mesh:
+            request = pb.EvaluateFlagRequest(name=f"flags/{key}", context=known)
+            found = await mesh.flags.EvaluateFlag(request)
+        show_fields(
+            output,
+            found,
+            {
+                "value": json.dumps(json_format.MessageToDict(found.value)),
+                "variant": found.variant,
+                "reason": found.reason,
+                "revision": found.revision,
+            },
+        )
+
+    run(work)
+
+
+def _show(output: Format, flag: pb.Flag) -> None:
+    if output is Format.TABLE:
+        state = "[red]killed[/red]" if flag.killed else "[green]live[/green]"
+        console.print(f"{flag.name} revision {flag.revision} is {state}")
+        for rule in flag.rules:
+            console.print(f"  {_rule(rule)}")
+        console.print(f"  everybody else: {flag.default_variant}")
+    else:
+        show_fields(output, flag, {})
+
+
+def _rule(rule: pb.Rule) -> str:
+    conditions = [
+        f"{name} {'/'.join(values)}"
+        for name, values in (
+            ("tier", rule.tiers),
+            ("environment", rule.environments),
+            ("workspace", rule.workspaces),
+            ("customer", rule.customers),
+            ("region", rule.regions),
+        )
+        if values
+    ]
+    given: Any = rule.variant or ", ".join(f"{share.variant} {share.weight}" for share in rule.split)
+    return f"{', '.join(conditions) or 'everybody'}: {given}"

@@ -1,0 +1,70 @@
+"""Forms in a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cordboard.cli.failures import CommandFailed
+from cordboard.cli.options import Output, target
+from cordboard.cli.output import Format, console, plain, show_json
+from cordboard.cli.session import as_operator, run
+from cordboard.uqi.v1 import form_service_pb2 as pb
+
+
+def form(
+    context: typer.Context,
+    integration: Annotated[str, typer.Argument(help="The integration's id.")],
+    action: Annotated[str, typer.Argument(help="The action's id, or auth.SCHEME.")],
+    schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON Schema.")] = False,
+    appsmith: Annotated[bool, typer.Option("--appsmith", help="Print the Appsmith UQI JSON.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what an action, or a way to sign in, asks for."""
+
+    async def work() -> None:
+        kind = action if action.startswith("auth.") else f"action.{action.removeprefix('action.')}"
+        async with as_operator(target(context)) as mesh:
+            found = await mesh.forms.GetForm(pb.GetFormRequest(name=f"integrations/{integration}/forms/{kind}"))
+        if schema and appsmith:
+            raise CommandFailed("print one of --json-schema and --appsmith", 2)
+        if schema or appsmith:
+            show_json(json.loads(found.json_schema if schema else found.appsmith_uqi))
+        elif output is Format.JSON:
+            show_json(plain(found))
+        else:
+            console.print(f"[bold]{found.title}[/bold] [dim]{found.name} of version {found.version}[/dim]")
+            console.print(fields_table(json.loads(found.json_schema)))
+            for loss in found.losses:
+                console.print(f"[yellow]{loss}[/yellow]", markup=True)
+
+    run(work)
+
+
+def fields_table(schema: dict[str, Any]) -> Table:
+    """Returns a form's fields as a table: what each is called, what it takes, and whether it must be there."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("field", "takes", "", "what it is"):
+        table.add_column(column, overflow="fold")
+    required = set(schema.get("required", ()))
+    definitions = schema.get("$defs", {})
+    for name, each in schema.get("properties", {}).items():
+        described = definitions.get(str(each.get("$ref", "")).removeprefix("#/$defs/"), each)
+        text = str(described.get("description") or described.get("title") or "").strip().split("\n")[0]
+        table.add_row(name, _takes(described), "[red]required[/red]" if name in required else "", text)
+    return table
+
+
+def _takes(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(str(value) for value in schema["enum"][:8]) + (" | …" if len(schema["enum"]) > 8 else "")
+    kinds = schema.get("type", "anything")
+    text = "/".join(kinds) if isinstance(kinds, list) else str(kinds)
+    if schema.get("format"):
+        text += f" ({schema['format']})"
+    if "default" in schema:
+        text += f" = {json.dumps(schema['default'])}"
+    return text

@@ -1,0 +1,187 @@
+"""The mesh on this machine: up, down, status, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from cordboard.cli.failures import CommandFailed
+from cordboard.cli.options import Output, target
+from cordboard.cli.output import Format, console, show_json
+from cordboard.cli.session import run
+from cordboard.local.detached import spawn_detached, stop
+from cordboard.local.envoy import RateLimit
+from cordboard.local.failures import MeshFailure
+from cordboard.local.mesh import Mesh
+from cordboard.local.options import MeshOptions
+from cordboard.local.state import MeshState, StateDirectory, read_state
+
+LOOPBACK = "127.0.0.0/8"
+
+
+def up(
+    context: typer.Context,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background once it is ready.")] = False,
+    port: Annotated[int | None, typer.Option(help="Envoy's port. Default: a free one, the same every time.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Calls per second that each workspace may make.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Calls that each workspace may make at once.")] = None,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A private network, as CIDR, that vendors may be in, such as {LOOPBACK}. Repeatable."),
+    ] = None,
+    production: Annotated[bool, typer.Option("--production", help="As in production: no server reflection.")] = False,
+) -> None:
+    """Start the whole mesh on this machine and keep it running until Ctrl-C (or `down`, with --detach)."""
+    limit = RateLimit()
+    if rate is not None or burst is not None:
+        per_second = rate if rate is not None else limit.per_second
+        limit = RateLimit(per_second, burst if burst is not None else max(per_second, limit.burst))
+    options = MeshOptions(
+        state_dir=target(context).state_dir,
+        rate_limit=limit,
+        egress_allowed_networks=tuple(allow_network or ()),
+        profile="production" if production else "development",
+        public_port=port,
+    )
+    began = time.monotonic()
+    try:
+        if detach:
+            with progress() as told:
+                state = spawn_detached(options, told)
+            _ready(state, began)
+        else:
+            asyncio.run(_foreground(options, began))
+    except MeshFailure as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+async def _foreground(options: MeshOptions, began: float) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    with progress() as told:
+        mesh = Mesh(options, told)
+        starting = asyncio.ensure_future(mesh.__aenter__())
+        waiting = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
+    if starting.cancelled():
+        waiting.cancel()
+        return
+    starting.result()
+    try:
+        state = read_state(options.state_dir)
+        if state is not None:
+            _ready(state, began)
+            console.print("Ctrl-C stops it.")
+        await waiting
+    finally:
+        console.print("stopping")
+        await mesh.stop()
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Any]:
+    """Shows the steps of a start as they begin and end; yields what to tell them to."""
+    with Progress(SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), console=console) as shown:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, seconds: float, state: str) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=1)
+            if state == "done":
+                shown.update(tasks[name], completed=1, description=f"{name} [dim]{seconds:.1f} s[/dim]")
+            elif state == "failed":
+                shown.update(tasks[name], completed=1, description=f"[red]{name} failed after {seconds:.1f} s")
+
+        yield tell
+
+
+def _ready(state: MeshState, began: float) -> None:
+    console.print(f"[green]the mesh is ready[/green] after {time.monotonic() - began:.1f} s")
+    console.print(f"  gRPC   {state.public_address}\n  JSON   {state.public_url}/v1/\n  CA     {state.ca_file}")
+
+
+def down(context: typer.Context) -> None:
+    """Stop the mesh that runs on this machine."""
+    try:
+        stop(target(context).state_dir)
+    except MeshFailure as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    console.print("stopped")
+
+
+def status(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """Show what runs: each process, where it listens, whether it is ready."""
+
+    async def work() -> None:
+        state = _state(target(context).state_dir)
+        if output is Format.JSON:
+            import json
+
+            show_json(json.loads(state.to_json()))
+            return
+        from rich.table import Table
+
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("process", "ready", "address", "pid", "restarts"):
+            table.add_column(column)
+        for process in state.processes.values():
+            ready = "[green]yes[/green]" if process.ready else "[red]no[/red]"
+            table.add_row(process.name, ready, process.address, str(process.pid or "-"), str(process.restarts))
+        console.print(f"{state.phase}, for {time.time() - state.started_time:.0f} s, at {state.public_url}")
+        console.print(table)
+
+    run(work)
+
+
+def logs(
+    context: typer.Context,
+    process: Annotated[str, typer.Argument(help="A service, `envoy`, `postgres` or `migrations`.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come, until Ctrl-C.")] = False,
+) -> None:
+    """Print what a process of the mesh logged."""
+
+    async def work() -> None:
+        directory = StateDirectory(target(context).state_dir).logs
+        path = directory / f"{Path(process).name}.log"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in directory.glob("*.log"))) or "none yet"
+            raise CommandFailed(f"there is no log of {process!r}; there are: {known}", 3)
+        with path.open(errors="replace") as file:
+            for line in file.readlines()[-lines:]:
+                typer.echo(line, nl=False)
+            while follow:
+                line = file.readline()
+                if line:
+                    typer.echo(line, nl=False)
+                else:
+                    await asyncio.sleep(0.2)
+
+    run(work)
+
+
+def _state(directory: Path) -> MeshState:
+    state = read_state(directory)
+    if state is None:
+        raise CommandFailed(f"no mesh runs in {directory}: start one with `cordboard up`", 6)
+    return state
