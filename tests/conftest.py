@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.certificates", "tests.fixtures.postgres", "tests.fixtures.serving"]
+pytest_plugins = [
+    "tests.fixtures.certificates",
+    "tests.fixtures.postgres",
+    "tests.fixtures.serving",
+    "tests.fixtures.auth",
+]

@@ -17,6 +17,7 @@ from cordboard.cli import (
     traces,
     workspaces,
 )
+from cordboard.cli.demo import command as demo
 from cordboard.cli.failures import EXIT_CODE_HELP
 
 MESH, CATALOG, USE, OPERATE = "The mesh on this machine", "Integrations", "Using them", "Operating"
@@ -33,7 +34,7 @@ def application() -> typer.Typer:
         pretty_exceptions_show_locals=False,
     )
     app.callback()(options.top_level)
-    for command in (mesh.up, mesh.down, mesh.status, mesh.logs, doctor.doctor):
+    for command in (demo.demo, mesh.up, mesh.down, mesh.status, mesh.logs, doctor.doctor):
         app.command(rich_help_panel=MESH)(command)
     app.command("publish", rich_help_panel=CATALOG)(catalog.publish)
     app.command("import", rich_help_panel=CATALOG)(catalog.import_openapi)

@@ -56,6 +56,7 @@ _NOTES: Final = (
     "error.type",
 )
 _MAX_INDENT: Final = 24
+_WIDEST_BAR: Final = 80
 # C0 and C1: a span's name comes from whoever sent it, and must not steer the terminal.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GRPC_METHOD: Final = re.compile(r"/?(?:\w+\.)+(\w+/\w+)")
@@ -65,26 +66,7 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 def waterfall(trace: pb.Trace, *, most: int = MOST_ROWS) -> RenderableType:
     """Returns the picture of a trace with its spans: a heading, a row for each span, and what is amiss."""
     rows = list(_rows(trace.spans))
-    begin = min((_start(span) for span in trace.spans), default=0)
-    total = max((_end(span) for span in trace.spans), default=begin) - begin
-    names = max((len(row.prefix) + len(_title(row.span.name)) + 2 for row in rows), default=0)
-    table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("service", no_wrap=True, max_width=14)
-    table.add_column("span", no_wrap=True, overflow="ellipsis", ratio=4, max_width=max(20, names))
-    table.add_column(_Scale(total), no_wrap=True, ratio=5, min_width=12)
-    table.add_column("took", no_wrap=True, justify="right")
-    table.add_column("", no_wrap=True, overflow="ellipsis", ratio=3)
-    for row in rows[:most]:
-        span, colour = row.span, colour_of(row.span.service)
-        failed = span.status == pb.Span.STATUS_ERROR
-        name = Text(row.prefix, style="dim")
-        name.append("✗ " if failed else "", style=_ERROR)
-        name.append(_title(span.name), style=_ERROR if failed else "")
-        bar = _Bar(_start(span) - begin, _end(span) - begin, total, _ERROR if failed else colour)
-        table.add_row(
-            Text(_printable(span.service), style=colour), name, bar, length(span.duration), _notes(span, failed=failed)
-        )
-    return Group(_heading(trace), Text(), table, *_footnotes(rows, most))
+    return Group(_heading(trace), Text(), _Picture(rows[:most], trace.spans), *_footnotes(rows, most))
 
 
 def table(traces: Iterable[pb.Trace]) -> Table:
@@ -137,6 +119,37 @@ class _Row:
     span: pb.Span
     prefix: str
     is_orphan: bool
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The rows, with the room of the terminal shared out between names, bars and notes."""
+
+    rows: Sequence[_Row]
+    spans: Sequence[pb.Span]
+    """All of the trace's, which make the scale of time."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        begin = min((_start(span) for span in self.spans), default=0)
+        total = max((_end(span) for span in self.spans), default=begin) - begin
+        names, notes = [_name(row) for row in self.rows], [_notes(row.span) for row in self.rows]
+        service = min(14, max((len(row.span.service) for row in self.rows), default=0))
+        room = max(0, options.max_width - max(7, service) - 8 - 8)
+        name = min(room * 2 // 5, max(map(len, names), default=0))
+        longest = max(map(len, notes), default=0)
+        bars = min(_WIDEST_BAR, room - name - min(room * 3 // 10, longest))
+        note = min(longest, room - name - bars)
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for heading, width in (("service", max(7, service)), ("span", name), (_Scale(total), bars)):
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", width=max(1, width))
+        table.add_column("took", no_wrap=True, justify="right", width=8)
+        table.add_column("", no_wrap=True, overflow="ellipsis", width=max(1, note))
+        for row, title, noted in zip(self.rows, names, notes, strict=True):
+            span, colour = row.span, colour_of(row.span.service)
+            style = _ERROR if _failed(span) else colour
+            bar = _Bar(_start(span) - begin, _end(span) - begin, total, style)
+            table.add_row(Text(_printable(span.service), style=colour), title, bar, length(span.duration), noted)
+        yield table
 
 
 @dataclass(frozen=True)
@@ -257,7 +270,17 @@ def _services(services: Iterable[str]) -> Text:
     return Text(" ").join(Text(_printable(service), style=colour_of(service)) for service in services)
 
 
-def _notes(span: pb.Span, *, failed: bool) -> Text:
+def _failed(span: pb.Span) -> bool:
+    return span.status == pb.Span.STATUS_ERROR
+
+
+def _name(row: _Row) -> Text:
+    name = Text(row.prefix, style="dim")
+    name.append("✗ " if _failed(row.span) else "", style=_ERROR)
+    return name.append(_title(row.span.name), style=_ERROR if _failed(row.span) else "default")
+
+
+def _notes(span: pb.Span) -> Text:
     notes: list[str] = []
     for key in _NOTES:
         value = span.attributes.get(key, "")
@@ -265,9 +288,9 @@ def _notes(span: pb.Span, *, failed: bool) -> Text:
             value = _grpc_code(value)
         if value and value not in notes:
             notes.append(_printable(value))
-    if failed and span.status_message:
+    if _failed(span) and span.status_message:
         notes.append(_printable(span.status_message))
-    return Text(" · ".join(notes), style="red" if failed else "dim")
+    return Text(" · ".join(notes), style="red" if _failed(span) else "dim")
 
 
 def _grpc_code(value: str) -> str:

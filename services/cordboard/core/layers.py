@@ -24,6 +24,7 @@ from cordboard.core.errors import (
     AccessDenied,
     CordboardError,
     DeadlineExceeded,
+    DependencyUnavailable,
     Fault,
     MalformedMessage,
     MethodUnknown,
@@ -275,6 +276,17 @@ class Gate(grpc.aio.ServerInterceptor):
         self._layers = tuple(layers)
         self._methods: dict[str, access.Method] = {}
         self._handlers: dict[str, Any] = {}
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._draining = False
+
+    def end_watches(self) -> None:
+        """Ends every open Watch stream, and those that still come: their callers resume elsewhere.
+
+        Without it a stop would wait its whole grace for streams that never end by themselves.
+        """
+        self._draining = True
+        for task in self._watches:
+            task.cancel()
 
     def admit(self, methods: dict[str, access.Method]) -> None:
         """Takes the methods of a service that registered, by gRPC path; any other path is METHOD_UNKNOWN."""
@@ -321,13 +333,19 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _streaming(self, method: access.Method, inner: Any) -> Any:
         streams = bool(inner.request_streaming)
+        watch = method.path.rpartition("/")[2].startswith("Watch")
         behavior = inner.stream_stream if streams else inner.unary_stream
 
         async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
             call = Call(method, context, request, (streams, True))
             entered = 0
             error: BaseException | None = None
+            task = asyncio.current_task()
+            if watch and task is not None:
+                self._watches.add(task)
             try:
+                if watch and self._draining:
+                    raise DependencyUnavailable(method.path)
                 for layer in self._layers:
                     entered += 1
                     await layer.enter(call)
@@ -338,7 +356,11 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._leave(call, asyncio.CancelledError(), entered)
                 raise
             except BaseException as raised:
-                error = raised
+                cut = watch and self._draining and isinstance(raised, asyncio.CancelledError)
+                error = DependencyUnavailable(method.path) if cut else raised
+            finally:
+                if task is not None:
+                    self._watches.discard(task)
             error = self._leave(call, error, entered)
             if error is not None:
                 await _end(context, error)

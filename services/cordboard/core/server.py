@@ -95,9 +95,9 @@ class Process(Generic[SettingsType]):
         self._checks: dict[str, Callable[[], Awaitable[None]]] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._health = health.aio.HealthServicer()
-        gate = Gate(self._layers(settings))
-        self._real = self._bare_server(settings, gate)
-        self._registry = Registry(self._real, gate)
+        self._gate = Gate(self._layers(settings))
+        self._real = self._bare_server(settings, self._gate)
+        self._registry = Registry(self._real, self._gate)
         # What `start` registers its servicers with.
         self.server = cast("grpc.aio.Server", self._registry)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -194,6 +194,7 @@ class Process(Generic[SettingsType]):
     async def close(self) -> None:
         """Drains and closes everything, in the reverse order of its making."""
         await self._health.enter_graceful_shutdown()
+        self._gate.end_watches()
         await self._real.stop(self.settings.grace_seconds)
         for job in self._jobs:
             job.cancel()

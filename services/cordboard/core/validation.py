@@ -51,21 +51,29 @@ class Requirements:
                 yield path + name
 
     def _plan(self, descriptor: Any) -> tuple[tuple[str, bool, bool, bool], ...]:
-        # Struct and Any nest without bound and require nothing.
-        foreign = descriptor.full_name.startswith("google.protobuf.")
-        fields = () if foreign else tuple(descriptor.fields)
         steps = []
-        for field in fields:
+        for field in descriptor.fields:
             required = field_behavior_pb2.REQUIRED in _behaviors(field)
             is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-            nested = field.message_type is not None and not is_map
-            if nested and field.message_type.full_name.startswith("google.protobuf.") and not required:
-                continue
+            # Only where something below is required: a walk through all that OTLP nests would cost more than taking it.
+            nested = field.message_type is not None and not is_map and (required or _requires(field.message_type))
             if required or nested:
                 steps.append((field.name, required, nested, field.is_repeated))
         plan = tuple(steps)
         self._plans[descriptor.full_name] = plan
         return plan
+
+
+def _requires(descriptor: Any, seen: frozenset[str] = frozenset()) -> bool:
+    """Tells whether a message of this type has a REQUIRED field at any depth."""
+    if descriptor.full_name in seen:
+        return False
+    inside = seen | {descriptor.full_name}
+    return any(
+        field_behavior_pb2.REQUIRED in _behaviors(field)
+        or (field.message_type is not None and _requires(field.message_type, inside))
+        for field in descriptor.fields
+    )
 
 
 def _behaviors(field: Any) -> Any:

@@ -1,0 +1,1 @@
+"""`cordboard demo`: the main job, end to end, told step by step."""

@@ -1,0 +1,201 @@
+"""Real input: a real vendor's API description, imported, and three of its actions run against an independent mock.
+
+The mock is prism, made from the same description by other people: it validates each request that arrives and refuses
+what the description does not allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from google.protobuf.struct_pb2 import Struct, Value
+
+from cordboard.auth.v1 import connect_service_pb2 as connecting
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog
+from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.cli.demo.narrator import StepFailed
+from cordboard.cli.demo.parts import end, until
+from cordboard.cli.demo.samples import NoSample, sample
+from cordboard.cli.demo.story import BUSINESS, Cast
+from cordboard.cli.output import console
+from cordboard.client import CordboardError, Result, VendorError
+from cordboard.flags.v1 import flag_service_pb2 as flags
+
+START_SECONDS: Final = 120.0
+IMPORT_SECONDS: Final = 120.0
+WANTED: Final = 3
+# Many descriptions have examples that do not fit their own schemas; the mock then has no answer to give.
+CANDIDATES: Final = 40
+PLACES: Final = (Path("tests/node/node_modules/.bin/prism"),)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An action with an input made from its schema."""
+
+    action: pb.Action
+    input: dict[str, Any]
+
+
+async def tell(cast: Cast, documents: list[Path], prism: Path | None, folder: Path) -> None:
+    """Tells this part for each document; without Node.js or prism it says so and tells nothing."""
+    if not documents:
+        return
+    program = prism or next((place for place in PLACES if place.exists()), None) or shutil.which("prism")
+    if program is None or shutil.which("node") is None:
+        console.print(
+            "\n[yellow]Real API descriptions: SKIPPED. They need Node.js and prism: `npm ci` in tests/node.[/yellow]"
+        )
+        return
+    for document in documents:
+        await _one(cast, document, str(program), folder)
+
+
+async def _one(cast: Cast, document: Path, program: str, folder: Path) -> None:
+    with cast.narrator.step(
+        f"A real API description: {document.name}",
+        "Imported as it is; its actions run against a mock of the same description, which judges each request.",
+    ) as step:
+        async with _mock(program, document, folder) as url:
+            slug = "".join(each if each.isalnum() else "-" for each in document.stem.lower()).strip("-")[:40].strip("-")
+            slug = "-".join(part for part in slug.split("-") if part)
+            text = await asyncio.to_thread(document.read_text, encoding="utf-8")
+            imported = await cast.operator.catalog.ImportOpenApi(
+                catalog.ImportOpenApiRequest(document=text, slug=slug, server_url=url, owner="demo@example.com"),
+                timeout=IMPORT_SECONDS,
+            )
+            report = imported.report
+            step.result(f"{report.action_count} of {report.operation_count} operations became actions")
+            await _switch_on(cast, slug)
+            await _connect(cast, slug, imported.definition_version.definition)
+            candidates = _candidates(imported.definition_version.definition)
+            done = await _run(cast, slug, candidates)
+            for name, result in done:
+                step.result(f"{name}: HTTP {result.vendor_status}")
+
+
+async def _run(cast: Cast, slug: str, candidates: list[Candidate]) -> list[tuple[str, Result]]:
+    connection = f"workspaces/{BUSINESS}/connections/{slug}"
+    done: list[tuple[str, Result]] = []
+    problems: list[str] = []
+    for number, candidate in enumerate(candidates):
+        name = f"{candidate.action.request.method} {candidate.action.request.path}"
+
+        async def once(candidate: Candidate = candidate) -> Result:
+            return await cast.business.execute(connection, candidate.action.id, candidate.input)
+
+        try:
+            # The first call may come before the definition has reached the Proxy.
+            result = await (until(once, "the first call") if number == 0 else once())
+        except VendorError as error:
+            if error.vendor_status in (400, 401, 415, 422):
+                raise StepFailed(f"the mock refused {name} with {error.vendor_status}") from None
+            problems.append(f"{name}: the mock has no answer ({error.vendor_status})")
+            continue
+        except CordboardError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        done.append((name, result))
+        if len(done) == WANTED:
+            return done
+    raise StepFailed(f"only {len(done)} of {WANTED} actions ran: {'; '.join(problems[-3:])}")
+
+
+def _candidates(definition: pb.Definition) -> list[Candidate]:
+    """Returns actions with small inputs: a plain read, a read with a path parameter, a write, and spares."""
+    definitions = json.loads(definition.schemas_json or "{}")
+    groups: dict[str, list[Candidate]] = {"read": [], "with path": [], "write": []}
+    for action in definition.actions:
+        if action.deprecated or action.request.server_url or action.request.body.encoding not in _BODIES:
+            continue
+        schema = json.loads(action.input_schema_json or "{}")
+        try:
+            made = sample(schema | {"type": "object"}, definitions | schema.get("$defs", {}))
+        except (NoSample, StopIteration):
+            continue
+        method = action.request.method
+        kind = "write" if method == "POST" and action.request.HasField("body") else "with path"
+        if method == "GET":
+            kind = "with path" if "{" in action.request.path else "read"
+        groups[kind].append(Candidate(action, made))
+    chosen = [group.pop(0) for group in groups.values() if group]
+    return [*chosen, *groups["read"], *groups["with path"], *groups["write"]][:CANDIDATES]
+
+
+_BODIES: Final = (pb.BODY_ENCODING_UNSPECIFIED, pb.BODY_ENCODING_JSON, pb.BODY_ENCODING_FORM)
+
+
+async def _switch_on(cast: Cast, slug: str) -> None:
+    await cast.operator.flags.PutFlag(
+        flags.PutFlagRequest(
+            flag=flags.Flag(
+                name=f"flags/integration.{slug}",
+                variants={"on": Value(bool_value=True), "off": Value(bool_value=False)},
+                default_variant="on",
+                off_variant="off",
+            ),
+            reason="demo",
+        )
+    )
+
+
+async def _connect(cast: Cast, slug: str, definition: pb.Definition) -> None:
+    """Connects with made-up values: the mock checks that a credential is where it belongs, not whose it is."""
+    by_kind = {"none": {}, "api_key": {"api_key": "demo"}, "bearer": {"token": "demo"},
+               "basic": {"username": "demo", "password": "demo"}}  # fmt: skip
+    for scheme in definition.auth_schemes:
+        values = by_kind.get(scheme.WhichOneof("kind") or "")
+        if values is None:
+            continue
+        session = await cast.business.connect.CreateConnectSession(
+            connecting.CreateConnectSessionRequest(
+                parent=f"workspaces/{BUSINESS}",
+                integration=f"integrations/{slug}",
+                auth_scheme=scheme.id,
+                connection_id=slug,
+            )
+        )
+        given = Struct()
+        given.update(values)
+        await cast.business.connect.SubmitConnectSession(
+            connecting.SubmitConnectSessionRequest(name=session.name, values=given)
+        )
+        return
+    raise StepFailed(f"{slug} has no way to sign in that needs no browser")
+
+
+@contextlib.asynccontextmanager
+async def _mock(program: str, document: Path, folder: Path) -> AsyncIterator[str]:
+    """Runs the mock of a description and gives its URL."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    with (folder / f"mock-{document.stem}.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            program, "mock", "--host", "127.0.0.1", "--port", str(port), "--errors", str(document),
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+
+        async def answers() -> bool:
+            if process.returncode is not None:
+                raise StepFailed(f"prism ended with {process.returncode}; see {log.name}")
+            with contextlib.suppress(aiohttp.ClientError):
+                async with aiohttp.ClientSession() as session, session.get(url):
+                    return True
+            return False
+
+        try:
+            await until(answers, "prism to read the description", patience=START_SECONDS, every=0.2)
+            yield url
+        finally:
+            await end(process)

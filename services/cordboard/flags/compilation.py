@@ -1,0 +1,73 @@
+"""Typed flags into flagd's JSON, which any flagd evaluator takes (https://flagd.dev/schema/v0/flags.json)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from cordboard.core.flagging import KILLED, REVISION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cordboard.flags.content import Content, Rule, Share
+
+# The keys of the evaluation context that rules read, by the proto field of their condition.
+CONTEXT_KEYS: Final = {
+    "tiers": "tier",
+    "workspaces": "workspace",
+    "customers": "customer",
+    "environments": "environment",
+    "regions": "region",
+}
+
+
+def compiled(key: str, content: Content, *, killed: bool, revision: int) -> dict[str, Any]:
+    """Returns the flagd definition of a valid flag.
+
+    flagd's own state DISABLED gives no value at all, so that a killed flag is written as one that gives its off
+    variant to everybody, and says so in its metadata.
+    """
+    definition: dict[str, Any] = {
+        "state": "ENABLED",
+        "variants": dict(content.variants),
+        "defaultVariant": content.variant_when_killed if killed else content.default_variant,
+        "metadata": {REVISION: revision},
+    }
+    if killed:
+        definition["metadata"][KILLED] = True
+    elif content.rules:
+        definition["targeting"] = _targeting(key, content.rules)
+    return definition
+
+
+def configuration(definitions: Iterable[tuple[str, str]]) -> str:
+    """Returns the whole set as flagd JSON, from keys and definitions that are JSON already."""
+    members = ",".join(f"{json.dumps(key)}:{definition}" for key, definition in definitions)
+    return f'{{"flags":{{{members}}}}}'
+
+
+def _targeting(key: str, rules: Iterable[Rule]) -> dict[str, Any]:
+    # `if` takes condition and outcome by turns, and gives null at the end: then flagd takes the default variant.
+    steps: list[Any] = []
+    for rule in rules:
+        steps += [_condition(rule), _split(key, rule.split) if rule.split else rule.variant]
+    return {"if": steps}
+
+
+def _condition(rule: Rule) -> Any:
+    tests: list[Any] = [
+        {"in": [{"var": CONTEXT_KEYS[name]}, list(values)]} for name, values in rule.conditions.items() if values
+    ]
+    if rule.split:
+        # Nobody's workspace has no share of the workspaces: without this all of them would be one big bucket.
+        tests.append({"!!": [{"var": "workspace"}]})
+    if not tests:
+        return True
+    return tests[0] if len(tests) == 1 else {"and": tests}
+
+
+def _split(key: str, split: Iterable[Share]) -> dict[str, Any]:
+    # The key is part of what is hashed, so that the first percent of one flag are not the first percent of all.
+    subject = {"cat": [key, {"var": "workspace"}]}
+    return {"fractional": [subject, *([share.variant, share.weight] for share in split)]}

@@ -1,0 +1,254 @@
+"""The content of a flag: its typed variants and rules, as a person decides them, and what makes one valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cordboard.core.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# flagd's evaluators add the weights of a split in 31 bits.
+MAX_WEIGHT_SUM: Final = 2**31 - 1
+MAX_VARIANTS: Final = 100
+# Readers of protobuf give up at 100 messages inside each other, and a Value takes two for each level.
+MAX_DEPTH: Final = 20
+MAX_RULES: Final = 200
+MAX_CONDITION_VALUES: Final = 10_000
+MAX_VALUE_LENGTH: Final = 255
+MAX_DESCRIPTION_LENGTH: Final = 2_000
+# The whole set travels in one message of a stream, so that no single flag may fill it.
+MAX_CONTENT_BYTES: Final = 256 * 1024
+
+_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_VARIANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A variant's weight in a split."""
+
+    variant: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Gives a variant, or a share of several, to those who fit all conditions; an empty condition fits everybody."""
+
+    description: str = ""
+    tiers: tuple[str, ...] = ()
+    workspaces: tuple[str, ...] = ()
+    customers: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    variant: str = ""
+    split: tuple[Share, ...] = ()
+
+    @property
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """Returns the conditions by their proto field, empty ones too."""
+        return {
+            "tiers": self.tiers,
+            "workspaces": self.workspaces,
+            "customers": self.customers,
+            "environments": self.environments,
+            "regions": self.regions,
+        }
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a flag decides between, and for whom: the first rule that matches decides."""
+
+    variants: Mapping[str, Any]
+    default_variant: str
+    rules: tuple[Rule, ...] = ()
+    off_variant: str = ""
+    description: str = ""
+
+    @property
+    def variant_when_killed(self) -> str:
+        """Returns the off variant, which is the default variant where none is named."""
+        return self.off_variant or self.default_variant
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the content as JSON, for keeping."""
+        return {
+            "description": self.description,
+            "variants": dict(self.variants),
+            "rules": [
+                {
+                    "description": rule.description,
+                    **{name: list(values) for name, values in rule.conditions.items()},
+                    "variant": rule.variant,
+                    "split": [[share.variant, share.weight] for share in rule.split],
+                }
+                for rule in self.rules
+            ],
+            "default_variant": self.default_variant,
+            "off_variant": self.off_variant,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Content:
+        """Returns the content that `to_json` wrote."""
+        return cls(
+            description=document["description"],
+            variants=document["variants"],
+            rules=tuple(_rule(rule) for rule in document["rules"]),
+            default_variant=document["default_variant"],
+            off_variant=document["off_variant"],
+        )
+
+
+def is_key(text: str) -> bool:
+    """Tells whether `text` can be the key of a flag."""
+    return _KEY.fullmatch(text) is not None
+
+
+def variant_path(name: str) -> str:
+    """Returns the field path of a variant's value."""
+    return f"flag.variants[{json.dumps(name)}]"
+
+
+def violations(key: str, content: Content) -> list[Violation]:
+    """Returns everything that is wrong with the content of flag `key`, with paths as in PutFlagRequest."""
+    return [
+        *_description("flag.description", content.description),
+        *_variants(content.variants),
+        *_named("flag.default_variant", content.default_variant, content.variants, required=True),
+        *_named("flag.off_variant", content.off_variant, content.variants, required=False),
+        *_rules(content),
+        *_steering(key, content),
+        *_size(content),
+    ]
+
+
+def _rule(document: Mapping[str, Any]) -> Rule:
+    return Rule(
+        description=document["description"],
+        tiers=tuple(document["tiers"]),
+        workspaces=tuple(document["workspaces"]),
+        customers=tuple(document["customers"]),
+        environments=tuple(document["environments"]),
+        regions=tuple(document["regions"]),
+        variant=document["variant"],
+        split=tuple(Share(variant, weight) for variant, weight in document["split"]),
+    )
+
+
+def _description(field: str, text: str) -> Iterator[Violation]:
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        yield Violation(field, f"must be at most {MAX_DESCRIPTION_LENGTH} characters long", "TOO_LONG")
+
+
+def _variants(variants: Mapping[str, Any]) -> Iterator[Violation]:
+    if not variants:
+        yield Violation("flag.variants", "must hold at least one variant", "REQUIRED")
+    if len(variants) > MAX_VARIANTS:
+        yield Violation("flag.variants", f"must hold at most {MAX_VARIANTS} variants", "TOO_MANY")
+    for name, value in variants.items():
+        if not _VARIANT.fullmatch(name):
+            yield Violation(
+                variant_path(name),
+                "must be named by 1 to 100 letters, digits and any of . _ + -, and begin with a letter or a digit",
+            )
+        if value is None:
+            yield Violation(variant_path(name), "must have a value: null is of no type", "REQUIRED")
+        if _depth(value) > MAX_DEPTH:
+            yield Violation(variant_path(name), f"must be nested at most {MAX_DEPTH} levels deep", "TOO_DEEP")
+    kinds = sorted({_kind(value) for value in variants.values() if value is not None})
+    if len(kinds) > 1:
+        yield Violation("flag.variants", f"must all be of one JSON type, and are: {', '.join(kinds)}", "MIXED_TYPES")
+
+
+def _depth(value: Any) -> int:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, members), default=0)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "object" if isinstance(value, dict) else "array"
+
+
+def _named(field: str, name: str, variants: Mapping[str, Any], *, required: bool) -> Iterator[Violation]:
+    if not name:
+        if required:
+            yield Violation(field, "must name a variant", "REQUIRED")
+    elif name not in variants:
+        yield Violation(field, f"names {name[:100]!r}, which is none of the variants", "UNKNOWN_VARIANT")
+
+
+def _rules(content: Content) -> Iterator[Violation]:
+    if len(content.rules) > MAX_RULES:
+        yield Violation("flag.rules", f"must be at most {MAX_RULES}", "TOO_MANY")
+        return
+    for index, rule in enumerate(content.rules):
+        path = f"flag.rules[{index}]"
+        yield from _description(f"{path}.description", rule.description)
+        for name, values in rule.conditions.items():
+            yield from _condition(f"{path}.{name}", values)
+        if rule.variant and rule.split:
+            yield Violation(f"{path}.variant", "must be empty where a split is given", "AMBIGUOUS")
+        elif not rule.split:
+            yield from _named(f"{path}.variant", rule.variant, content.variants, required=True)
+        yield from _split(f"{path}.split", rule.split, content.variants)
+
+
+def _condition(path: str, values: Sequence[str]) -> Iterator[Violation]:
+    if len(values) > MAX_CONDITION_VALUES:
+        yield Violation(path, f"must hold at most {MAX_CONDITION_VALUES} values", "TOO_MANY")
+        return
+    for index, value in enumerate(values):
+        if not value:
+            yield Violation(f"{path}[{index}]", "must not be empty", "REQUIRED")
+        elif len(value) > MAX_VALUE_LENGTH:
+            yield Violation(f"{path}[{index}]", f"must be at most {MAX_VALUE_LENGTH} characters long", "TOO_LONG")
+
+
+def _split(path: str, split: Sequence[Share], variants: Mapping[str, Any]) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for index, share in enumerate(split):
+        yield from _named(f"{path}[{index}].variant", share.variant, variants, required=True)
+        if share.variant in seen:
+            yield Violation(f"{path}[{index}].variant", "is in this split already", "DUPLICATE")
+        seen.add(share.variant)
+        if share.weight < 1:
+            yield Violation(f"{path}[{index}].weight", "must be at least 1", "OUT_OF_RANGE")
+    total = sum(share.weight for share in split)
+    if total > MAX_WEIGHT_SUM:
+        yield Violation(path, f"the weights must add up to at most {MAX_WEIGHT_SUM}, not {total}", "OUT_OF_RANGE")
+
+
+def _steering(key: str, content: Content) -> Iterator[Violation]:
+    """Yields what the Proxy could not use, and a kill that would not switch off."""
+    values = [value for value in content.variants.values() if value is not None]
+    if key.startswith("version.") and not all(isinstance(value, str) for value in values):
+        yield Violation("flag.variants", "a flag `version.*` has text variants: definition versions", "WRONG_TYPE")
+    if not key.startswith(("integration.", "action.")):
+        return
+    if not all(isinstance(value, bool) for value in values):
+        yield Violation("flag.variants", "a flag `integration.*` or `action.*` has boolean variants", "WRONG_TYPE")
+    elif content.variants.get(content.variant_when_killed) is True:
+        yield Violation(
+            "flag.off_variant",
+            "must name a variant that is false, or else a kill would switch on what it shall switch off",
+            "UNSAFE",
+        )
+
+
+def _size(content: Content) -> Iterator[Violation]:
+    size = len(json.dumps(content.to_json()))
+    if size > MAX_CONTENT_BYTES:
+        yield Violation("flag", f"is {size} bytes as JSON, and must be at most {MAX_CONTENT_BYTES}", "TOO_LONG")

@@ -1,0 +1,146 @@
+"""The set of flags that holds now, kept in memory: for evaluations, and for the streams of watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, StateConflict
+from cordboard.core.flagging import ERROR, Decision, FlagSet
+from cordboard.flags.compilation import compiled, configuration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from cordboard.core.caller import Caller
+    from cordboard.core.database import Changes
+    from cordboard.flags.store import FlagStore
+
+logger = logging.getLogger(__name__)
+
+# Services that evaluate for somebody else, and therefore say for whom.
+SERVICE_PEERS: Final = frozenset({"proxy", "catalog"})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All flags as of one change."""
+
+    sequence: int
+    flags: FlagSet
+    definitions: Mapping[str, str]
+    """The flagd definition of each flag, as JSON, in order of key."""
+    superseded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set as soon as there is a newer snapshot."""
+
+    @functools.cached_property
+    def configuration(self) -> str:
+        """Returns the whole set as flagd JSON."""
+        return configuration(self.definitions.items())
+
+
+def context_of(caller: Caller, claimed: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the context to evaluate in: what the token proves, and beside it what the caller claims.
+
+    What the token says, an empty claim too, overrides the request. Operators and the mesh's own services ask on behalf
+    of others: what they claim counts, and the token fills the rest.
+    """
+    proven: dict[str, Any] = {
+        "workspace": caller.workspace,
+        "customer": caller.customer,
+        "tier": caller.tier,
+        "region": caller.region,
+        "environment": caller.environment,
+        "roles": sorted(caller.roles),
+    }
+    trusted = caller.is_operator or caller.peer in SERVICE_PEERS
+    context = {**proven, **claimed} if trusted else {**claimed, **proven}
+    if not (trusted and "targetingKey" in claimed):
+        context["targetingKey"] = context["workspace"]
+    return context
+
+
+class LiveFlags:
+    """Keeps the newest snapshot; serves the last one known while the database cannot be asked."""
+
+    def __init__(self, store: FlagStore) -> None:
+        """Takes where flags are kept; knows no flag until the first `refresh`."""
+        self._store = store
+        self._refreshing = asyncio.Lock()
+        self._snapshot: Snapshot | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Returns the newest snapshot; raises DependencyUnavailable before the first one was read."""
+        if self._snapshot is None:
+            raise DependencyUnavailable("database")
+        return self._snapshot
+
+    async def check(self) -> None:
+        """Raises DependencyUnavailable while there is nothing to evaluate with."""
+        _ = self.snapshot
+
+    def evaluate(self, key: str, caller: Caller, claimed: Mapping[str, Any]) -> Decision:
+        """Returns what the flag gives to `caller`; raises NotFound, and StateConflict where its rules are broken."""
+        decision = self.snapshot.flags.evaluate(key, context_of(caller, claimed))
+        if decision.reason == ERROR:
+            if not decision.found:
+                raise NotFound(f"flags/{key}")
+            raise StateConflict(f"flags/{key}", "broken", f"the rules of 'flags/{key}' cannot be evaluated")
+        return decision
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """Yields the newest snapshot at once, and then each newer one; whoever is slow skips those between."""
+        snapshot = self.snapshot
+        while True:
+            yield snapshot
+            await snapshot.superseded.wait()
+            snapshot = self.snapshot
+
+    async def refresh(self) -> None:
+        """Reads what changed since the newest snapshot; raises DependencyUnavailable."""
+        async with self._refreshing:
+            await self._read()
+
+    async def catch_up(self, sequence: int) -> None:
+        """Makes sure that the snapshot has change `sequence`, as far as the database can be asked."""
+        async with self._refreshing:
+            if self._snapshot is not None and self._snapshot.sequence >= sequence:
+                return
+            try:
+                await self._read()
+            except CordboardError as error:
+                # The change itself is committed; the watch loop brings it in as soon as it can.
+                logger.warning("the flags could not be read again", extra={"problem": type(error).__name__})
+
+    async def run(self, changes: Changes) -> None:
+        """Follows the changes for ever."""
+        async with changes.subscription() as subscription:
+            while True:
+                try:
+                    await self.refresh()
+                except CordboardError as error:
+                    logger.warning("the flags could not be read again", extra={"problem": type(error).__name__})
+                await subscription.wait()
+
+    async def _read(self) -> None:
+        known = self._snapshot
+        sequence, records = await self._store.changed(since=known.sequence if known else 0)
+        if known is not None and sequence == known.sequence:
+            return
+        changed = {
+            record.key: compiled(record.key, record.content, killed=record.killed, revision=record.revision)
+            for record in records
+        }
+        texts = {key: json.dumps(definition, separators=(",", ":")) for key, definition in changed.items()}
+        self._snapshot = Snapshot(
+            sequence=sequence,
+            flags=known.flags.updated(changed) if known else FlagSet(changed),
+            definitions=dict(sorted({**(known.definitions if known else {}), **texts}.items())),
+        )
+        if known is not None:
+            known.superseded.set()

@@ -1,0 +1,83 @@
+"""Whose word counts about the context of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cordboard.core.caller import Caller
+from cordboard.core.errors import InvalidFields
+from cordboard.flags.evaluation import context_of
+from cordboard.flags.flags import Cause
+
+MEMBER = Caller(
+    peer="envoy",
+    subject="ann",
+    workspace="acme",
+    environment="production",
+    customer="c-1",
+    tier="starter",
+    region="eu",
+    roles=frozenset({"member", "reader"}),
+    token_id="t",
+)
+CLAIMED: dict[str, Any] = {
+    "workspace": "globex",
+    "customer": "c-2",
+    "tier": "enterprise",
+    "region": "us",
+    "environment": "staging",
+    "roles": ["operator"],
+    "targetingKey": "globex",
+}
+
+
+def test_the_token_overrides_whatever_is_claimed() -> None:
+    assert context_of(MEMBER, {**CLAIMED, "color": "red"}) == {
+        "workspace": "acme",
+        "customer": "c-1",
+        "tier": "starter",
+        "region": "eu",
+        "environment": "production",
+        "roles": ["member", "reader"],
+        "targetingKey": "acme",
+        "color": "red",
+    }
+
+
+def test_what_the_token_does_not_have_cannot_be_claimed_either() -> None:
+    bare = replace(MEMBER, customer="", tier="")
+    context = context_of(bare, CLAIMED)
+    assert (context["customer"], context["tier"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [replace(MEMBER, roles=frozenset({"operator"})), Caller(peer="proxy"), Caller(peer="catalog")],
+    ids=["operator", "proxy", "catalog"],
+)
+def test_operators_and_services_may_name_any_context(caller: Caller) -> None:
+    assert context_of(caller, CLAIMED) == CLAIMED
+
+
+@pytest.mark.parametrize("peer", ["envoy", "client/proxy", "uqi", "client/catalog", ""])
+def test_no_other_peer_may(peer: str) -> None:
+    assert context_of(replace(MEMBER, peer=peer), CLAIMED)["tier"] == "starter"
+
+
+def test_an_operator_s_token_fills_what_is_not_named() -> None:
+    context = context_of(replace(MEMBER, roles=frozenset({"operator"})), {"workspace": "globex"})
+    assert (context["workspace"], context["targetingKey"], context["tier"]) == ("globex", "globex", "starter")
+
+
+def test_a_reason_says_what_was_done_and_why() -> None:
+    assert Cause("ann").of("put") == "put"
+    assert Cause("ann", "vendor is down").of("kill") == "kill: vendor is down"
+
+
+@pytest.mark.parametrize("why", ["x" * 1_001, "a\0b"])
+def test_a_reason_that_cannot_be_kept_is_refused(why: str) -> None:
+    with pytest.raises(InvalidFields):
+        Cause("ann", why).of("put")
