@@ -1,28 +1,77 @@
-# Set up and run Cordboard. `make help` lists the targets.
+# Sets up, runs and checks Cordboard. `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NODE_DIR := tests/node
+NODE_STAMP := $(NODE_DIR)/node_modules/.package-lock.json
+PROTOS := $(shell find protos -name '*.proto')
+# What the demo imports beside its own vendor: `make demo OPENAPI="a.json b.yaml"`.
+OPENAPI ?=
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
-.PHONY: help setup protos format lint demo test bench clean
+.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo bench node clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install everything, with generated stubs
 
 # Depends on the protos, so that a changed contract means new stubs without anybody remembering it.
-$(STAMP): pyproject.toml protos/build.py $(shell find protos -name '*.proto')
+$(STAMP): pyproject.toml protos/build.py $(PROTOS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV)"
+	@echo "Installing into $(VENV) (about half a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Do the main job end to end, on a mesh of its own (OPENAPI="FILE ..." adds real descriptions)
+	@$(if $(OPENAPI),$(MAKE) --no-print-directory node,true)
+	@$(BIN)/cordboard demo $(foreach file,$(OPENAPI),--openapi $(file))
+
+test: lint unit e2e ## Run every check: lint, types, borders, protos, and all tests
+	@echo "All checks passed."
+
+lint: $(STAMP) ## Check style, types, borders between modules, and protos
+	@echo "== style";   $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@echo "== types";   $(BIN)/mypy services tests bench protos/build.py
+	@echo "== borders"; $(BIN)/lint-imports --no-logo
+	@echo "== protos";  $(BIN)/python protos/check.py
+
+unit: $(STAMP) node ## Run the unit, contract and scenario tests
+	@echo "== unit, contract and scenario tests"
+	@$(BIN)/pytest tests/unit tests/contract tests/scenarios -n 2 --dist loadscope -q
+
+e2e: $(STAMP) node ## Run the end-to-end tests on a whole mesh
+	@echo "== end-to-end tests"
+	@$(BIN)/pytest tests/e2e -q
+
+bench: $(STAMP) ## Measure, as ratios against baselines of the same run
+	@$(BIN)/python -m bench
+
+node: ## Install the checks' Node.js programs, where Node.js is there
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE_STAMP); \
+	else echo "######## Node.js is missing: the checks that need it will be SKIPPED ########"; fi
+
+$(NODE_STAMP): $(NODE_DIR)/package-lock.json
+	@echo "Installing the checks' Node.js programs"
+	@cd $(NODE_DIR) && npm ci --no-progress --loglevel=error
 	@touch $@
 
 protos: $(STAMP) ## Compile the protos again
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/build.py
 
+baseline: $(STAMP) ## Accept the protos as they are as what later changes must not break
+	@$(BIN)/python protos/check.py --accept
+
+docs: $(STAMP) ## Write the generated pages of docs/ again
+	@$(BIN)/python docs/generate.py
+
 format: $(STAMP) ## Format the code
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix --select I .
+	@$(BIN)/ruff check --fix --select I --quiet .
+	@$(BIN)/ruff format --quiet .
+
+clean: ## Remove everything that is not in git and not precious
+	@rm -rf $(VENV) $(NODE_DIR)/node_modules .cordboard .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

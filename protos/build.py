@@ -56,10 +56,10 @@ def compile_protos() -> None:
         (OUT / package / "__init__.py").touch()  # import-linter sees regular packages only
 
 
-def write_image(path: str) -> None:
-    """Writes a descriptor set with comments to `path`, for `buf lint` and `buf breaking`."""
+def write_image(path: str, *, comments: bool = True) -> None:
+    """Writes a descriptor set to `path`, for `buf lint` (which reads comments) and `buf breaking`."""
     sources = sorted(str(source) for source in PROTOS.glob("cordboard/**/*.proto"))
-    run("--include_imports", "--include_source_info", f"--descriptor_set_out={path}", *sources)
+    run("--include_imports", *(["--include_source_info"] if comments else []), f"--descriptor_set_out={path}", *sources)
 
 
 class StubsHook(BuildHookInterface):  # type: ignore[misc]
@@ -77,7 +77,4 @@ class StubsHook(BuildHookInterface):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--image"]:
-        write_image(sys.argv[2])
-    else:
-        StubsHook.initialize(None, "", {})  # type: ignore[arg-type]
+    StubsHook.initialize(None, "", {})  # type: ignore[arg-type]

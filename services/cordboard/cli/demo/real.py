@@ -7,30 +7,26 @@ what the description does not allow.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
-import socket
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from google.protobuf.struct_pb2 import Struct, Value
 
 from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.cli.demo.mock import mock
 from cordboard.cli.demo.narrator import StepFailed
-from cordboard.cli.demo.parts import end, until
+from cordboard.cli.demo.parts import until
 from cordboard.cli.demo.samples import NoSample, sample
 from cordboard.cli.demo.story import BUSINESS, Cast
 from cordboard.cli.output import console
 from cordboard.client import CordboardError, Result, VendorError
 from cordboard.flags.v1 import flag_service_pb2 as flags
 
-START_SECONDS: Final = 120.0
 IMPORT_SECONDS: Final = 120.0
 WANTED: Final = 3
 # Many descriptions have examples that do not fit their own schemas; the mock then has no answer to give.
@@ -65,12 +61,12 @@ async def _one(cast: Cast, document: Path, program: str, folder: Path) -> None:
         f"A real API description: {document.name}",
         "Imported as it is; its actions run against a mock of the same description, which judges each request.",
     ) as step:
-        async with _mock(program, document, folder) as url:
+        async with mock(program, document, folder) as judge:
             slug = "".join(each if each.isalnum() else "-" for each in document.stem.lower()).strip("-")[:40].strip("-")
             slug = "-".join(part for part in slug.split("-") if part)
             text = await asyncio.to_thread(document.read_text, encoding="utf-8")
             imported = await cast.operator.catalog.ImportOpenApi(
-                catalog.ImportOpenApiRequest(document=text, slug=slug, server_url=url, owner="demo@example.com"),
+                catalog.ImportOpenApiRequest(document=text, slug=slug, server_url=judge.url, owner="demo@example.com"),
                 timeout=IMPORT_SECONDS,
             )
             report = imported.report
@@ -79,6 +75,8 @@ async def _one(cast: Cast, document: Path, program: str, folder: Path) -> None:
             await _connect(cast, slug, imported.definition_version.definition)
             candidates = _candidates(imported.definition_version.definition)
             done = await _run(cast, slug, candidates)
+            if not judge.whole:
+                step.result("prism cannot read the answers of this description, so it judges the requests alone")
             for name, result in done:
                 step.result(f"{name}: HTTP {result.vendor_status}")
 
@@ -171,31 +169,3 @@ async def _connect(cast: Cast, slug: str, definition: pb.Definition) -> None:
         )
         return
     raise StepFailed(f"{slug} has no way to sign in that needs no browser")
-
-
-@contextlib.asynccontextmanager
-async def _mock(program: str, document: Path, folder: Path) -> AsyncIterator[str]:
-    """Runs the mock of a description and gives its URL."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    with (folder / f"mock-{document.stem}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            program, "mock", "--host", "127.0.0.1", "--port", str(port), "--errors", str(document),
-            stdout=log, stderr=log,
-        )  # fmt: skip
-        url = f"http://127.0.0.1:{port}"
-
-        async def answers() -> bool:
-            if process.returncode is not None:
-                raise StepFailed(f"prism ended with {process.returncode}; see {log.name}")
-            with contextlib.suppress(aiohttp.ClientError):
-                async with aiohttp.ClientSession() as session, session.get(url):
-                    return True
-            return False
-
-        try:
-            await until(answers, "prism to read the description", patience=START_SECONDS, every=0.2)
-            yield url
-        finally:
-            await end(process)
