@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 # A caller that sends no deadline gets this one for unary calls, in seconds.
 DEFAULT_DEADLINE: Final = 30.0
 CANCELLED: Final = "CANCELLED"
+# Probes come every second for ever, and an export of spans that made a span would never end.
+UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -124,10 +126,12 @@ class Layer:
 
 
 class Tracing(Layer):
-    """One SERVER span per call, a child of the W3C context that came with it."""
+    """One SERVER span per call, a child of the W3C context that came with it; none for probes and exports."""
 
     async def enter(self, call: Call) -> None:
         """Opens the span and makes it current."""
+        if call.method.path.startswith(UNTRACED):
+            return
         parent = remote_context(call.metadata) if "traceparent" in call.metadata else otel_context.Context()
         call.span = tracer().start_span(
             call.method.path,

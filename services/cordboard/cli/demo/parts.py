@@ -19,7 +19,7 @@ import aiohttp
 from cordboard.auth.v1.token_service_pb2 import IssueTokenRequest
 from cordboard.cli.demo.narrator import StepFailed
 from cordboard.cli.session import operator_token
-from cordboard.client import Client, CordboardError
+from cordboard.client import Client, CordboardError, NotFound, SwitchedOff, Unavailable
 from cordboard.common.v1 import options_pb2
 from cordboard.local.mesh import Mesh
 
@@ -126,7 +126,7 @@ async def _there(path: Path) -> bool:
 
 
 async def until(look: Callable[[], Awaitable[T]], what: str, *, patience: float = PATIENCE, every: float = 0.02) -> T:
-    """Returns the first true thing that `look` gives; errors of the mesh count as not yet. Raises StepFailed."""
+    """Returns the first true thing that `look` gives; what is not there yet is asked for again. Raises StepFailed."""
     deadline = time.monotonic() + patience
     problem: CordboardError | None = None
     while time.monotonic() < deadline:
@@ -134,7 +134,7 @@ async def until(look: Callable[[], Awaitable[T]], what: str, *, patience: float 
             found = await look()
             if found:
                 return found
-        except CordboardError as error:
+        except (NotFound, SwitchedOff, Unavailable) as error:
             problem = error
         await asyncio.sleep(every)
     raise StepFailed(f"waited {patience:.0f} s for {what}" + (f": {problem}" if problem is not None else ""))

@@ -175,10 +175,10 @@ async def use(cast: Cast) -> str:
         "A write and a paged read, through Envoy",
         "Typed input is checked before anything leaves; the credential is added at the last moment, to allowed hosts.",
     ) as step:
-        ticket = {"subject": "The printer is on fire", "priority": "urgent"}
-        written = await until(
-            lambda: cast.business.execute(DESK, CREATE, ticket, idempotency_key="demo-1"), "the first call"
-        )
+        contacts = await until(lambda: cast.business.execute(DESK, "list_contacts", {}), "the first call")
+        requester = contacts.output["data"][0]
+        ticket = {"subject": "The printer is on fire", "priority": "urgent", "requester_id": requester["id"]}
+        written = await cast.business.execute(DESK, CREATE, ticket, idempotency_key="demo-1")
         step.result(f"ticket {written.output['id']} created: HTTP {written.vendor_status}")
         again = await cast.business.execute(DESK, CREATE, ticket, idempotency_key="demo-1")
         if again.output != written.output or not again.call.replayed:

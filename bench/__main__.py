@@ -1,0 +1,110 @@
+"""Runs the benchmarks: `python -m bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench import execute, machine, processes, reads, scene, startup
+from bench.figures import Figure, Sample, table
+from cordboard.local.mesh import Mesh
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UP_AIM_SECONDS = 6.0
+WEIGHT_AIM_MIB = 900.0
+VENDOR = ("--port", "0", "--rate-limit", "1000000000")
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures a mesh of its own and prints ratios of medians."
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds of load in a round (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="cold starts that are timed (default: %(default)s)")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    given = parser.parse_args(arguments)
+    if given.rounds < 1 or given.starts < 1 or given.seconds <= 0:
+        parser.error("--rounds, --starts and --seconds must be positive")
+    return given
+
+
+async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
+    """Measures everything; the last of the cold starts is the mesh that the rest is measured on."""
+    starts = []
+    for number in range(given.starts - 1):
+        starts.append(await startup.cold_start())
+        progress.print(f"cold start {number + 1}: {starts[-1]:.1f} s")
+    with startup.fresh_options() as fresh, TemporaryDirectory(prefix="cordboard-bench-") as name:
+        folder, begun = Path(name), time.perf_counter()
+        async with Mesh(fresh) as mesh:
+            starts.append(time.perf_counter() - begun)
+            progress.print(f"cold start {given.starts}: {starts[-1]:.1f} s")
+            new = startup.weight(mesh)
+            async with processes.module("cordboard.sandbox", folder, *VENDOR) as (vendor, _):
+                stage = await scene.set_up(mesh, vendor["url"])
+                measure: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
+                progress.print("reads against an echo …")
+                figures = await reads.measure(mesh, stage, folder, **measure)
+                progress.print("Execute against a bare vendor call …")
+                figures += await execute.measure(mesh, stage, folder, **measure)
+            used = startup.weight(mesh)
+    up = Sample("up", "s", tuple(starts))
+    return [*figures, Figure("cold up to ready", up, aim=UP_AIM_SECONDS, better="lower"), *_weights(new, used)]
+
+
+def _weights(new: startup.Weight, used: startup.Weight) -> list[Figure]:
+    figures = []
+    for when, found in (("when ready", new), ("after the load", used)):
+        resident = Sample("resident", "MiB", (found.resident,))
+        proportional = None if found.proportional is None else Sample("proportional", "MiB", (found.proportional,))
+        name = f"memory {when}, {found.processes} processes"
+        if proportional is None:
+            figures.append(Figure(f"{name}: resident", resident, aim=WEIGHT_AIM_MIB, better="lower"))
+        else:
+            figures.append(
+                Figure(f"{name}: resident, shared pages once", proportional, aim=WEIGHT_AIM_MIB, better="lower")
+            )
+            figures.append(Figure(f"{name}: resident, shared pages in each", resident))
+    return figures
+
+
+def main() -> None:
+    """Runs the command."""
+    given = options(sys.argv[1:])
+    progress = Console(stderr=True, style="dim", highlight=False)
+    found = machine.facts()
+    figures: list[Figure] = []
+
+    async def work() -> None:
+        figures.extend(await bench(given, progress))
+
+    begun = time.perf_counter()
+    processes.run(partial(work))
+    took = time.perf_counter() - begun
+    if given.output == "json":
+        print(
+            json.dumps(
+                {"machine": found, "seconds": took, "figures": [figure.to_json() for figure in figures]}, indent=1
+            )
+        )
+        return
+    console = Console(width=max(140, Console().width) if not sys.stdout.isatty() else None, highlight=False)
+    console.print(", ".join(f"{name}: {value}" for name, value in found.items()), style="dim")
+    console.print(table("Benchmarks", figures))
+    console.print(f"took {took:.0f} s; every call was traced", style="dim")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Auth's values as messages, and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.struct_pb2 import Struct
+
+from cordboard.auth import connect, signing_keys
+from cordboard.auth.clients import OAuthClient
+from cordboard.auth.connections import Connection, connection_name
+from cordboard.auth.leases import Lease
+from cordboard.auth.store.connections import ChangeRow
+from cordboard.auth.tokens import Wish as TokenWish
+from cordboard.auth.v1 import connect_service_pb2 as connect_pb
+from cordboard.auth.v1 import connection_service_pb2 as connection_pb
+from cordboard.auth.v1 import credential_service_pb2 as credential_pb
+from cordboard.auth.v1 import token_service_pb2 as token_pb
+from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
+from cordboard.auth.workspaces import Workspace
+from cordboard.common.v1.options_pb2 import Role
+from cordboard.core.access import role_name
+from cordboard.core.names import parse
+from cordboard.core.secrets import Secret
+from cordboard.core.structs import from_struct
+from cordboard.core.times import to_seconds, to_timestamp
+
+_KEY_STATES: Final = {
+    signing_keys.State.PUBLISHED: token_pb.SigningKey.STATE_PUBLISHED,
+    signing_keys.State.SIGNING: token_pb.SigningKey.STATE_SIGNING,
+    signing_keys.State.VERIFYING: token_pb.SigningKey.STATE_VERIFYING,
+}
+_SESSION_STATES: Final = {
+    connect.State.PENDING: connect_pb.ConnectSession.STATE_PENDING,
+    connect.State.CONNECTED: connect_pb.ConnectSession.STATE_CONNECTED,
+    connect.State.FAILED: connect_pb.ConnectSession.STATE_FAILED,
+    connect.State.EXPIRED: connect_pb.ConnectSession.STATE_EXPIRED,
+}
+
+
+def workspace_message(workspace: Workspace) -> workspace_pb.Workspace:
+    """Returns a workspace."""
+    return workspace_pb.Workspace(
+        name=f"workspaces/{workspace.id}",
+        display_name=workspace.display_name,
+        customer=workspace.customer,
+        tier=workspace.tier,
+        region=workspace.region,
+        etag=workspace.etag,
+        create_time=to_timestamp(workspace.create_time),
+        update_time=to_timestamp(workspace.update_time),
+    )
+
+
+def workspace_values(message: workspace_pb.Workspace) -> dict[str, str]:
+    """Returns what a caller may set of a workspace."""
+    return {
+        "display_name": message.display_name,
+        "customer": message.customer,
+        "tier": message.tier,
+        "region": message.region,
+    }
+
+
+def signing_key_message(key: signing_keys.SigningKey) -> token_pb.SigningKey:
+    """Returns a signing key."""
+    return token_pb.SigningKey(
+        name=f"signingKeys/{key.kid}",
+        state=_KEY_STATES[key.state],
+        create_time=to_timestamp(key.create_time),
+        expire_time=None if key.expire_time is None else to_timestamp(key.expire_time),
+    )
+
+
+def token_wish(request: token_pb.IssueTokenRequest) -> TokenWish:
+    """Returns the token that is asked for; a role that no token can carry stays in it as its number."""
+    known = Role.values()
+    return TokenWish(
+        workspace=parse(request.workspace, "workspaces/*", field="workspace")[0] if request.workspace else "",
+        environment=request.environment,
+        roles=tuple(role_name(role) if role in known else str(role) for role in request.roles),
+        subject=request.subject,
+        seconds=to_seconds(request.ttl) if request.HasField("ttl") else None,
+    )
+
+
+def session_message(session: connect.Session) -> connect_pb.ConnectSession:
+    """Returns a connect session."""
+    url = session.authorization_url
+    return connect_pb.ConnectSession(
+        name=f"workspaces/{session.workspace}/connectSessions/{session.id}",
+        integration=f"integrations/{session.integration}",
+        auth_scheme=session.auth_scheme,
+        environment=session.environment,
+        state=_SESSION_STATES[session.state],
+        authorization_url="" if url is None else url.reveal(),
+        connection=session.connection,
+        error=session.error,
+        expire_time=to_timestamp(session.expire_time),
+    )
+
+
+def connect_wish(request: connect_pb.CreateConnectSessionRequest) -> connect.Wish:
+    """Returns what somebody wants to connect."""
+    (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+    (integration,) = parse(request.integration, "integrations/*", field="integration")
+    return connect.Wish(
+        workspace=workspace,
+        integration=integration,
+        auth_scheme=request.auth_scheme,
+        environment=request.environment,
+        connection_id=request.connection_id,
+        display_name=request.display_name,
+        scopes=tuple(request.scopes),
+        configuration=dict(request.configuration),
+    )
+
+
+def typed_values(values: Struct) -> dict[str, object]:
+    """Returns what a person typed in."""
+    return from_struct(values, "values")
+
+
+def vendor_return(request: connect_pb.HandleCallbackRequest) -> connect.Return:
+    """Returns what a vendor sent the person back with."""
+    return connect.Return(Secret(request.state), Secret(request.code), request.iss, request.error)
+
+
+def oauth_client_message(client: OAuthClient) -> connect_pb.OAuthClient:
+    """Returns an OAuth client, without its secret."""
+    return connect_pb.OAuthClient(
+        name=f"integrations/{client.integration}/oauthClient",
+        client_id=client.client_id,
+        redirect_uri=client.redirect_uri,
+        update_time=to_timestamp(client.update_time),
+    )
+
+
+def integration_filter(name: str) -> str:
+    """Returns the integration that a list is bounded to, or an empty text."""
+    return parse(name, "integrations/*", field="integration")[0] if name else ""
+
+
+def connection_state(*, ready: bool) -> connection_pb.Connection.State.ValueType:
+    """Returns whether a connection can be used."""
+    states = connection_pb.Connection
+    return states.STATE_READY if ready else states.STATE_RECONNECT_REQUIRED
+
+
+def connection_message(connection: Connection) -> connection_pb.Connection:
+    """Returns a connection."""
+    return connection_pb.Connection(
+        name=connection.name,
+        integration=f"integrations/{connection.integration}",
+        environment=connection.environment,
+        auth_scheme=connection.auth_scheme,
+        display_name=connection.display_name,
+        state=connection_state(ready=connection.ready),
+        credential_generation=connection.generation,
+        scopes=connection.scopes,
+        configuration=connection.configuration,
+        create_time=to_timestamp(connection.create_time),
+        update_time=to_timestamp(connection.update_time),
+    )
+
+
+def lease_message(lease: Lease) -> credential_pb.LeaseCredentialResponse:
+    """Returns a leased credential: the one message that holds it in clear."""
+    message = credential_pb.LeaseCredentialResponse(
+        connection=connection_message(lease.connection),
+        generation=lease.connection.generation,
+        expire_time=None if lease.expire_time is None else to_timestamp(lease.expire_time),
+    )
+    secrets = {field: secret.reveal() for field, secret in lease.secrets.items()}
+    if lease.kind == "api_key":
+        message.api_key = secrets["api_key"]
+    elif lease.kind == "basic":
+        message.basic.username, message.basic.password = secrets["username"], secrets["password"]
+    elif lease.kind == "none":
+        message.none.SetInParent()
+    else:
+        message.access_token = secrets["access_token" if lease.kind == "oauth2" else "token"]
+    return message
+
+
+def change_message(change: ChangeRow) -> credential_pb.WatchConnectionsResponse:
+    """Returns one change of a connection, or the sign that the stream stands."""
+    return credential_pb.WatchConnectionsResponse(
+        sequence=change.sequence,
+        connection=connection_name(change.workspace, change.connection_id) if change.connection_id else "",
+        generation=change.generation,
+    )

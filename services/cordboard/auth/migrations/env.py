@@ -1,0 +1,7 @@
+"""Runs Auth's migrations."""
+
+from __future__ import annotations
+
+from cordboard.core.migrate import run_environment
+
+run_environment()

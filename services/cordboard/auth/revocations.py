@@ -1,0 +1,127 @@
+"""Revokes tokens at the vendors (RFC 7009) after their connections are gone, until it is done or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from cordboard.auth.credentials import resource
+from cordboard.auth.envelope import Unreadable
+from cordboard.auth.oauth import Revocation
+from cordboard.auth.store import revocations as rows
+from cordboard.core.audit import Entry
+from cordboard.core.errors import CordboardError, NotFound
+from cordboard.core.names import new_id
+from cordboard.core.telemetry import span
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cordboard.auth.clients import OAuthClients
+    from cordboard.auth.definitions import Definitions
+    from cordboard.auth.oauth import TokenEndpoints
+    from cordboard.auth.store.connections import ConnectionRow
+    from cordboard.auth.vault import Vault
+    from cordboard.core.audit import Journal
+    from cordboard.core.database import Database
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 3600.0
+# With the pauses above, somewhat more than a day.
+MOST_ATTEMPTS: Final = 34
+LOOK_EVERY: Final = 5.0
+
+
+class Revocations:
+    """The tokens that are still to be revoked, in the database: a restart forgets none."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        definitions: Definitions,
+        clients: OAuthClients,
+        endpoints: TokenEndpoints,
+        journal: Journal,
+    ) -> None:
+        """Takes what it needs to ask a vendor."""
+        self._database = database
+        self._vault = vault
+        self._definitions = definitions
+        self._clients = clients
+        self._endpoints = endpoints
+        self._journal = journal
+        self._wanted = asyncio.Event()
+
+    async def add(
+        self, connection: AsyncConnection, of: ConnectionRow, field: str, generation: int, sealed: bytes
+    ) -> None:
+        """Adds a token, sealed as it was for its connection, in the transaction that ends its use."""
+        await rows.add_revocation(
+            connection,
+            rows.RevocationRow(
+                of.workspace, new_id(), of.integration, of.auth_scheme, of.id, generation, field, sealed, 0
+            ),
+        )
+
+    def wake(self) -> None:
+        """Has what was added looked at now."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Revokes what is due, for ever."""
+        while True:
+            try:
+                while await self.step():
+                    pass
+            except CordboardError as error:
+                logger.warning("nothing is revoked now", extra={"problem": type(error).__name__})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._wanted.wait()
+            self._wanted.clear()
+
+    async def step(self) -> bool:
+        """Tries one token that is due; tells whether there was one."""
+        async with self._database.everywhere() as connection:
+            row = await rows.claim_revocation(connection, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        if row is None:
+            return False
+        with span("job revoke", cordboard_integration=row.integration, cordboard_workspace=row.workspace):
+            outcome = await self._revoked(row)
+            if outcome == Revocation.UNKNOWN.value and row.attempts < MOST_ATTEMPTS:
+                return True
+            async with self._database.workspace(row.workspace) as connection:
+                await rows.drop_revocation(connection, row.workspace, row.id)
+                entry = Entry(
+                    action="auth.credential.revoke",
+                    resource=f"workspaces/{row.workspace}/connections/{row.connection_id}",
+                    workspace=row.workspace,
+                    outcome="ok" if outcome == Revocation.DONE.value else outcome,
+                    details={"field": row.field, "generation": row.generation, "attempts": row.attempts},
+                    actor="peer:auth",
+                )
+                await self._journal.append(connection, entry)
+        return True
+
+    async def _revoked(self, row: rows.RevocationRow) -> str:
+        try:
+            definition = await self._definitions.definition(row.integration)
+            oauth = definition.scheme(row.auth_scheme).oauth
+            client = await self._clients.client(row.integration)
+            if oauth is None or not oauth.revocation_url or client is None:
+                return "unsupported"
+            drawer = await self._vault.drawer(row.workspace)
+            token = drawer.open(resource(row.connection_id), row.field, row.generation, row.sealed)
+        except NotFound:
+            return "unsupported"
+        except Unreadable:
+            logger.error("a token that is to be revoked cannot be opened", extra={"workspace": row.workspace})
+            return "unreadable"
+        except CordboardError:
+            return Revocation.UNKNOWN.value
+        return (await self._endpoints.revoke(oauth, client, token, row.field)).value

@@ -1,0 +1,364 @@
+"""Rows of the connections, their sealed credentials, and the log of their changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, case, delete, func, insert, null, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from cordboard.auth.store.tables import connection as table
+from cordboard.auth.store.tables import connection_change, connection_head, credential
+from cordboard.core.database import notify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+CHANNEL: Final = "cordboard_auth_connection"
+READY: Final = "ready"
+RECONNECT_REQUIRED: Final = "reconnect_required"
+
+
+@dataclass(frozen=True)
+class ConnectionRow:
+    """A connection, without its credential."""
+
+    workspace: str
+    id: str
+    integration: str
+    auth_scheme: str
+    kind: str
+    environment: str
+    display_name: str
+    scopes: tuple[str, ...]
+    configuration: Mapping[str, str]
+    state: str
+    problem: str
+    generation: int
+    refreshable: bool
+    expire_time: datetime | None
+    refresh_time: datetime | None
+    lease_until: datetime | None
+    failures: int
+    retry_time: datetime | None
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True)
+class HeldRow:
+    """A connection with its sealed credential, at one moment of the database's clock."""
+
+    connection: ConnectionRow
+    now: datetime
+    sealed: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """The last change of one connection; generation 0: it is gone."""
+
+    workspace: str
+    connection_id: str
+    sequence: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Forced:
+    """How often a refresh may be forced: `burst` times in a row, then once in `spacing` seconds."""
+
+    spacing: float
+    burst: int
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """How long a credential lives, and when to refresh it, in seconds from now; None: nobody said."""
+
+    seconds: float | None = None
+    refresh_after: float | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the times as the database's clock has them."""
+        return {"expire_time": _from_now(self.seconds), "refresh_time": _from_now(self.refresh_after)}
+
+
+_COLUMNS = (
+    table.c.workspace_id,
+    table.c.connection_id,
+    table.c.integration,
+    table.c.auth_scheme,
+    table.c.kind,
+    table.c.environment,
+    table.c.display_name,
+    table.c.scopes,
+    table.c.configuration,
+    table.c.state,
+    table.c.problem,
+    table.c.generation,
+    table.c.refreshable,
+    table.c.expire_time,
+    table.c.refresh_time,
+    table.c.lease_until,
+    table.c.failures,
+    table.c.retry_time,
+    table.c.create_time,
+    table.c.update_time,
+)
+_FREE: Final = {"lease_owner": None, "lease_until": None}
+
+
+async def connection(connection: AsyncConnection, workspace: str, connection_id: str) -> ConnectionRow | None:
+    """Returns a connection, or None when there is none."""
+    row = (await connection.execute(select(*_COLUMNS).where(_is(workspace, connection_id)))).one_or_none()
+    return None if row is None else _record(row)
+
+
+async def connections(
+    connection: AsyncConnection, workspace: str, *, integration: str, after: str, limit: int
+) -> list[ConnectionRow]:
+    """Returns up to `limit` connections with an id above `after`, in order of id; at one integration where named."""
+    query = select(*_COLUMNS).where(table.c.workspace_id == workspace, table.c.connection_id > after)
+    if integration:
+        query = query.where(table.c.integration == integration)
+    query = query.order_by(table.c.connection_id).limit(limit)
+    return [_record(row) for row in await connection.execute(query)]
+
+
+async def held(connection: AsyncConnection, workspace: str, connection_id: str) -> HeldRow | None:
+    """Returns a connection with its credential, as of one moment; None when there is none."""
+    # One statement: between two, another process could put the next generation in the place of this one.
+    query = (
+        select(*_COLUMNS, func.clock_timestamp(), credential.c.field, credential.c.sealed)
+        .select_from(
+            table.outerjoin(
+                credential,
+                and_(
+                    credential.c.workspace_id == table.c.workspace_id,
+                    credential.c.connection_id == table.c.connection_id,
+                    credential.c.generation == table.c.generation,
+                ),
+            )
+        )
+        .where(_is(workspace, connection_id))
+    )
+    found = (await connection.execute(query)).all()
+    if not found:
+        return None
+    width = len(_COLUMNS)
+    sealed = {row[width + 1]: row[width + 2] for row in found if row[width + 1] is not None}
+    return HeldRow(_record(found[0][:width]), found[0][width], sealed)
+
+
+async def lock_connection(
+    connection: AsyncConnection, workspace: str, connection_id: str
+) -> tuple[ConnectionRow | None, int]:
+    """Lets this transaction alone change a connection, also one that does not exist yet.
+
+    Returns it, and the highest generation that its id ever had.
+    """
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+    await connection.execute(lock, {"name": f"cordboard.auth.connection/{workspace}/{connection_id}"})
+    # A refresh holds the row and not the lock above: the row is waited for before the generation is read.
+    query = select(*_COLUMNS).where(_is(workspace, connection_id)).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    highest = await connection.execute(
+        select(connection_change.c.highest_generation).where(
+            connection_change.c.workspace_id == workspace, connection_change.c.connection_id == connection_id
+        )
+    )
+    return (None if row is None else _record(row)), highest.scalar_one_or_none() or 0
+
+
+async def put_connection(
+    connection: AsyncConnection, workspace: str, connection_id: str, values: Mapping[str, Any], lifetime: Lifetime
+) -> ConnectionRow:
+    """Creates a connection, or gives one that exists new values; either is ready then."""
+    changed = {
+        **values,
+        **lifetime.columns(),
+        **_FREE,
+        "state": READY,
+        "problem": "",
+        "failures": 0,
+        "retry_time": None,
+        "forced_until": None,
+        "update_time": func.now(),
+    }
+    query = (
+        upsert(table)
+        .values(workspace_id=workspace, connection_id=connection_id, **changed)
+        .on_conflict_do_update(index_elements=["workspace_id", "connection_id"], set_=changed)
+        .returning(*_COLUMNS)
+    )
+    return _record((await connection.execute(query)).one())
+
+
+async def put_credential(
+    connection: AsyncConnection, workspace: str, connection_id: str, generation: int, sealed: Mapping[str, bytes]
+) -> None:
+    """Puts the credential of a generation in the place of those before."""
+    own = and_(credential.c.workspace_id == workspace, credential.c.connection_id == connection_id)
+    await connection.execute(delete(credential).where(own))
+    if sealed:
+        await connection.execute(
+            insert(credential),
+            [
+                {
+                    "workspace_id": workspace,
+                    "connection_id": connection_id,
+                    "generation": generation,
+                    "field": field,
+                    "sealed": record,
+                }
+                for field, record in sealed.items()
+            ],
+        )
+
+
+async def drop_connection(connection: AsyncConnection, workspace: str, connection_id: str) -> None:
+    """Deletes a connection with its credential."""
+    await connection.execute(delete(table).where(_is(workspace, connection_id)))
+
+
+async def take_lease(
+    connection: AsyncConnection,
+    workspace: str,
+    connection_id: str,
+    generation: int,
+    *,
+    owner: str,
+    seconds: float,
+    forced: Forced | None = None,
+) -> bool:
+    """Tells whether `owner` may refresh this generation now: nobody else does, and the last failure is long enough ago.
+
+    `forced` bounds the refreshes of credentials whose time is not up.
+    """
+    values: dict[str, Any] = {"lease_owner": owner, "lease_until": _from_now(seconds)}
+    query = update(table).where(
+        _is(workspace, connection_id),
+        table.c.generation == generation,
+        table.c.state == READY,
+        or_(table.c.lease_until.is_(None), table.c.lease_until < func.clock_timestamp()),
+        or_(table.c.retry_time.is_(None), table.c.retry_time <= func.clock_timestamp()),
+    )
+    if forced is not None:
+        step = timedelta(seconds=forced.spacing)
+        latest = func.clock_timestamp() + step * (forced.burst - 1)
+        query = query.where(or_(table.c.forced_until.is_(None), table.c.forced_until <= latest))
+        values["forced_until"] = func.greatest(func.coalesce(table.c.forced_until, func.now()), func.now()) + step
+    return (await connection.execute(query.values(**values).returning(table.c.generation))).one_or_none() is not None
+
+
+async def advance(
+    connection: AsyncConnection,
+    workspace: str,
+    connection_id: str,
+    generation: int,
+    lifetime: Lifetime,
+    scopes: Sequence[str] | None,
+) -> bool:
+    """Moves a connection from this generation to the next; tells whether it was still at this one."""
+    values: dict[str, Any] = {
+        **lifetime.columns(),
+        **_FREE,
+        "generation": generation + 1,
+        "failures": 0,
+        "retry_time": None,
+        "update_time": func.now(),
+    }
+    if scopes is not None:
+        values["scopes"] = list(scopes)
+    query = update(table).where(_is(workspace, connection_id), table.c.generation == generation).values(**values)
+    return (await connection.execute(query.returning(table.c.generation))).one_or_none() is not None
+
+
+async def require_reconnect(
+    connection: AsyncConnection, workspace: str, connection_id: str, generation: int, problem: str
+) -> bool:
+    """Says that a person has to connect again; tells whether the connection was ready at this generation until now."""
+    query = (
+        update(table)
+        .where(_is(workspace, connection_id), table.c.generation == generation, table.c.state == READY)
+        .values(state=RECONNECT_REQUIRED, problem=problem, retry_time=None, update_time=func.now(), **_FREE)
+    )
+    return (await connection.execute(query.returning(table.c.generation))).one_or_none() is not None
+
+
+async def back_off(
+    connection: AsyncConnection, workspace: str, connection_id: str, *, owner: str, seconds: float
+) -> None:
+    """Gives the lease back after a refresh of unknown outcome: nobody tries again before so many seconds."""
+    await connection.execute(
+        update(table)
+        .where(_is(workspace, connection_id), table.c.lease_owner == owner)
+        .values(
+            failures=case((table.c.failures < 30, table.c.failures + 1), else_=table.c.failures),
+            retry_time=_from_now(seconds),
+            **_FREE,
+        )
+    )
+
+
+async def head(connection: AsyncConnection) -> int:
+    """Returns the number of the last change."""
+    return int((await connection.execute(select(connection_head.c.sequence))).scalar_one())
+
+
+async def changes(connection: AsyncConnection, *, after: int, limit: int) -> list[ChangeRow]:
+    """Returns up to `limit` changes with a number above `after`, in order; of each connection the last one only."""
+    change = connection_change.c
+    query = (
+        select(change.workspace_id, change.connection_id, change.sequence, change.generation)
+        .where(change.sequence > after)
+        .order_by(change.sequence)
+        .limit(limit)
+    )
+    return [ChangeRow(*row) for row in await connection.execute(query)]
+
+
+async def record_change(connection: AsyncConnection, workspace: str, connection_id: str, generation: int) -> None:
+    """Numbers a change and wakes the watchers. The last statement of its transaction, for it makes all others wait."""
+    number = (
+        update(connection_head).values(sequence=connection_head.c.sequence + 1).returning(connection_head.c.sequence)
+    )
+    sequence = (await connection.execute(number)).scalar_one()
+    query = upsert(connection_change).values(
+        workspace_id=workspace,
+        connection_id=connection_id,
+        sequence=sequence,
+        generation=generation,
+        highest_generation=generation,
+    )
+    await connection.execute(
+        query.on_conflict_do_update(
+            index_elements=["workspace_id", "connection_id"],
+            set_={
+                "sequence": sequence,
+                "generation": generation,
+                "highest_generation": func.greatest(connection_change.c.highest_generation, generation),
+            },
+        )
+    )
+    await notify(connection, CHANNEL)
+
+
+def _is(workspace: str, connection_id: str) -> ColumnElement[bool]:
+    return and_(table.c.workspace_id == workspace, table.c.connection_id == connection_id)
+
+
+def _from_now(seconds: float | None) -> Any:
+    return null() if seconds is None else func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _record(row: Any) -> ConnectionRow:
+    (workspace, connection_id, *rest) = row
+    rest[5] = tuple(rest[5])
+    return ConnectionRow(workspace, connection_id, *rest)

@@ -1,0 +1,269 @@
+"""What a definition must mean to be published, and the hash of what it says.
+
+`check` finds everything that is wrong at once. What it lets through, the Proxy can run: every placeholder and property
+is bound, every schema compiles, and no text can change the shape of a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cordboard.catalog.action import ActionCheck, object_schema
+from cordboard.catalog.document import to_plain
+from cordboard.catalog.findings import Findings, shown
+from cordboard.catalog.schemas import NAME, compile_problems, wording_problem
+from cordboard.catalog.semver import SemVer
+from cordboard.catalog.syntax import (
+    RESERVED_HEADERS,
+    host_of,
+    host_problem,
+    is_line,
+    is_prose,
+    is_scope,
+    is_token,
+    placeholders,
+    url_problem,
+)
+from cordboard.catalog.v1.definition_pb2 import Action, ApiKey, AuthScheme, Category, Definition, OAuth2, Placement
+from cordboard.core.errors import InvalidFields
+
+if TYPE_CHECKING:
+    from cordboard.catalog.v1.definition_pb2 import Server
+    from cordboard.core.errors import Violation
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_ACTIONS: Final = 5000
+MAX_SERVERS: Final = 50
+MAX_VIOLATIONS: Final = 100
+MAX_TEXT: Final = 4096
+
+_SLUG: Final = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
+_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_VALUE: Final = re.compile(r"[A-Za-z0-9._~:/@+-]{1,255}", re.ASCII)
+# `Authorization` is where many keys go; the other reserved headers are nobody's.
+_NOT_FOR_KEYS: Final = RESERVED_HEADERS - {"authorization"}
+
+
+def check(definition: Definition) -> None:
+    """Raises InvalidFields with everything that keeps a definition from being published, up to MAX_VIOLATIONS."""
+    violations = problems(definition)
+    if violations:
+        raise InvalidFields(violations[:MAX_VIOLATIONS])
+
+
+def problems(definition: Definition) -> list[Violation]:
+    """Returns everything that keeps a definition from being published."""
+    found = Findings()
+    if definition.ByteSize() > MAX_BYTES:
+        found.add("actions", f"make the definition larger than {MAX_BYTES // 1024 // 1024} MiB")
+        return found.violations
+    _check_head(definition, found)
+    _check_servers(definition, found)
+    _check_auth_schemes(definition, found)
+    limits = definition.rate_limit_headers
+    for name in ("limit", "remaining", "reset"):
+        header = getattr(limits, name)
+        found.require(not header or is_token(header), f"rate_limit_headers.{name}", "is not a header's name")
+    _check_actions(definition, found)
+    return found.violations
+
+
+def canonical(definition: Definition) -> bytes:
+    """Returns the canonical JSON of a definition: its fields by name without `version`, keys sorted, no white space.
+
+    JSON Schemas are in it as text, so that the order of their properties, which people see in forms, counts.
+    """
+    plain = to_plain(definition, schemas_as_text=True)
+    plain.pop("version", None)
+    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+
+
+def content_hash(definition: Definition) -> str:
+    """Returns the SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical(definition)).hexdigest()
+
+
+def _check_head(definition: Definition, found: Findings) -> None:
+    found.require(
+        _SLUG.fullmatch(definition.slug) is not None,
+        "slug",
+        "must be 2 to 63 of a-z, 0-9 and hyphens, begin with a letter and not end in a hyphen",
+    )
+    if definition.version:
+        found.require(SemVer.parse(definition.version) is not None, "version", "must be a semantic version: 1.4.0")
+    found.require(
+        len(definition.title.strip()) > 0 and len(definition.title) <= 200 and is_line(definition.title),
+        "title",
+        "must be one line of text",
+    )
+    found.require(
+        len(definition.description) <= MAX_TEXT and is_prose(definition.description),
+        "description",
+        f"must be text of at most {MAX_TEXT} characters",
+    )
+    found.require(len(definition.owner) <= 200 and is_line(definition.owner), "owner", "must be one line of text")
+    if definition.documentation_uri:
+        problem = url_problem(definition.documentation_uri, base=False)
+        found.require(not problem, "documentation_uri", problem)
+    found.require(
+        len(definition.tags) <= 64 and all(0 < len(tag) <= 64 and is_line(tag) for tag in definition.tags),
+        "tags",
+        "must be at most 64 short texts",
+    )
+
+
+def _check_servers(definition: Definition, found: Findings) -> None:
+    if definition.category in (Category.CATEGORY_UNSPECIFIED, Category.CATEGORY_API) and not definition.servers:
+        found.add("servers", "an API needs at least one")
+    found.require(len(definition.servers) <= MAX_SERVERS, "servers", f"must be at most {MAX_SERVERS}")
+    for index, server in enumerate(definition.servers[:MAX_SERVERS]):
+        _check_server(server, found.below("servers", index))
+    for index, host in enumerate(definition.allowed_hosts):
+        problem = host_problem(host)
+        found.require(not problem, f"allowed_hosts[{index}]", problem)
+
+
+def _check_server(server: Server, found: Findings) -> None:
+    problem = url_problem(server.url, placeholders_allowed=True)
+    if problem:
+        found.add("url", problem)
+    found.require(is_prose(server.description), "description", "must be text")
+    wanted = set(placeholders(server.url))
+    known: set[str] = set()
+    for index, variable in enumerate(server.variables):
+        below = found.below("variables", index)
+        below.require(_VARIABLE.fullmatch(variable.name) is not None, "name", "is not a variable's name")
+        below.require(variable.name not in known, "name", f"{shown(variable.name)} stands there already")
+        below.require(variable.name in wanted, "name", f"{shown(variable.name)} is not in the URL")
+        known.add(variable.name)
+        for position, value in enumerate(variable.allowed_values):
+            held = _VALUE.fullmatch(value) is not None
+            below.require(held, f"allowed_values[{position}]", "cannot stand in a URL's host or path")
+        if variable.default_value:
+            below.require(
+                _VALUE.fullmatch(variable.default_value) is not None,
+                "default_value",
+                "cannot stand in a URL's host or path",
+            )
+            if variable.allowed_values and variable.default_value not in variable.allowed_values:
+                below.add("default_value", "is not one of the allowed values")
+    for name in sorted(wanted - known):
+        found.add("url", f"{{{name}}} is not one of the variables")
+
+
+def _check_auth_schemes(definition: Definition, found: Findings) -> None:
+    ids: Counter[str] = Counter()
+    for index, scheme in enumerate(definition.auth_schemes):
+        below = found.below("auth_schemes", index)
+        ids[scheme.id] += 1
+        below.require(
+            _ID.fullmatch(scheme.id) is not None,
+            "id",
+            "must be letters, digits, underscores, dots and hyphens, begin with a letter, and be at most 64",
+        )
+        below.require(ids[scheme.id] == 1, "id", f"{shown(scheme.id)} stands there already")
+        below.require(len(scheme.title) <= 200 and is_line(scheme.title), "title", "must be one line of text")
+        below.require(
+            len(scheme.description) <= MAX_TEXT and is_prose(scheme.description), "description", "must be text"
+        )
+        _check_auth_kind(scheme, below)
+
+
+def _check_auth_kind(scheme: AuthScheme, found: Findings) -> None:
+    kind = scheme.WhichOneof("kind")
+    if kind is None:
+        found.add("", "must be of a kind: oauth2, api_key, basic, bearer or none")
+    elif kind == "oauth2":
+        _check_oauth2(scheme.oauth2, found.below("oauth2"))
+    elif kind == "api_key":
+        _check_api_key(scheme.api_key, found.below("api_key"))
+
+
+def _check_oauth2(oauth2: OAuth2, found: Findings) -> None:
+    for name, needed in (
+        ("authorization_url", True),
+        ("token_url", True),
+        ("revocation_url", False),
+        ("issuer", False),
+    ):
+        url = getattr(oauth2, name)
+        if url or needed:
+            problem = url_problem(url, base=False)
+            found.require(not problem and "#" not in url, name, problem or "must have no fragment")
+    names: Counter[str] = Counter()
+    for index, scope in enumerate(oauth2.scopes):
+        names[scope.name] += 1
+        held = is_scope(scope.name) and names[scope.name] == 1
+        found.require(held, f"scopes[{index}].name", "must be an OAuth scope, and stand there once")
+    for index, default in enumerate(oauth2.default_scopes):
+        held = is_scope(default) and (not names or default in names)
+        found.require(held, f"default_scopes[{index}]", "must be one of the scopes")
+
+
+def _check_api_key(key: ApiKey, found: Findings) -> None:
+    if key.placement == Placement.PLACEMENT_QUERY:
+        found.require(0 < len(key.name) <= 128 and is_line(key.name), "name", "must be one line of text")
+    elif key.placement in (Placement.PLACEMENT_HEADER, Placement.PLACEMENT_COOKIE):
+        held = is_token(key.name) and key.name.lower() not in _NOT_FOR_KEYS
+        found.require(held, "name", "is not a header or cookie that can hold a key")
+    else:
+        found.add("placement", "must be header, query or cookie")
+    found.require(len(key.prefix) <= 64 and is_line(key.prefix) and key.prefix.isascii(), "prefix", "must be ASCII")
+
+
+def _check_actions(definition: Definition, found: Findings) -> None:
+    if len(definition.actions) > MAX_ACTIONS:
+        found.add("actions", f"are more than {MAX_ACTIONS}")
+        return
+    shared = object_schema(definition.schemas_json)
+    if shared is None:
+        found.add("schemas", "must be a mapping")
+        shared = {}
+    sound: dict[str, Any] = {}
+    for name, schema in shared.items():
+        problem = "" if NAME.fullmatch(name) else "has a name that `$ref` cannot use"
+        problem = problem or wording_problem(schema, shared)
+        if problem:
+            found.add(f"schemas.{name}", problem)
+        else:
+            sound[name] = schema
+    one = ActionCheck(shared, {scheme.id for scheme in definition.auth_schemes})
+    ids: Counter[str] = Counter()
+    hosts = _reachable_hosts(definition)
+    for index, action in enumerate(definition.actions):
+        below = found.below("actions", index)
+        one.run(action, below, f"actions[{index}]")
+        ids[action.id] += 1
+        below.require(ids[action.id] == 1, "id", f"{shown(action.id)} stands there already")
+        server_url = action.request.server_url
+        if server_url and not url_problem(server_url) and host_of(server_url) not in hosts:
+            below.add(
+                "request.server_url", f"leads to {shown(host_of(server_url))}, which `allowed_hosts` does not name"
+            )
+    if len(sound) == len(shared):
+        for path, problem in compile_problems(shared, one.schemas).items():
+            found.add(path.replace("$defs/", "schemas.", 1) or "schemas", problem)
+    _check_check_action(definition, found)
+
+
+def _reachable_hosts(definition: Definition) -> set[str]:
+    if definition.allowed_hosts:
+        return set(definition.allowed_hosts)
+    urls = [server.url for server in definition.servers if not url_problem(server.url, placeholders_allowed=True)]
+    return {host for host in map(host_of, urls) if "{" not in host}
+
+
+def _check_check_action(definition: Definition, found: Findings) -> None:
+    if not definition.check_action:
+        return
+    chosen: Action | None = next((one for one in definition.actions if one.id == definition.check_action), None)
+    if chosen is None:
+        found.add("check_action", f"{shown(definition.check_action)} is not one of the actions")
+    elif (object_schema(chosen.input_schema_json) or {}).get("required"):
+        found.add("check_action", f"{shown(chosen.id)} has required inputs, and it is called with none")

@@ -1,0 +1,88 @@
+"""CatalogService: messages in, one call of the domain, messages out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cordboard.catalog.v1 import catalog_service_pb2 as pb
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from cordboard.core.names import parse
+from cordboard.core.paging import Paging
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cordboard.catalog.catalog import Catalog
+
+INTEGRATION = "integrations/*"
+VERSION = "integrations/*/versions/*"
+
+
+class CatalogServicer(CatalogServiceServicer):
+    """Serves the catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Takes the catalog."""
+        self._catalog = catalog
+
+    async def PublishDefinition(self, request: pb.PublishDefinitionRequest, _context: Any) -> pb.DefinitionVersion:
+        return await self._catalog.publish(request.document, validate_only=request.validate_only)
+
+    async def ImportOpenApi(self, request: pb.ImportOpenApiRequest, _context: Any) -> pb.ImportOpenApiResponse:
+        version, report = await self._catalog.import_openapi(
+            request.document,
+            slug=request.slug,
+            owner=request.owner,
+            source_uri=request.source_uri,
+            server_url=request.server_url,
+            validate_only=request.validate_only,
+        )
+        return pb.ImportOpenApiResponse(definition_version=version, report=report)
+
+    async def GetIntegration(self, request: pb.GetIntegrationRequest, _context: Any) -> pb.Integration:
+        (slug,) = parse(request.name, INTEGRATION)
+        return self._catalog.integration(slug)
+
+    async def ListIntegrations(self, request: pb.ListIntegrationsRequest, _context: Any) -> pb.ListIntegrationsResponse:
+        paging = Paging.of(request)
+        found = self._catalog.integrations(
+            after=paging.after, limit=paging.size + 1, category=request.category, query=request.query
+        )
+        page = found[: paging.size]
+        token = paging.token(page[-1].name.removeprefix("integrations/")) if len(found) > len(page) else ""
+        return pb.ListIntegrationsResponse(integrations=page, next_page_token=token)
+
+    async def GetDefinitionVersion(
+        self, request: pb.GetDefinitionVersionRequest, _context: Any
+    ) -> pb.DefinitionVersion:
+        slug, version = parse(request.name, VERSION)
+        return await self._catalog.version(slug, version)
+
+    async def ListDefinitionVersions(
+        self, request: pb.ListDefinitionVersionsRequest, _context: Any
+    ) -> pb.ListDefinitionVersionsResponse:
+        (slug,) = parse(request.parent, INTEGRATION, field="parent")
+        paging = Paging.of(request)
+        found = self._catalog.versions(slug, before=paging.after, limit=paging.size + 1)
+        page = found[: paging.size]
+        token = paging.token(page[-1][0]) if len(found) > len(page) else ""
+        return pb.ListDefinitionVersionsResponse(
+            definition_versions=[version for _, version in page], next_page_token=token
+        )
+
+    async def ListActions(self, request: pb.ListActionsRequest, _context: Any) -> pb.ListActionsResponse:
+        (slug,) = parse(request.parent, INTEGRATION, field="parent")
+        paging = Paging.of(request)
+        found = await self._catalog.actions(slug, after=paging.after, limit=paging.size + 1, query=request.query)
+        page = found[: paging.size]
+        token = paging.token(page[-1].id) if len(found) > len(page) else ""
+        return pb.ListActionsResponse(actions=page, next_page_token=token)
+
+    async def WatchDefinitions(
+        self, request: pb.WatchDefinitionsRequest, _context: Any
+    ) -> AsyncIterator[pb.WatchDefinitionsResponse]:
+        async for sequence, version in self._catalog.watch(request.after_sequence):
+            if version is None:
+                yield pb.WatchDefinitionsResponse(sequence=sequence, caught_up=True)
+            else:
+                yield pb.WatchDefinitionsResponse(sequence=sequence, definition_version=version)

@@ -1,0 +1,146 @@
+"""The small grammars of HTTP and URLs that a definition's texts follow, so that no text changes a request's shape."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}", re.ASCII)
+_MEDIA_TYPE: Final = re.compile(
+    r"[!#$&^_.+0-9A-Za-z-]{1,127}/[!#$&^_.+0-9A-Za-z-]{1,127}"
+    r'(?:[ \t]*;[ \t]*[!#$&^_.+0-9A-Za-z-]+=(?:[!#$&^_.+0-9A-Za-z-]+|"[^"\\\x00-\x1f\x7f]*"))*',
+    re.ASCII,
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_IN_PROSE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+_URL_CHARACTERS: Final = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~{}|^]*", re.ASCII)
+_STAND_IN: Final = "x"
+
+# Set by the transport, by the plan's body, or by the credential; a definition has no say in them (RFC 9110).
+RESERVED_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def is_token(text: str) -> bool:
+    """Tells whether a text can be a header's name (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_line(text: str) -> bool:
+    """Tells whether a text has no control character: no line break that would begin another header."""
+    return _CONTROL.search(text) is None
+
+
+def is_prose(text: str) -> bool:
+    """Tells whether a text has no control character but line breaks and tabs."""
+    return _CONTROL_IN_PROSE.search(text) is None
+
+
+def is_scope(text: str) -> bool:
+    """Tells whether a text can be an OAuth scope (RFC 6749 section 3.3)."""
+    return _SCOPE.fullmatch(text) is not None
+
+
+def is_media_type(text: str) -> bool:
+    """Tells whether a text is a media type (RFC 9110 section 8.3.1)."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def is_pointer(text: str) -> bool:
+    """Tells whether a text is a JSON Pointer (RFC 6901)."""
+    return _POINTER.fullmatch(text) is not None
+
+
+def placeholders(template: str) -> list[str]:
+    """Returns the names between braces, in order, each as often as it stands there."""
+    return _PLACEHOLDER.findall(template)
+
+
+def has_stray_brace(template: str) -> bool:
+    """Tells whether a template has a brace that belongs to no placeholder."""
+    rest = _PLACEHOLDER.sub("", template)
+    return "{" in rest or "}" in rest
+
+
+def url_problem(url: str, *, placeholders_allowed: bool = False, base: bool = True) -> str:
+    """Returns what keeps a text from being an absolute http(s) URL, or an empty text.
+
+    A base URL has neither query nor fragment. Placeholders stand for any part but the scheme.
+    """
+    if _URL_CHARACTERS.fullmatch(url) is None:
+        return "has characters that a URL cannot have"
+    if has_stray_brace(url) or (not placeholders_allowed and "{" in url):
+        return "has braces that stand for nothing"
+    try:
+        parts = urlsplit(_PLACEHOLDER.sub(_STAND_IN, url))
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in ("http", "https") or not url.startswith(("http://", "https://")):
+        return "must begin with https:// or http://"
+    if not host or host_problem(host.lower() if ":" not in host else f"[{host}]"):
+        return "has no valid host"
+    if "@" in parts.netloc:
+        return "must not hold a user name or password"
+    if port == 0:
+        return "has no valid port"
+    if base and (parts.query or parts.fragment or url.endswith(("?", "#"))):
+        return "must have no query and no fragment"
+    return ""
+
+
+def host_problem(host: str) -> str:
+    """Returns what keeps a text from being `host` or `host:port`, or an empty text."""
+    name, port = split_host(host)
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        return "has no valid port"
+    if name.startswith("["):
+        try:
+            ipaddress.IPv6Address(name.strip("[]"))
+        except ValueError:
+            return "is not a host"
+        return ""
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.removesuffix(".").split(".")):
+        return "must be a host in lower case, with a port where it is not 443: no scheme, path or wildcard"
+    return ""
+
+
+def split_host(host: str) -> tuple[str, str | None]:
+    """Returns the name and the port of `host:port`; the port is None where there is none."""
+    if host.startswith("["):
+        name, bracket, rest = host.partition("]")
+        return name + bracket, rest[1:] if rest.startswith(":") else None
+    name, colon, port = host.partition(":")
+    return name, port if colon else None
+
+
+def host_of(url: str) -> str:
+    """Returns the host of a URL as `allowed_hosts` has it: lower case, with the port where it is not 443."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return host if port == 443 else f"{host}:{port}"

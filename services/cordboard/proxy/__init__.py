@@ -1,0 +1,1 @@
+"""The Proxy: runs actions of integrations on connections."""

@@ -1,0 +1,81 @@
+"""Starts the Proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from cordboard.core.egress import Egress
+from cordboard.core.errors import CordboardError
+from cordboard.core.server import run
+from cordboard.core.times import SystemClock
+from cordboard.proxy.breaker import Breakers
+from cordboard.proxy.connections import Connections
+from cordboard.proxy.exchange import Exchange
+from cordboard.proxy.ledger import KEY_LIVES, Ledger
+from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.pipeline import Limits, Pipeline
+from cordboard.proxy.recorder import Recorder
+from cordboard.proxy.retry import RetryPolicy
+from cordboard.proxy.sender import Sender
+from cordboard.proxy.servicer import ProxyServicer
+from cordboard.proxy.settings import ProxySettings
+from cordboard.proxy.snapshot import Definitions, Flags
+from cordboard.proxy.store import ProxyStore
+from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from cordboard.core.server import Process
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY: Final = 600.0
+SWEEP_PAUSE: Final = 0.1
+
+
+async def start(mesh: Process[ProxySettings]) -> None:
+    """Wires the parts of the Proxy."""
+    settings, clock = mesh.settings, SystemClock()
+    store = ProxyStore(mesh.database())
+    recorder = Recorder(mesh.database(), mesh.journal())
+    session = Egress(settings.egress_allowed_networks).session()
+    definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
+    breakers = Breakers(settings.breaker_policy, clock.monotonic)
+    pipeline = Pipeline(
+        definitions=definitions,
+        flags=flags,
+        connections=connections,
+        exchange=Exchange(Sender(session, clock, settings.max_response_bytes), connections, breakers, RetryPolicy()),
+        ledger=Ledger(store),
+        recorder=recorder,
+        limits=Limits(
+            Bulkhead("workspace_calls", settings.workspace_calls),
+            Bulkhead("integration_calls", settings.integration_calls),
+        ),
+        owned=set(),
+    )
+    add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, store, breakers, clock), mesh.server)
+    mesh.on_close(recorder.close)
+    mesh.on_close(session.close)
+    mesh.on_close(pipeline.close)
+    mesh.add_check("catalog", definitions.check)
+    mesh.add_check("flags", flags.check)
+    recorder.open()
+    for job in (definitions.run(), flags.run(), connections.run(), sweep(store, settings.call_retention_days)):
+        mesh.background(job)
+
+
+async def sweep(store: ProxyStore, days: int) -> None:
+    """Deletes what is too old, for ever."""
+    while True:
+        deleted = 0
+        try:
+            deleted = await store.sweep(keys_live=KEY_LIVES, calls_live=days * 86_400.0)
+        except CordboardError as error:
+            logger.warning("old calls were not deleted", extra={"problem": type(error).__name__})
+        await asyncio.sleep(SWEEP_PAUSE if deleted else SWEEP_EVERY)
+
+
+if __name__ == "__main__":
+    run("proxy", ProxySettings, start)

@@ -1,0 +1,174 @@
+"""Leases of connections' credentials: asked for once, kept until they end or the connection changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from cordboard.auth.v1 import connection_service_pb2 as connection_pb
+from cordboard.auth.v1 import credential_service_pb2 as pb
+from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
+from cordboard.core.channel import Channels
+from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, ReconnectRequired
+from cordboard.core.status import DETAILS_KEY
+from cordboard.proxy.credentials import Credential
+from cordboard.proxy.snapshot import follow
+
+LEASE_TIMEOUT: Final = 15.0
+_KEPT: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A connection and its credential."""
+
+    connection: str
+    """The connection's resource name."""
+    integration: str
+    """The integration's slug."""
+    environment: str
+    auth_scheme: str
+    generation: int
+    configuration: dict[str, str]
+    credential: Credential = field(repr=False)
+    expires: float
+    """When to lease again, by the monotonic clock."""
+
+
+class Connections:
+    """The leases that this process holds."""
+
+    def __init__(self, channels: Channels) -> None:
+        """Takes the way to Auth; `run` has to run."""
+        self._channels = channels
+        self._leases: OrderedDict[str, Lease] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Lease]] = {}
+        self._sequence = 0
+
+    async def run(self) -> None:
+        """Ends leases as their connections change, for ever."""
+        await follow("auth", self._watch)
+
+    def known(self, connection: str) -> Lease | None:
+        """Returns the lease that is held, or None when there is none that is still good."""
+        lease = self._leases.get(connection)
+        return lease if lease is not None and lease.expires > time.monotonic() else None
+
+    async def lease(self, connection: str, timeout: float) -> Lease:
+        """Returns a lease, from Auth when none is held; whoever asks at the same time shares one request.
+
+        Raises NotFound, ReconnectRequired or DependencyUnavailable.
+        """
+        known = self.known(connection)
+        if known is not None:
+            return known
+        task = self._asking.get(connection)
+        if task is None:
+            task = asyncio.create_task(self._ask(connection))
+            self._asking[connection] = task
+            task.add_done_callback(lambda done: self._answered(connection, done))
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise DependencyUnavailable("auth") from None
+
+    async def renew(self, lease: Lease, timeout: float) -> Lease:
+        """Returns a newer lease than this one, which the vendor refused; raises ReconnectRequired without one."""
+        known = self.known(lease.connection)
+        if known is not None and known.generation > lease.generation:
+            return known
+        self._forget(lease.connection)
+        stub = CredentialServiceStub(self._channels.to("auth"))
+        request = pb.ReportCredentialRequest(connection=lease.connection, generation=lease.generation)
+        try:
+            report = await stub.ReportCredential(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error, lease.connection) from None
+        if report.state == connection_pb.Connection.STATE_RECONNECT_REQUIRED:
+            raise ReconnectRequired(lease.connection, "rejected")
+        newer = await self.lease(lease.connection, timeout)
+        if newer.generation <= lease.generation:
+            self._forget(lease.connection)
+            raise ReconnectRequired(lease.connection, "rejected")
+        return newer
+
+    async def _ask(self, connection: str) -> Lease:
+        stub = CredentialServiceStub(self._channels.to("auth"))
+        try:
+            answer = await stub.LeaseCredential(pb.LeaseCredentialRequest(connection=connection), timeout=LEASE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error, connection) from None
+        now = time.monotonic()
+        about = answer.connection
+        expires = float("inf")
+        if answer.HasField("expire_time"):
+            expires = now + answer.expire_time.ToNanoseconds() / 1e9 - time.time()
+        return Lease(
+            connection=connection,
+            integration=about.integration.removeprefix("integrations/"),
+            environment=about.environment,
+            auth_scheme=about.auth_scheme,
+            generation=answer.generation,
+            configuration=dict(about.configuration),
+            credential=Credential(connection, answer),
+            expires=expires,
+        )
+
+    def _answered(self, connection: str, task: asyncio.Task[Lease]) -> None:
+        # One that was forgotten while it was on its way is good for those who wait for it and for nobody else.
+        current = self._asking.get(connection) is task
+        if current:
+            del self._asking[connection]
+        # The exception is looked at here, for it may be that nobody waits for it any more.
+        if task.cancelled() or task.exception() is not None or not current:
+            return
+        self._leases[connection] = task.result()
+        if len(self._leases) > _KEPT:
+            self._leases.popitem(last=False)
+
+    def _forget(self, connection: str) -> None:
+        self._leases.pop(connection, None)
+        self._asking.pop(connection, None)
+
+    async def _watch(self) -> AsyncIterator[None]:
+        stub = CredentialServiceStub(self._channels.to("auth"))
+        request = pb.WatchConnectionsRequest(after_sequence=self._sequence)
+        if self._sequence == 0:
+            # What changed before the stream stands is not told: what is held may be old.
+            self._leases.clear()
+            self._asking.clear()
+        async for change in stub.WatchConnections(request):
+            self._sequence = max(self._sequence, change.sequence)
+            if change.connection:
+                held = self._leases.get(change.connection)
+                # Its state can change without its credential, so a lease of the same generation ends too.
+                if held is None or change.generation == 0 or held.generation <= change.generation:
+                    self._forget(change.connection)
+            yield
+
+
+def _error_of(error: grpc.aio.AioRpcError, connection: str) -> CordboardError:
+    code = error.code()
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotFound(connection)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return ReconnectRequired(connection, _metadata(error).get("problem", "rejected"))
+    return DependencyUnavailable("auth")
+
+
+def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    info = error_details_pb2.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(info):
+                    return dict(info.metadata)
+    return {}

@@ -1,0 +1,140 @@
+"""Definition versions as the Proxy uses them: actions prepared when they are first called, then kept."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core.errors import InvalidFields, NotFound, StateConflict, Violation
+from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.core.times import to_seconds
+from cordboard.proxy.plan import Plan
+from cordboard.proxy.servers import Servers
+
+DEFAULT_TIMEOUT: Final = 30.0
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_IDEMPOTENT_METHODS: Final = frozenset({"PUT", "DELETE"})
+
+
+class Action:
+    """One action, ready to be called."""
+
+    def __init__(self, definition: pb.Definition, action: pb.Action, shared: dict[str, Any]) -> None:
+        """Takes the action and the definition's shared schemas; raises StateConflict where they cannot be used."""
+        self.id = action.id
+        self.name = f"integrations/{definition.slug}/actions/{action.id}"
+        self.plan = Plan(definition, action)
+        self.server_url = action.request.server_url
+        self.key_header = action.idempotency_key_header
+        self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
+        self.auth_schemes = frozenset(action.auth_schemes)
+        self.paging = action.paging if action.HasField("paging") else None
+        declared = action.idempotency
+        method = self.plan.method
+        self.safe = declared == pb.IDEMPOTENCY_SAFE or (not declared and method in _SAFE_METHODS)
+        self.repeatable = (
+            self.safe or declared == pb.IDEMPOTENCY_IDEMPOTENT or (not declared and method in _IDEMPOTENT_METHODS)
+        )
+        schema, described = _compiled(definition, action, shared)
+        self._schema = schema
+        self._known = self.plan.properties | described
+
+    def check(self, given: dict[str, Any]) -> None:
+        """Raises InvalidFields with every way in which the input does not fit."""
+        problems = [
+            Violation(f"input.{name}", "is not an input of this action", "UNKNOWN")
+            for name in given
+            if name not in self._known
+        ]
+        if self._schema is not None and not self._schema.accepts(given):
+            problems += self._schema.violations(given)
+        if problems:
+            raise InvalidFields(problems)
+
+
+def _compiled(
+    definition: pb.Definition, action: pb.Action, shared: dict[str, Any]
+) -> tuple[JsonSchema | None, frozenset[str]]:
+    if not action.input_schema_json:
+        return None, frozenset()
+    try:
+        schema = orjson.loads(action.input_schema_json)
+        if not isinstance(schema, dict):
+            return JsonSchema.compile(bool(schema)), frozenset()
+        properties = schema.get("properties")
+        described = frozenset(properties) if isinstance(properties, dict) else frozenset()
+        if shared:
+            # The whole set of a large API takes seconds to compile: an action gets what it reaches.
+            schema = {**schema, "$defs": {**_reachable(schema, shared), **schema.get("$defs", {})}}
+        return JsonSchema.compile(schema), described
+    except (orjson.JSONDecodeError, SchemaInvalid):
+        raise StateConflict(
+            f"integrations/{definition.slug}/versions/{definition.version}",
+            "unusable",
+            f"the action {action.id!r} cannot be run: its input schema cannot be used",
+        ) from None
+
+
+def _reachable(schema: Any, shared: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            waiting.extend(node.values())
+            for keyword in ("$ref", "$dynamicRef"):
+                reference = node.get(keyword)
+                if isinstance(reference, str) and reference.startswith("#/$defs/"):
+                    name = reference.removeprefix("#/$defs/").split("/")[0].replace("~1", "/").replace("~0", "~")
+                    name = name.replace("%25", "%")
+                    if name in shared and name not in found:
+                        found[name] = shared[name]
+                        waiting.append(shared[name])
+    return found
+
+
+class Definition:
+    """One definition version. Nothing in it changes after it was made."""
+
+    def __init__(self, message: pb.Definition) -> None:
+        """Takes the definition as the Catalog sent it."""
+        self.slug = message.slug
+        self.version = message.version
+        self.servers = Servers(message)
+        self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
+        self.rate_limits = message.rate_limit_headers
+        self._message = message
+        self._described = {action.id: action for action in message.actions}
+        self._actions: dict[str, Action] = {}
+        self._shared: dict[str, Any] | None = None
+
+    def action(self, action_id: str) -> Action:
+        """Returns the action; raises NotFound, or StateConflict where the definition describes it in no usable way."""
+        found = self._actions.get(action_id)
+        if found is None:
+            described = self._described.get(action_id)
+            if described is None:
+                raise NotFound(f"integrations/{self.slug}/actions/{action_id}")
+            if self._shared is None:
+                self._shared = _shared_schemas(self._message)
+            found = self._actions[action_id] = Action(self._message, described, self._shared)
+        return found
+
+
+def _shared_schemas(message: pb.Definition) -> dict[str, Any]:
+    if not message.schemas_json:
+        return {}
+    try:
+        shared = orjson.loads(message.schemas_json)
+    except orjson.JSONDecodeError:
+        shared = None
+    if not isinstance(shared, dict):
+        raise StateConflict(
+            f"integrations/{message.slug}/versions/{message.version}", "unusable", "its shared schemas cannot be read"
+        )
+    return shared

@@ -1,0 +1,206 @@
+"""Gets an answer to one request: guards and sends each attempt, reads what came, tries again where that is right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urljoin
+
+from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core.egress import check_url, host_key
+from cordboard.core.errors import (
+    CordboardError,
+    DeadlineExceeded,
+    LimitExceeded,
+    ReconnectRequired,
+    VendorError,
+    VendorUnreachable,
+)
+from cordboard.proxy.answers import Answer
+from cordboard.proxy.breaker import Breaker, Breakers
+from cordboard.proxy.calls import Call
+from cordboard.proxy.connections import Connections, Lease
+from cordboard.proxy.definitions import Action, Definition
+from cordboard.proxy.plan import Outbound
+from cordboard.proxy.retry import Failure, Fate, RetryPolicy
+from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
+from cordboard.proxy.servers import Place
+from cordboard.proxy.stages import AUTHORISE, GUARD, INTERPRET, SEND
+
+MAX_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+# A caller in a hurry says nothing about the vendor's health; one who waited this many seconds does.
+_TELLING_WAIT: Final = 1.0
+_UNKNOWN_WAIT: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is called, and as whom."""
+
+    definition: Definition
+    action: Action
+    scheme: pb.AuthScheme
+    place: Place
+    lease: Lease
+
+    @property
+    def shows_credential(self) -> bool:
+        """Tells whether the vendor is shown a credential, which it could refuse."""
+        return self.scheme.WhichOneof("kind") not in (None, "none") and not self.lease.credential.empty
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the attempts of one request have come."""
+
+    target: Target
+    request: Outbound
+    attempt: int = 0
+    redirects: int = 0
+    renewed: bool = False
+
+
+class Exchange:
+    """Gets answers."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        connections: Connections,
+        breakers: Breakers,
+        policy: RetryPolicy,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Takes the parts; `draw` gives random numbers in [0, 1)."""
+        self._sender = sender
+        self._connections = connections
+        self._breakers = breakers
+        self._policy = policy
+        self._draw = draw
+
+    async def answer(self, call: Call, target: Target, request: Outbound, *, keyed: bool) -> tuple[Answer, Target]:
+        """Returns the vendor's answer with a 2xx status, and the target as it is now: its credential may be newer.
+
+        `keyed` tells that the vendor was given a key by which it knows the request again. Raises VendorError,
+        VendorUnreachable, LimitExceeded, ReconnectRequired, BreakerOpen, EgressDenied or DeadlineExceeded.
+        """
+        progress = _Progress(target, request)
+        repeatable = keyed or target.action.repeatable
+        while True:
+            progress.attempt += 1
+            try:
+                answer = await self._attempt(call, progress)
+            except Unanswered as lost:
+                failure = Failure(lost.fate)
+                error = self._unreachable(call, progress.target, lost)
+                if lost.problem == TOO_LARGE:
+                    raise error from None
+            else:
+                call.stages.enter(INTERPRET)
+                if answer.ok:
+                    return answer, progress.target
+                if await self._gone_on(call, progress, answer):
+                    continue
+                failure = Failure(Fate.ANSWERED, answer.status, answer.retry_after)
+                error = self._refusal(progress.target, answer)
+            left = call.left()
+            wait = self._policy.wait(
+                failure, attempt=progress.attempt, repeatable=repeatable, remaining=left, draw=self._draw()
+            )
+            if wait is None:
+                raise error
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, call: Call, progress: _Progress) -> Answer:
+        call.stages.enter(GUARD)
+        target, request = progress.target, progress.request
+        url = check_url(request.url, target.place.hosts)
+        placed = target.lease.credential.place(request, target.scheme)
+        if placed.url != request.url:
+            url = check_url(placed.url, target.place.hosts)
+        left = call.left()
+        if left <= 0:
+            raise DeadlineExceeded("sending the request")
+        timeout = min(target.action.timeout, left)
+        breaker = self._breakers.of(target.definition.slug, host_key(url))
+        probe = breaker.enter()
+        doubtful, call.doubtful = call.doubtful, True
+        call.stages.current = SEND
+        resend, call.attempts = call.attempts, call.attempts + 1
+        try:
+            answer = await self._sender.send(placed, url, target.definition.rate_limits, timeout=timeout, resend=resend)
+        except Unanswered as lost:
+            if lost.fate is Fate.NOT_SENT:
+                call.doubtful = doubtful
+            self._note(breaker, probe, healthy=self._says_healthy(lost, timeout))
+            raise
+        except CordboardError:
+            # Refused at the socket: nothing left the house.
+            call.doubtful = doubtful
+            breaker.left(probe)
+            raise
+        except BaseException:
+            breaker.left(probe)
+            raise
+        call.vendor_status = answer.status
+        # What a server error left behind nobody knows; any other answer is definite.
+        call.doubtful = doubtful or answer.status >= 500
+        self._note(breaker, probe, healthy=answer.status < 500)
+        return answer
+
+    async def _gone_on(self, call: Call, progress: _Progress, answer: Answer) -> bool:
+        """Prepares the next attempt where the answer says how; returns whether it did."""
+        if answer.status in _REDIRECTS and answer.location and progress.request.method in ("GET", "HEAD"):
+            progress.redirects += 1
+            if progress.redirects > MAX_REDIRECTS:
+                return False
+            place = urljoin(progress.request.url, answer.location).partition("#")[0]
+            progress.request = progress.request.to(str(check_url(place, progress.target.place.hosts)))
+            progress.attempt -= 1
+            return True
+        if answer.status == 401 and progress.target.shows_credential and not progress.renewed:
+            progress.renewed = True
+            with call.stages.working(AUTHORISE):
+                lease = await self._connections.renew(progress.target.lease, max(0.0, call.left()))
+            progress.target = replace(progress.target, lease=lease)
+            call.generation = lease.generation
+            progress.attempt -= 1
+            return True
+        return False
+
+    def _refusal(self, target: Target, answer: Answer) -> CordboardError:
+        slug, status = target.definition.slug, answer.status
+        if status == 401 and target.shows_credential:
+            return ReconnectRequired(target.lease.connection, "rejected")
+        if status == 429:
+            wait = _UNKNOWN_WAIT if answer.retry_after is None else answer.retry_after
+            return LimitExceeded("vendor", f"integrations/{slug}", wait, f"{slug} allows no more calls now")
+        return VendorError(slug, target.action.id, status, retry_after=answer.retry_after)
+
+    @staticmethod
+    def _unreachable(call: Call, target: Target, lost: Unanswered) -> CordboardError:
+        slug, action = target.definition.slug, target.action.id
+        if lost.problem == TOO_LARGE:
+            return VendorError(slug, action, 200, f"{slug} answered {action} with more bytes than are taken")
+        if lost.problem == TIMEOUT and call.left() <= 0:
+            return DeadlineExceeded("the vendor's answer")
+        return VendorUnreachable(slug, action, lost.problem)
+
+    @staticmethod
+    def _says_healthy(lost: Unanswered, timeout: float) -> bool | None:
+        if lost.problem == TOO_LARGE:
+            return True
+        return None if lost.problem == TIMEOUT and timeout < _TELLING_WAIT else False
+
+    @staticmethod
+    def _note(breaker: Breaker, probe: bool, *, healthy: bool | None) -> None:
+        if healthy is None:
+            breaker.left(probe)
+        elif healthy:
+            breaker.succeeded(probe)
+        else:
+            breaker.failed(probe)

@@ -1,0 +1,303 @@
+"""How a call goes: admit, resolve, gate, authorise, plan, guard, send, interpret, record. One readable line of stages.
+
+Sending and interpreting, with what is done again, are in `exchange`; this module leads a call up to there and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from cordboard.core.egress import check_url
+from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, StateConflict, VendorError
+from cordboard.proxy.answers import Answer
+from cordboard.proxy.calls import Call, Order
+from cordboard.proxy.connections import Connections, Lease
+from cordboard.proxy.definitions import Action, Definition
+from cordboard.proxy.exchange import Exchange, Target
+from cordboard.proxy.ledger import Ledger, check_key
+from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.paging import Pages, Step
+from cordboard.proxy.plan import Outbound
+from cordboard.proxy.recorder import Recorder
+from cordboard.proxy.snapshot import Definitions, Flags
+from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, PLAN, RECORD, RESOLVE
+
+MAX_PAGES: Final = 10_000
+CLOSE_SECONDS: Final = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    items: list[Any]
+    number: int
+    answer: Answer
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many calls may run at once."""
+
+    workspace: Bulkhead
+    integration: Bulkhead
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Runs calls."""
+
+    definitions: Definitions
+    flags: Flags
+    connections: Connections
+    exchange: Exchange
+    ledger: Ledger
+    recorder: Recorder
+    limits: Limits
+    # Calls that go on when their callers have left: the strong references that the event loop does not keep.
+    owned: set[asyncio.Task[Any]]
+
+    async def execute(self, order: Order) -> tuple[Answer, Call]:
+        """Runs one call; returns the vendor's answer and how the call went."""
+        call = Call(order)
+        if not order.idempotency_key:
+            return await self._executed(call), call
+        # Whoever comes again with the key wants to find the answer of this call, even when its caller has gone.
+        return await self._apart(self._executed(call)), call
+
+    async def pages(self, order: Order) -> AsyncGenerator[tuple[Page, Call]]:
+        """Runs a paged call; yields each page as it comes, and the record is written before the last."""
+        call = Call(order)
+        try:
+            with self._admitted(call):
+                target = await self._target(call)
+                with self._room(call, target):
+                    await self._intended(call, target.action)
+                    async with contextlib.aclosing(self._walk(call, target)) as walk:
+                        async for page in walk:
+                            if page.last:
+                                await self._recorded(call, None)
+                            yield page, call
+        except BaseException as error:
+            if not call.settled:
+                await self._failed(call, error)
+            raise
+
+    async def close(self) -> None:
+        """Returns when the calls whose callers have left have ended too."""
+        if self.owned:
+            await asyncio.wait(self.owned, timeout=CLOSE_SECONDS)
+
+    # The stages, in order.
+
+    @contextlib.contextmanager
+    def _admitted(self, call: Call) -> Iterator[None]:
+        call.stages.enter(ADMIT)
+        order = call.order
+        if call.left() <= 0:
+            raise DeadlineExceeded("anything")
+        check_key(order.idempotency_key)
+        with (
+            self.limits.workspace.place(order.workspace, f"workspaces/{order.workspace}"),
+            self.recorder.expecting(),
+        ):
+            yield
+
+    async def _target(self, call: Call) -> Target:
+        call.stages.enter(RESOLVE)
+        order, caller = call.order, call.order.caller
+        lease = await self._lease(call)
+        call.integration = lease.integration
+        context = _context(call, lease)
+        definition = self.definitions.resolve(lease.integration, self.flags.version(lease.integration, context))
+        call.version = definition.version
+        call.stages.enter(GATE)
+        self.flags.gate(lease.integration, order.action, context)
+        action = definition.action(order.action)
+        call.stages.enter(AUTHORISE)
+        if lease.environment != caller.environment and caller.token_id and not caller.is_operator:
+            # Another environment's connection is not there, as another workspace's is not.
+            raise NotFound(order.connection)
+        call.generation = lease.generation
+        return _aimed(definition, action, lease)
+
+    async def _lease(self, call: Call) -> Lease:
+        known = self.connections.known(call.order.connection)
+        if known is not None:
+            return known
+        with call.stages.working(AUTHORISE):
+            lease = await self.connections.lease(call.order.connection, call.left())
+        call.stages.enter(RESOLVE)
+        return lease
+
+    def _planned(self, call: Call, target: Target, given: Mapping[str, Any]) -> Outbound:
+        call.stages.enter(PLAN)
+        action = target.action
+        action.check(dict(given))
+        return action.plan.outbound(given, target.place.base, target.place.template)
+
+    @contextlib.contextmanager
+    def _room(self, call: Call, target: Target) -> Iterator[None]:
+        call.stages.enter(GUARD)
+        workspace, slug = call.order.workspace, target.definition.slug
+        with self.limits.integration.place((workspace, slug), f"workspaces/{workspace} at integrations/{slug}"):
+            yield
+
+    async def _begun(self, call: Call, action: Action) -> Answer | None:
+        """Takes the idempotency key; returns the answer that is kept under it, if there is one."""
+        if not call.order.idempotency_key:
+            return None
+        with call.stages.working(GUARD):
+            return await self.ledger.begin(call, repeatable=action.repeatable or bool(action.key_header))
+
+    async def _intended(self, call: Call, action: Action) -> None:
+        """Notes a call that may change something before it is sent: without that note it is not begun."""
+        if not action.safe:
+            with call.stages.working(GUARD):
+                await self.recorder.intend(call.record(None, ended=False))
+
+    async def _answered(self, call: Call, target: Target, request: Outbound) -> tuple[Answer, Target]:
+        keyed = bool(target.action.key_header)
+        if keyed:
+            # Without the caller's key one of our own still lets the vendor know a repeated attempt for what it is.
+            key = call.order.idempotency_key or secrets.token_hex(16)
+            request = replace(request, headers={**request.headers, target.action.key_header: key})
+        return await self.exchange.answer(call, target, request, keyed=keyed)
+
+    async def _recorded(self, call: Call, error: BaseException | None) -> None:
+        call.settled = True
+        call.stages.enter(RECORD)
+        call.stages.tell()
+        await self.recorder.record(call.record(error))
+
+    # How they are put together.
+
+    async def _executed(self, call: Call) -> Answer:
+        try:
+            with self._admitted(call):
+                answer = await self._run(call)
+        except BaseException as error:
+            await self._failed(call, error)
+            raise
+        await self._recorded(call, None)
+        return answer
+
+    async def _run(self, call: Call) -> Answer:
+        target = await self._target(call)
+        request = self._planned(call, target, call.order.given)
+        with self._room(call, target):
+            kept = await self._begun(call, target.action)
+            if kept is not None:
+                call.replayed = True
+                call.vendor_status = kept.status
+                return kept
+            if not call.order.idempotency_key:
+                await self._intended(call, target.action)
+                answer, _ = await self._answered(call, target, request)
+                return answer
+            return await self._run_once(call, target, request)
+
+    async def _run_once(self, call: Call, target: Target, request: Outbound) -> Answer:
+        try:
+            await self._intended(call, target.action)
+            answer, _ = await self._answered(call, target, request)
+        except BaseException:
+            repeatable = target.action.repeatable or bool(target.action.key_header)
+            # The lease of the key ends by itself where this cannot be written.
+            with contextlib.suppress(CordboardError):
+                await self.ledger.release(call, repeatable=repeatable)
+            raise
+        await self.ledger.keep(call, answer)
+        return answer
+
+    async def _walk(self, call: Call, target: Target) -> AsyncGenerator[Page]:
+        order, action = call.order, target.action
+        pages = Pages(action.paging, order.given, order.connection)
+        step: Step | None = Step(given=pages.first())
+        most = min(order.max_pages or MAX_PAGES, MAX_PAGES)
+        request: Outbound | None = None
+        number = 0
+        while step is not None:
+            number += 1
+            if step.given is not None or request is None:
+                request = self._planned(call, target, step.given or {})
+            else:
+                call.stages.enter(PLAN)
+                request = request.to(str(check_url(step.url, target.place.hosts)))
+            answer, target = await self._answered(call, target, request)
+            document = self._document(target, answer)
+            items = pages.items(document)
+            if items is None:
+                raise _mismatch(target, answer, "has no list where the definition says")
+            step = pages.following(document, items, answer.body, url=request.url, link=answer.link)
+            yield Page(items, number, answer, step is None or number >= most)
+            if number >= most:
+                return
+
+    @staticmethod
+    def _document(target: Target, answer: Answer) -> Any:
+        try:
+            return answer.json()
+        except ValueError:
+            raise _mismatch(target, answer, "is not JSON") from None
+
+    async def _failed(self, call: Call, error: BaseException) -> None:
+        call.stages.failed()
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            # Nobody waits any more, and this task is to end: the recorder has the row, and writes it by itself.
+            call.settled = True
+            self.recorder.submit(call.record(error))
+            call.stages.tell()
+            return
+        await self._recorded(call, error)
+
+    async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs work in a task of the service's own, which goes on when the one that waits for it is cancelled."""
+        task = asyncio.create_task(work)
+        self.owned.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.owned.discard(task)
+        # Looked at here, for it may be that nobody waits for it any more.
+        if not task.cancelled():
+            task.exception()
+
+
+def _context(call: Call, lease: Lease) -> dict[str, str]:
+    caller = call.order.caller
+    workspace = call.order.workspace
+    own = caller.workspace == workspace
+    # What the token says holds for its own workspace; an operator who calls in another has only the names.
+    return {
+        "targetingKey": workspace,
+        "workspace": workspace,
+        "customer": caller.customer if own else "",
+        "tier": caller.tier if own else "",
+        "region": caller.region if own else "",
+        "environment": caller.environment if own else lease.environment,
+    }
+
+
+def _aimed(definition: Definition, action: Action, lease: Lease) -> Target:
+    scheme = definition.schemes.get(lease.auth_scheme)
+    if scheme is None or (action.auth_schemes and lease.auth_scheme not in action.auth_schemes):
+        raise StateConflict(
+            lease.connection, "auth_scheme", f"the action {action.id!r} cannot be run with the connection's auth scheme"
+        )
+    place = definition.servers.place(lease.configuration, action.server_url)
+    return Target(definition, action, scheme, place, lease)
+
+
+def _mismatch(target: Target, answer: Answer, problem: str) -> VendorError:
+    slug, action = target.definition.slug, target.action.id
+    return VendorError(slug, action, answer.status, f"the answer of {slug} to {action} {problem}")

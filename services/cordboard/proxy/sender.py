@@ -1,0 +1,116 @@
+"""One attempt: sends a request to the vendor, inside a CLIENT span of its own, and reads the answer whole."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from opentelemetry.trace import Span, SpanKind
+from yarl import URL
+
+from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core import telemetry
+from cordboard.core.egress import ResponseTooLarge, read_limited
+from cordboard.core.times import Clock
+from cordboard.proxy.answers import Answer, read_answer
+from cordboard.proxy.plan import Outbound
+from cordboard.proxy.retry import Fate
+from cordboard.proxy.stages import SEND
+
+TOO_LARGE: Final = "response_too_large"
+TIMEOUT: Final = "timeout"
+
+
+class Unanswered(Exception):
+    """An attempt got no answer."""
+
+    def __init__(self, fate: Fate, problem: str) -> None:
+        """Takes what is known of the request, and a fixed word for the problem."""
+        super().__init__(problem)
+        self.fate = fate
+        self.problem = problem
+
+
+class Sender:
+    """Sends requests."""
+
+    def __init__(self, session: aiohttp.ClientSession, clock: Clock, max_bytes: int) -> None:
+        """Takes a session of the mesh's egress, and how large an answer may be."""
+        self._session = session
+        self._clock = clock
+        self._max_bytes = max_bytes
+
+    async def send(
+        self, request: Outbound, url: URL, limits: pb.RateLimitHeaders, *, timeout: float, resend: int
+    ) -> Answer:
+        """Returns the vendor's answer, whatever its status; raises Unanswered, and EgressDenied at the socket.
+
+        `url` is the request's, checked; `timeout` is in seconds; `resend` counts the attempts before this one.
+        """
+        span = telemetry.tracer().start_span(
+            SEND,
+            kind=SpanKind.CLIENT,
+            attributes={
+                "http.request.method": request.method,
+                "url.template": request.template,
+                "server.address": url.raw_host or "",
+                "server.port": url.port or 0,
+                **({"http.request.resend_count": resend} if resend else {}),
+            },
+        )
+        try:
+            headers = {**request.headers, **_trace_headers(span)}
+            answer = await self._exchange(request, url, headers, limits, timeout)
+        except BaseException as error:
+            telemetry.mark_failed(span, error)
+            if isinstance(error, Unanswered):
+                span.set_attribute("error.type", error.problem)
+            raise
+        else:
+            span.set_attribute("http.response.status_code", answer.status)
+            if answer.status >= 400:
+                span.set_attribute("error.type", str(answer.status))
+            return answer
+        finally:
+            span.end()
+
+    async def _exchange(
+        self, request: Outbound, url: URL, headers: dict[str, str], limits: pb.RateLimitHeaders, timeout: float
+    ) -> Answer:
+        try:
+            async with self._session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 3.0)),
+            ) as response:
+                body = await read_limited(response, self._max_bytes)
+                return read_answer(response.status, response.headers, body, limits, self._clock.now())
+        except ResponseTooLarge:
+            raise Unanswered(Fate.LOST, TOO_LARGE) from None
+        except aiohttp.ClientConnectorDNSError:
+            raise Unanswered(Fate.NOT_SENT, "dns") from None
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            raise Unanswered(Fate.NOT_SENT, "tls") from None
+        except aiohttp.ClientConnectorError:
+            raise Unanswered(Fate.NOT_SENT, "refused") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise Unanswered(Fate.NOT_SENT, TIMEOUT) from None
+        except TimeoutError:
+            raise Unanswered(Fate.LOST, TIMEOUT) from None
+        except (aiohttp.ClientError, HttpProcessingError, OSError):
+            raise Unanswered(Fate.LOST, "reset") from None
+
+
+def _trace_headers(span: Span) -> dict[str, str]:
+    context = span.get_span_context()
+    if not context.is_valid:
+        return {}
+    headers = {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
+    if context.trace_state:
+        headers["tracestate"] = context.trace_state.to_header()
+    return headers

@@ -1,0 +1,75 @@
+"""ProxyService: messages in, one call of the domain, messages out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from cordboard.core.errors import NotFound
+from cordboard.core.names import parse
+from cordboard.core.paging import Paging
+from cordboard.core.times import Clock
+from cordboard.proxy.breaker import Breakers
+from cordboard.proxy.messages import to_breaker, to_call, to_order, to_page, to_response
+from cordboard.proxy.pipeline import Pipeline
+from cordboard.proxy.store import ProxyStore
+from cordboard.proxy.v1 import proxy_service_pb2 as pb
+from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceServicer
+
+
+class ProxyServicer(ProxyServiceServicer):
+    """Serves ProxyService."""
+
+    def __init__(self, pipeline: Pipeline, store: ProxyStore, breakers: Breakers, clock: Clock) -> None:
+        """Takes the parts that do the work."""
+        self._pipeline = pipeline
+        self._store = store
+        self._breakers = breakers
+        self._clock = clock
+
+    async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:
+        """Runs an action."""
+        answer, call = await self._pipeline.execute(to_order(request))
+        return to_response(answer, call, request.output_format)
+
+    async def ExecuteStream(
+        self, request: pb.ExecuteStreamRequest, context: Any
+    ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+        """Runs a paged action, page by page."""
+        async with contextlib.aclosing(self._pipeline.pages(to_order(request))) as pages:
+            async for page, call in pages:
+                yield to_page(page, call, request.output_format)
+
+    async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.Call:
+        """Returns what is kept of a call."""
+        record = await self._store.call(*parse(request.name, "workspaces/*/calls/*"))
+        if record is None:
+            raise NotFound(request.name)
+        return to_call(record)
+
+    async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
+        """Lists a workspace's calls, newest first."""
+        paging = Paging.of(request)
+        (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+        records = await self._store.calls(workspace, before=paging.after, limit=paging.size + 1)
+        token = paging.token(records[paging.size - 1].id) if len(records) > paging.size else ""
+        return pb.ListCallsResponse(calls=map(to_call, records[: paging.size]), next_page_token=token)
+
+    async def ListBreakers(self, request: pb.ListBreakersRequest, context: Any) -> pb.ListBreakersResponse:
+        """Lists this process's breakers."""
+        paging, now = Paging.of(request), self._clock.now()
+        slug = parse(request.integration, "integrations/*", field="integration")[0] if request.integration else ""
+        integration, _, host = paging.after.partition(" ")
+        found = list(islice(self._breakers.readings(integration=slug, after=(integration, host)), paging.size + 1))
+        shown = found[: paging.size]
+        return pb.ListBreakersResponse(
+            breakers=[
+                to_breaker(one, now + timedelta(seconds=one.retry_after) if one.retry_after else None) for one in shown
+            ],
+            next_page_token=paging.token(f"{shown[-1].integration} {shown[-1].host}")
+            if len(found) > paging.size
+            else "",
+        )

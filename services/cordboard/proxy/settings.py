@@ -1,0 +1,39 @@
+"""What the Proxy is told by its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cordboard.core.egress import MAX_RESPONSE_BYTES
+from cordboard.core.settings import Address, Settings
+from cordboard.proxy.breaker import BreakerPolicy
+
+
+class ProxySettings(Settings):
+    """The settings of the Proxy."""
+
+    catalog_address: Address = Field(description="HOST:PORT of the Catalog")
+    auth_address: Address = Field(description="HOST:PORT of Auth")
+    flags_address: Address = Field(description="HOST:PORT of Flags")
+    breaker_window_seconds: float = Field(10.0, gt=0, le=600, description="how long a breaker remembers a call")
+    breaker_min_calls: int = Field(20, ge=1, le=10_000, description="calls in the window before a breaker may open")
+    breaker_failure_ratio: float = Field(0.5, gt=0, le=1, description="the share of failed calls that opens a breaker")
+    breaker_open_seconds: float = Field(5.0, gt=0, le=600, description="how long a breaker stays open at first")
+    breaker_longest_open_seconds: float = Field(60.0, gt=0, le=3600, description="how long it stays open at most")
+    workspace_calls: int = Field(256, ge=1, description="calls of one workspace at once; more get RESOURCE_EXHAUSTED")
+    integration_calls: int = Field(128, ge=1, description="calls of one workspace to one integration at once")
+    max_response_bytes: int = Field(
+        MAX_RESPONSE_BYTES, ge=1024, le=1 << 30, description="the largest answer of a vendor that is taken"
+    )
+    call_retention_days: int = Field(30, ge=1, le=3650, description="how long the record of a call is kept")
+
+    @property
+    def breaker_policy(self) -> BreakerPolicy:
+        """Returns when breakers open, and for how long."""
+        return BreakerPolicy(
+            window=self.breaker_window_seconds,
+            min_calls=self.breaker_min_calls,
+            failure_ratio=self.breaker_failure_ratio,
+            open_time=self.breaker_open_seconds,
+            longest_open_time=self.breaker_longest_open_seconds,
+        )

@@ -1,0 +1,172 @@
+"""What the Proxy knows of definitions and flags: local copies, kept current by streams that never stay closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.core.channel import Channels
+from cordboard.core.errors import DependencyUnavailable, DocumentInvalid, NotFound, StateConflict, SwitchedOff
+from cordboard.core.flagging import Decision, FlagSet
+from cordboard.flags.v1 import flag_service_pb2 as flags_pb
+from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
+from cordboard.proxy.definitions import Definition
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+# Rules may look at the time, so a decision is not kept for longer than a change may take.
+_DECISION_LIVES: Final = 1.0
+_DECISIONS: Final = 8192
+
+
+async def follow(source: str, watch: Callable[[], AsyncIterator[None]]) -> None:
+    """Runs a watch for ever: again after it ended, with pauses that grow while it fails."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            async for _ in watch():
+                pause = _FIRST_PAUSE
+        except (grpc.aio.AioRpcError, KeyError) as error:
+            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+            logger.warning("watching was interrupted", extra={"source": source, "code": code})
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+class Definitions:
+    """Every live definition version."""
+
+    def __init__(self, channels: Channels) -> None:
+        """Takes the way to the Catalog; `run` has to run."""
+        self._channels = channels
+        self._versions: dict[str, dict[str, Definition]] = {}
+        self._active: dict[str, str] = {}
+        self._sequence = 0
+        self._complete = False
+
+    async def run(self) -> None:
+        """Keeps the copy current, for ever."""
+        await follow("catalog", self._watch)
+
+    async def check(self) -> None:
+        """Raises DependencyUnavailable until the copy was complete once."""
+        if not self._complete:
+            raise DependencyUnavailable("catalog")
+
+    def resolve(self, slug: str, version: str = "") -> Definition:
+        """Returns a version of an integration's definition, the active one when none is named.
+
+        Raises NotFound where the integration has no active version, StateConflict where the version named is not live,
+        and DependencyUnavailable before the first copy is complete.
+        """
+        wanted = version or self._active.get(slug, "")
+        found = self._versions.get(slug, {}).get(wanted)
+        if found is not None:
+            return found
+        if not self._complete:
+            raise DependencyUnavailable("catalog")
+        if not version:
+            raise NotFound(f"integrations/{slug}")
+        raise StateConflict(
+            f"integrations/{slug}/versions/{version}",
+            "unknown",
+            f"the version {version!r} that a flag names is not live",
+        )
+
+    async def _watch(self) -> AsyncIterator[None]:
+        stub = CatalogServiceStub(self._channels.to("catalog"))
+        async for message in stub.WatchDefinitions(
+            catalog_pb.WatchDefinitionsRequest(after_sequence=self._sequence), wait_for_ready=False
+        ):
+            if message.WhichOneof("event") == "definition_version":
+                self._take(message.definition_version)
+            elif message.caught_up:
+                self._complete = True
+            self._sequence = max(self._sequence, message.sequence)
+            yield
+
+    def _take(self, message: catalog_pb.DefinitionVersion) -> None:
+        definition = Definition(message.definition)
+        slug, version = definition.slug, definition.version
+        versions = self._versions.setdefault(slug, {})
+        known = versions.get(version)
+        # A version never changes, so one that is known keeps what was prepared of it.
+        if known is None:
+            versions[version] = definition
+        if message.active:
+            self._active[slug] = version
+        elif self._active.get(slug) == version:
+            del self._active[slug]
+
+
+class Flags:
+    """The whole set of flags."""
+
+    def __init__(self, channels: Channels) -> None:
+        """Takes the way to Flags; `run` has to run."""
+        self._channels = channels
+        self._flags: FlagSet | None = None
+        self._decisions: dict[tuple[str, tuple[str, ...]], tuple[float, Decision]] = {}
+
+    async def run(self) -> None:
+        """Keeps the copy current, for ever."""
+        await follow("flags", self._watch)
+
+    async def check(self) -> None:
+        """Raises DependencyUnavailable until a set has come."""
+        if self._flags is None:
+            raise DependencyUnavailable("flags")
+
+    def version(self, slug: str, context: Mapping[str, str]) -> str:
+        """Returns the definition version that `version.{slug}` gives in this context; empty: the active one."""
+        value = self._decide(f"version.{slug}", context).value
+        return value if isinstance(value, str) else ""
+
+    def gate(self, slug: str, action: str, context: Mapping[str, str]) -> None:
+        """Returns when the integration and the action are on in this context; raises SwitchedOff.
+
+        An integration without a flag is off, an action without one is on.
+        """
+        key = f"integration.{slug}"
+        decision = self._decide(key, context)
+        if decision.value is not True:
+            raise SwitchedOff(key, slug, decision.variant or "")
+        key = f"action.{slug}.{action}"
+        decision = self._decide(key, context)
+        if decision.found and decision.value is not True:
+            raise SwitchedOff(key, slug, decision.variant or "")
+
+    def _decide(self, key: str, context: Mapping[str, str]) -> Decision:
+        if self._flags is None:
+            raise DependencyUnavailable("flags")
+        now = time.monotonic()
+        question = (key, tuple(context.values()))
+        known = self._decisions.get(question)
+        if known is not None and known[0] > now:
+            return known[1]
+        decision = self._flags.evaluate(key, dict[str, Any](context))
+        if len(self._decisions) >= _DECISIONS:
+            self._decisions.clear()
+        self._decisions[question] = (now + _DECISION_LIVES, decision)
+        return decision
+
+    async def _watch(self) -> AsyncIterator[None]:
+        stub = FlagServiceStub(self._channels.to("flags"))
+        async for message in stub.WatchFlags(flags_pb.WatchFlagsRequest()):
+            try:
+                self._flags = FlagSet.parse(message.flag_configuration)
+            except DocumentInvalid:
+                # What was known last goes on holding.
+                logger.error("a set of flags cannot be read", extra={"sequence": message.sequence})
+            self._decisions.clear()
+            yield

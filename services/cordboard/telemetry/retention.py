@@ -1,0 +1,74 @@
+"""How long spans stay: which days there are partitions for, and which ones go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from cordboard.core.errors import CordboardError
+from cordboard.telemetry.spans import DAY_NS, NANOS, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cordboard.core.times import Clock
+    from cordboard.telemetry.store import Day, SpanStore
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS: Final = 600.0
+AHEAD_DAYS: Final = 1
+"""Days of the future that are there already, and that a clock may be ahead by."""
+
+
+class Retention:
+    """Keeps the last `days` days, and fewer when they take more than `max_bytes`; today always stays."""
+
+    def __init__(self, store: SpanStore, clock: Clock, *, days: int, max_bytes: int) -> None:
+        """Takes how many days before today to keep, and how much disk they may take, indexes included."""
+        self._store = store
+        self._clock = clock
+        self._days = days
+        self._max_bytes = max_bytes
+
+    def window(self) -> Window:
+        """Returns the times of spans that are taken now."""
+        today = self._today()
+        return Window((today - self._days) * DAY_NS, (today + AHEAD_DAYS + 1) * DAY_NS)
+
+    async def keep(self) -> None:
+        """Makes the partitions of today and the next days, and drops the days that go."""
+        today = self._today()
+        await self._store.keep_days(range(today, today + AHEAD_DAYS + 1))
+        present = await self._store.days()
+        doomed = expired(present, today=today, days=self._days, max_bytes=self._max_bytes)
+        for day in doomed:
+            await self._store.drop_day(day.number)
+            logger.info("dropped a day of spans", extra={"day": day.number, "bytes": day.bytes})
+        await self._store.drop_resources(before=today - self._days)
+
+    async def run(self) -> None:
+        """Does so now and every ten minutes, for ever."""
+        while True:
+            try:
+                await self.keep()
+            except CordboardError as error:
+                # Spans of a day without a partition make it themselves: what waits is only the dropping.
+                logger.warning("the days of spans could not be kept in order", extra={"problem": error.text})
+            await asyncio.sleep(EVERY_SECONDS)
+
+    def _today(self) -> int:
+        return int(self._clock.now().timestamp()) * NANOS // DAY_NS
+
+
+def expired(present: Sequence[Day], *, today: int, days: int, max_bytes: int) -> list[Day]:
+    """Returns the days to drop, oldest first: those before the kept ones, then the oldest while all take too much."""
+    total = sum(day.bytes for day in present)
+    doomed = []
+    for day in sorted(present, key=lambda one: one.number):
+        if day.number >= today or (day.number >= today - days and total <= max_bytes):
+            break
+        doomed.append(day)
+        total -= day.bytes
+    return doomed

@@ -1,0 +1,121 @@
+"""TraceService: messages in, one question to the traces, messages out."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from cordboard.core.errors import InvalidFields, Violation
+from cordboard.core.names import parse
+from cordboard.core.paging import Paging
+from cordboard.telemetry.redaction import clean_text
+from cordboard.telemetry.spans import NANOS, duration, timestamp, to_message
+from cordboard.telemetry.store import Hit, Search
+from cordboard.telemetry.v1 import trace_service_pb2 as pb
+from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceServicer
+
+if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from cordboard.core.times import Clock
+    from cordboard.telemetry.store import Summary
+    from cordboard.telemetry.traces import Traces
+
+DEFAULT_WINDOW: Final = timedelta(hours=1)
+MAX_CONDITIONS: Final = 32
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_LATEST: Final = (1 << 63) - 1
+
+
+class TraceServicer(TraceServiceServicer):
+    """Answers operators' questions about traces."""
+
+    def __init__(self, traces: Traces, clock: Clock) -> None:
+        """Takes the traces and the clock that says what the last hour is."""
+        self._traces = traces
+        self._clock = clock
+
+    async def GetTrace(self, request: pb.GetTraceRequest, _context: object) -> pb.Trace:
+        found = await self._traces.trace(_trace_id(request.name))
+        message = _to_message(found.summary)
+        message.spans.extend(to_message(span.service, span.body) for span in found.spans)
+        return message
+
+    async def ListTraces(self, request: pb.ListTracesRequest, _context: object) -> pb.ListTracesResponse:
+        paging = Paging.of(request, default=20)
+        search, before = self._continued(request, paging.after) if paging.after else (self._search(request), None)
+        page = await self._traces.page(search, before=before, size=paging.size)
+        token = paging.token(_key(search, page.last)) if page.last else ""
+        return pb.ListTracesResponse(traces=map(_to_message, page.traces), next_page_token=token)
+
+    def _search(self, request: pb.ListTracesRequest, window: tuple[int, int] | None = None) -> Search:
+        first, end = window or self._window(request)
+        wrong = []
+        if first >= end:
+            wrong.append(Violation("end_time", "must be after start_time, which is an hour ago when unset"))
+        if len(request.attributes) > MAX_CONDITIONS:
+            wrong.append(Violation("attributes", f"must be at most {MAX_CONDITIONS}"))
+        shortest = _nanoseconds(request.min_duration)
+        if shortest < 0:
+            wrong.append(Violation("min_duration", "must not be negative"))
+        if wrong:
+            raise InvalidFields(wrong)
+        return Search(
+            first=first,
+            end=end,
+            # As what comes in is cleaned, so is what is looked for: it has to be equal.
+            service=clean_text(request.service),
+            operation=clean_text(request.operation),
+            attributes=tuple((clean_text(key), clean_text(value)) for key, value in request.attributes.items()),
+            errors_only=request.errors_only,
+            min_duration=min(shortest, _LATEST),
+        )
+
+    def _window(self, request: pb.ListTracesRequest) -> tuple[int, int]:
+        now = timestamp(int(self._clock.now().timestamp() * 1_000_000) * 1000)
+        earliest = _nanoseconds(now) - int(DEFAULT_WINDOW.total_seconds()) * NANOS
+        first = _nanoseconds(request.start_time) if request.HasField("start_time") else earliest
+        end = _nanoseconds(request.end_time if request.HasField("end_time") else now)
+        return max(0, min(first, _LATEST)), max(0, min(end, _LATEST))
+
+    def _continued(self, request: pb.ListTracesRequest, after: str) -> tuple[Search, Hit]:
+        # The window is part of the token: an open end would move between two pages.
+        try:
+            first, end, start, trace_id = after.split(":")
+            window, before = (int(first), int(end)), Hit(int(start), UUID(hex=trace_id))
+        except ValueError:
+            raise InvalidFields.one("page_token", "is not a token of this list") from None
+        if not all(0 <= number <= _LATEST for number in (*window, before.start_ns)):
+            raise InvalidFields.one("page_token", "is not a token of this list")
+        return self._search(request, window), before
+
+
+def _key(search: Search, last: Hit) -> str:
+    return f"{search.first}:{search.end}:{last.start_ns}:{last.trace_id.hex}"
+
+
+def _trace_id(name: str) -> UUID:
+    (segment,) = parse(name, "traces/*")
+    if not _TRACE_ID.fullmatch(segment.lower()):
+        raise InvalidFields.one("name", "must end in a trace id: 32 hex digits", "RESOURCE_NAME")
+    return UUID(hex=segment)
+
+
+def _nanoseconds(moment: Timestamp | Duration) -> int:
+    return moment.seconds * NANOS + moment.nanos
+
+
+def _to_message(summary: Summary) -> pb.Trace:
+    return pb.Trace(
+        name=f"traces/{summary.trace_id.hex}",
+        root_name=summary.root_name,
+        root_service=summary.root_service,
+        start_time=timestamp(summary.start_ns),
+        duration=duration(summary.duration_ns),
+        span_count=summary.spans,
+        error_count=summary.errors,
+        services=summary.services,
+    )

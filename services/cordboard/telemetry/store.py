@@ -1,0 +1,284 @@
+"""Spans in PostgreSQL, one partition for each day of their start, and the queries on them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+
+from cordboard.telemetry.spans import DAY_NS, Resource, SpanRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cordboard.core.database import Database
+
+MAX_KNOWN_RESOURCES: Final = 1024
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_PUT_RESOURCES = text("""
+    INSERT INTO resource (hash, service, attributes, last_day)
+    SELECT * FROM unnest(
+        CAST(:hashes AS uuid[]), CAST(:services AS text[]), CAST(:attributes AS jsonb[]), CAST(:days AS int[]))
+    ON CONFLICT (hash) DO UPDATE SET last_day = greatest(resource.last_day, excluded.last_day)
+    RETURNING hash, id""")
+
+_PUT_SPANS = text("""
+    INSERT INTO span (trace_id, span_id, parent_id, start_ns, duration_ns, kind, status,
+                      resource_id, service, name, attributes, body)
+    SELECT * FROM unnest(
+        CAST(:trace_ids AS uuid[]), CAST(:span_ids AS bigint[]), CAST(:parent_ids AS bigint[]),
+        CAST(:starts AS bigint[]), CAST(:durations AS bigint[]),
+        CAST(:kinds AS smallint[]), CAST(:statuses AS smallint[]),
+        CAST(:resource_ids AS int[]), CAST(:services AS text[]), CAST(:names AS text[]),
+        CAST(:attributes AS jsonb[]), CAST(:bodies AS bytea[]))
+    ON CONFLICT DO NOTHING""")
+
+_SPANS_OF_TRACE = text("""
+    SELECT service, body FROM span WHERE trace_id = :trace_id
+    ORDER BY start_ns, duration_ns DESC, span_id LIMIT :limit""")
+
+# A trace's first span is its earliest root; a trace whose root did not come has its earliest span in its place.
+_SUMMARIES = text("""
+    SELECT trace_id, min(start_ns) AS start_ns, max(start_ns + duration_ns) AS end_ns, count(*) AS spans,
+           count(*) FILTER (WHERE status = 2) AS errors,
+           (array_agg(ARRAY[name, service] ORDER BY (parent_id IS NOT NULL), start_ns, span_id))[1:1] AS root,
+           array_agg(DISTINCT service) AS services
+    FROM span WHERE trace_id = ANY(CAST(:trace_ids AS uuid[])) GROUP BY trace_id""")
+
+_DAYS = text("""
+    SELECT child.relname AS name, pg_total_relation_size(child.oid) AS bytes
+    FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+    WHERE inhparent = CAST('span' AS regclass)""")
+
+_KEEP_DAY = text("SELECT keep_day(:day)")
+_DROP_DAY = text("SELECT drop_day(:day)")
+_DROP_RESOURCES = text("DELETE FROM resource WHERE last_day < :day")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Conditions that one and the same span must meet; times are nanoseconds, `first` inclusive, `end` exclusive."""
+
+    first: int
+    end: int
+    service: str = ""
+    operation: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    errors_only: bool = False
+    min_duration: int = 0
+
+
+@dataclass(frozen=True, order=True)
+class Hit:
+    """A span that was found: its start in nanoseconds and its trace. Hits are ordered as lists are, oldest first."""
+
+    start_ns: int
+    trace_id: UUID
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A trace without its spans."""
+
+    trace_id: UUID
+    start_ns: int
+    duration_ns: int
+    root_name: str
+    root_service: str
+    spans: int
+    errors: int
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoredSpan:
+    """A kept span: the service that sent it and the OTLP span."""
+
+    service: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day's partition: days since 1970 (UTC), and its size on disk with its indexes."""
+
+    number: int
+    bytes: int
+
+
+class SpanStore:
+    """Keeps spans and finds them."""
+
+    def __init__(self, database: Database) -> None:
+        """Takes the database of the service."""
+        self._database = database
+        self._resource_ids: OrderedDict[tuple[UUID, int], int] = OrderedDict()
+        self._days: set[int] = set()
+
+    async def put(self, rows: Sequence[SpanRow], resources: Mapping[UUID, Resource]) -> None:
+        """Stores spans in one transaction; one that is there already stays as it is."""
+        if not rows:
+            return
+        days = {row.start_ns // DAY_NS for row in rows}
+        await self.keep_days(days - self._days)
+        try:
+            async with self._database.shared() as connection:
+                ids = await self._put_resources(connection, resources, max(days))
+                await connection.execute(_PUT_SPANS, _columns(rows, ids))
+        except BaseException:
+            # Another replica with another retention may have dropped what we took for known.
+            self._days.clear()
+            self._resource_ids.clear()
+            raise
+
+    async def spans(self, trace_id: UUID, *, limit: int) -> list[StoredSpan]:
+        """Returns the first `limit` spans of a trace in order of start; parents come before what starts with them."""
+        async with self._database.shared() as connection:
+            found = await connection.execute(_SPANS_OF_TRACE, {"trace_id": trace_id, "limit": limit})
+            return [StoredSpan(row.service, row.body) for row in found]
+
+    async def hits(self, search: Search, *, before: Hit | None, limit: int) -> list[Hit]:
+        """Returns up to `limit` spans that fit, newest first, that are older than `before`."""
+        conditions, values = _conditions(search)
+        if before is not None:
+            # The first condition is there for the planner: it leaves out the days after it.
+            conditions += ["start_ns <= :start", "(start_ns, trace_id) < (:start, CAST(:trace AS uuid))"]
+            values |= {"start": before.start_ns, "trace": before.trace_id}
+        statement = text(
+            f"SELECT start_ns, trace_id FROM span WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed texts only
+            "ORDER BY start_ns DESC, trace_id DESC LIMIT :limit"
+        )
+        async with self._database.shared() as connection:
+            found = await connection.execute(statement, {**values, "limit": limit})
+            return [Hit(row.start_ns, row.trace_id) for row in found]
+
+    async def shown(self, search: Search, trace_ids: Collection[UUID], *, since: Hit) -> set[UUID]:
+        """Returns which of the traces have a span that fits at or after `since` in the order of hits."""
+        conditions, values = _conditions(search)
+        statement = text(
+            f"SELECT DISTINCT trace_id FROM span WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed texts only
+            "AND trace_id = ANY(CAST(:ids AS uuid[])) AND (start_ns, trace_id) >= (:start, CAST(:trace AS uuid))"
+        )
+        values |= {"ids": list(trace_ids), "start": since.start_ns, "trace": since.trace_id}
+        async with self._database.shared() as connection:
+            return set((await connection.execute(statement, values)).scalars())
+
+    async def summaries(self, trace_ids: Collection[UUID]) -> dict[UUID, Summary]:
+        """Returns the traces that exist, each over all of its spans."""
+        async with self._database.shared() as connection:
+            found = await connection.execute(_SUMMARIES, {"trace_ids": list(trace_ids)})
+            return {
+                row.trace_id: Summary(
+                    row.trace_id,
+                    row.start_ns,
+                    row.end_ns - row.start_ns,
+                    row.root[0][0],
+                    row.root[0][1],
+                    row.spans,
+                    row.errors,
+                    tuple(row.services),
+                )
+                for row in found
+            }
+
+    async def days(self) -> list[Day]:
+        """Returns the partitions that exist, oldest first."""
+        async with self._database.shared() as connection:
+            found = await connection.execute(_DAYS)
+            return sorted((Day(_day(row.name), row.bytes) for row in found), key=lambda day: day.number)
+
+    async def keep_days(self, days: Collection[int]) -> None:
+        """Makes the partitions of these days where they are missing."""
+        if not days:
+            return
+        async with self._database.shared() as connection:
+            for day in sorted(days):
+                await connection.execute(_KEEP_DAY, {"day": day})
+        self._days.update(days)
+
+    async def drop_day(self, day: int) -> None:
+        """Drops a day with all of its spans; a day that is not there is no error."""
+        self._days.discard(day)
+        async with self._database.shared() as connection:
+            await connection.execute(_DROP_DAY, {"day": day})
+
+    async def drop_resources(self, *, before: int) -> None:
+        """Forgets the senders that sent nothing on or after the day `before`."""
+        async with self._database.shared() as connection:
+            await connection.execute(_DROP_RESOURCES, {"day": before})
+
+    async def _put_resources(
+        self, connection: AsyncConnection, resources: Mapping[UUID, Resource], day: int
+    ) -> dict[UUID, int]:
+        ids = {key: known for key in resources if (known := self._resource_ids.get((key, day))) is not None}
+        # In one order, so that two writers never wait for each other's rows.
+        unknown = sorted((resource for key, resource in resources.items() if key not in ids), key=lambda one: one.hash)
+        if unknown:
+            found = await connection.execute(
+                _PUT_RESOURCES,
+                {
+                    "hashes": [resource.hash for resource in unknown],
+                    "services": [resource.service for resource in unknown],
+                    "attributes": [resource.attributes for resource in unknown],
+                    "days": [day] * len(unknown),
+                },
+            )
+            for row in found:
+                ids[row.hash] = self._resource_ids[row.hash, day] = row.id
+        while len(self._resource_ids) > MAX_KNOWN_RESOURCES:
+            self._resource_ids.popitem(last=False)
+        return ids
+
+
+def _columns(rows: Sequence[SpanRow], resource_ids: Mapping[UUID, int]) -> dict[str, Any]:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    names = SpanRow._fields
+    of = dict(zip(names, columns, strict=True))
+    return {
+        "trace_ids": of["trace_id"],
+        "span_ids": of["span_id"],
+        "parent_ids": of["parent_id"],
+        "starts": of["start_ns"],
+        "durations": of["duration_ns"],
+        "kinds": of["kind"],
+        "statuses": of["status"],
+        "resource_ids": [resource_ids[key] for key in of["resource"]],
+        "services": of["service"],
+        "names": of["name"],
+        "attributes": of["attributes"],
+        "bodies": of["body"],
+    }
+
+
+def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
+    conditions = ["start_ns >= :first", "start_ns < :end"]
+    values: dict[str, Any] = {"first": search.first, "end": search.end}
+    if search.service:
+        conditions.append("service = :service")
+        values["service"] = search.service
+    if search.operation:
+        # strpos and not LIKE: what people type has no wildcards.
+        conditions.append("strpos(lower(name), lower(:operation)) > 0")
+        values["operation"] = search.operation
+    if search.attributes:
+        conditions.append("attributes @> CAST(:attributes AS jsonb)")
+        values["attributes"] = orjson.dumps(dict(search.attributes)).decode()
+    if search.errors_only:
+        conditions.append("status = 2")
+    if search.min_duration:
+        conditions.append("duration_ns >= :min_duration")
+        values["min_duration"] = search.min_duration
+    return conditions, values
+
+
+def _day(partition: str) -> int:
+    # Partitions are named by their date, for people who look with psql.
+    return (datetime.strptime(partition, "span_%Y%m%d").replace(tzinfo=UTC) - _EPOCH).days

@@ -1,0 +1,34 @@
+"""Starts UQI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cordboard.core.server import run
+from cordboard.core.times import SystemClock
+from cordboard.uqi.drafts import generator_hash
+from cordboard.uqi.feed import CatalogFeed
+from cordboard.uqi.forms import FormCache, Forms
+from cordboard.uqi.servicer import FormServicer
+from cordboard.uqi.settings import UqiSettings
+from cordboard.uqi.store import FormStore
+from cordboard.uqi.upkeep import Upkeep
+from cordboard.uqi.v1.form_service_pb2_grpc import add_FormServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from cordboard.core.server import Process
+
+
+async def start(mesh: Process[UqiSettings]) -> None:
+    """Wires the parts of UQI."""
+    store = FormStore(mesh.database())
+    cache = FormCache(mesh.settings.form_cache_characters)
+    feed = CatalogFeed(lambda: mesh.channels.to("catalog"))
+    upkeep = Upkeep(store, feed, SystemClock(), generator=generator_hash(), on_change=cache.take)
+    add_FormServiceServicer_to_server(FormServicer(Forms(store, cache, upkeep)), mesh.server)
+    mesh.background(upkeep.run())
+    mesh.on_close(upkeep.close)
+
+
+if __name__ == "__main__":
+    run("uqi", UqiSettings, start)

@@ -1,0 +1,163 @@
+"""Forms as people and programs ask for them: from memory where possible, then PostgreSQL, then made on the spot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from cordboard.core.errors import InvalidFields, NotFound
+from cordboard.core.schema import JsonSchema
+from cordboard.uqi import json_schema
+from cordboard.uqi.binding import bind
+
+if TYPE_CHECKING:
+    from cordboard.uqi.fields import FormTree
+    from cordboard.uqi.store import FormRecord, FormStore
+    from cordboard.uqi.upkeep import Release, Upkeep
+
+Key: TypeAlias = tuple[str, str, str]
+
+# Compiled schemas are much larger than their text.
+MOST_BINDERS: Final = 64
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]{0,127}")
+_AFTER: Final = re.compile(r"[A-Za-z0-9._~-]{0,255}")
+ACTIVE: Final = "active"
+
+
+class FormCache:
+    """The forms asked for last, up to a number of characters; and which versions are active."""
+
+    def __init__(self, characters: int) -> None:
+        """Takes how much text to keep."""
+        self._characters = characters
+        self._held = 0
+        self._records: OrderedDict[Key, FormRecord] = OrderedDict()
+        self._binders: OrderedDict[Key, Binder] = OrderedDict()
+        self.active: dict[str, str] = {}
+
+    def record(self, key: Key) -> FormRecord | None:
+        """Returns a form that is in memory, or None."""
+        found = self._records.get(key)
+        if found is not None:
+            self._records.move_to_end(key)
+        return found
+
+    def keep(self, key: Key, record: FormRecord) -> None:
+        """Keeps a form, and lets go of those asked for longest ago when there is too much."""
+        self._drop(key)
+        self._records[key] = record
+        self._held += _size(record)
+        while self._held > self._characters and self._records:
+            self._drop(next(iter(self._records)))
+
+    def binder(self, key: Key, record: FormRecord) -> Binder:
+        """Returns what binds values of a form; raises nothing, for a stored form's schema compiles."""
+        found = self._binders.get(key)
+        if found is None or found.etag != record.etag:
+            schema = json.loads(record.json_schema)
+            found = Binder(record.etag, json_schema.read(schema), JsonSchema.compile(schema))
+            self._binders[key] = found
+            if len(self._binders) > MOST_BINDERS:
+                self._binders.popitem(last=False)
+        self._binders.move_to_end(key)
+        return found
+
+    def take(self, release: Release) -> None:
+        """Notes that the forms of a version are stored now, whatever was known of them."""
+        for key in [key for key in self._records if key[:2] == (release.integration, release.version)]:
+            self._drop(key)
+        if release.active:
+            self.active[release.integration] = release.version
+
+    def _drop(self, key: Key) -> None:
+        dropped = self._records.pop(key, None)
+        if dropped is not None:
+            self._held -= _size(dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Binder:
+    """A form made ready to bind."""
+
+    etag: str
+    tree: FormTree
+    judge: JsonSchema
+
+
+class Forms:
+    """Answers with forms, and binds what was filled in."""
+
+    def __init__(self, store: FormStore, cache: FormCache, upkeep: Upkeep) -> None:
+        """Takes where forms are kept, what is in memory, and who makes those that are missing."""
+        self._store = store
+        self._cache = cache
+        self._upkeep = upkeep
+
+    async def form(self, integration: str, form: str, version: str = "") -> FormRecord:
+        """Returns a form of a version, the active one when empty; raises NotFound."""
+        asked = "" if version == ACTIVE else version
+        active = asked or self._cache.active.get(integration) or await self._version(integration, asked)
+        key = (integration, active, form)
+        found = self._cache.record(key)
+        if found is None:
+            found = await self._stored(_checked(integration, active), form)
+            self._cache.keep(key, found)
+        return found
+
+    async def page(self, integration: str, version: str, *, after: str, limit: int) -> list[FormRecord]:
+        """Returns up to `limit` forms with an id above `after`, in the order of their ids; raises NotFound."""
+        if not _AFTER.fullmatch(after):
+            raise InvalidFields.one("page_token", "is not a token of this list")
+        asked = "" if version == ACTIVE else version
+        _, active = _checked(integration, await self._version(integration, asked))
+        if await self._store.form_set(integration, active) is None:
+            await self._fetch(integration, active, f"integrations/{integration}")
+        return await self._store.page(integration, active, after=after, limit=limit)
+
+    async def bind(self, integration: str, form: str, version: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Returns the input that the values mean; raises NotFound, and InvalidFields with every violation."""
+        record = await self.form(integration, form, version)
+        ready = self._cache.binder((integration, record.version, form), record)
+        return bind(ready.tree, ready.judge, values)
+
+    async def _version(self, integration: str, version: str) -> str:
+        known = version or self._cache.active.get(integration) or await self._store.active_version(integration)
+        if not known:
+            release = await self._fetch(integration, ACTIVE, f"integrations/{integration}")
+            known = release.version
+        if not version:
+            self._cache.active.setdefault(integration, known)
+        return known
+
+    async def _stored(self, where: tuple[str, str], form: str) -> FormRecord:
+        integration, version = where
+        name = f"integrations/{integration}/forms/{form}"
+        found = await self._store.form(integration, version, form)
+        if found is None:
+            if await self._store.form_set(integration, version) is None:
+                await self._fetch(integration, version, name)
+            # Also where the set is there: it may have been stored between the two looks.
+            found = await self._store.form(integration, version, form)
+        if found is None:
+            raise NotFound(name)
+        return found
+
+    async def _fetch(self, integration: str, version: str, name: str) -> Release:
+        try:
+            return await self._upkeep.fetch(integration, version)
+        except NotFound:
+            # Under the name that was asked for, not the one under which the Catalog was asked.
+            raise NotFound(name) from None
+
+
+def _checked(integration: str, version: str) -> tuple[str, str]:
+    if not _VERSION.fullmatch(version):
+        raise InvalidFields.one("version", "must be a version such as '1.4.0'")
+    return integration, version
+
+
+def _size(record: FormRecord) -> int:
+    return len(record.json_schema) + len(record.appsmith) + len(record.description) + 1000

@@ -1,0 +1,335 @@
+"""The form as a JSON Schema 2020-12 of its values, and back: `x-uqi` carries what JSON Schema has no word for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from cordboard.uqi.fields import (
+    Boolean,
+    Choice,
+    Command,
+    Datasource,
+    Entries,
+    Field,
+    File,
+    FormTree,
+    Given,
+    Group,
+    Integer,
+    Items,
+    Json,
+    Kind,
+    Moment,
+    MultiChoice,
+    Number,
+    Option,
+    Scalar,
+    Schema,
+    Secret,
+    Text,
+)
+from cordboard.uqi.texts import plain_label
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+# Keywords that a field's attributes say and that bind nothing.
+LABELS: Final = frozenset({"title", "description", "default", "examples", "deprecated"})
+# Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
+MAX_EFFORT: Final = 5_000
+
+_MOST_LEVELS: Final = 150
+_SLOT: Final = "x-uqi"
+_IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
+_IN_PLACE: Final = ("not", "if", "then", "else")
+# Kinds without attributes: the keywords that say them, and their name in the slot.
+_PLAIN: Final[Mapping[type[Kind], tuple[Mapping[str, Any], str]]] = {
+    Number: ({"type": "number"}, "number"),
+    Integer: ({"type": "integer"}, "integer"),
+    Boolean: ({"type": "boolean"}, "boolean"),
+    File: ({"type": "string", "contentEncoding": "base64"}, "file"),
+    Secret: ({"type": "string", "format": "password", "writeOnly": True}, "secret"),
+}
+
+
+def project(tree: FormTree) -> dict[str, Any]:
+    """Returns the JSON Schema of the form's values."""
+    schema: dict[str, Any] = {"$schema": DIALECT, "title": tree.title}
+    if tree.description:
+        schema["description"] = tree.description
+    schema.update(_object(tree.fields))
+    schema["additionalProperties"] = False
+    schema.update(tree.constraints)
+    if tree.shared:
+        schema["$defs"] = dict(tree.shared)
+    schema[_SLOT] = _target(tree.target)
+    return schema
+
+
+def keywords(kind: Kind) -> dict[str, Any]:
+    """Returns the JSON Schema keywords that a kind says by itself."""
+    said, _ = _kind(kind, nullable=False)
+    return said
+
+
+def schema_of(field: Field) -> dict[str, Any]:
+    """Returns the JSON Schema of one field's value."""
+    schema: dict[str, Any] = {"title": field.title}
+    if field.description:
+        schema["description"] = field.description
+    if field.default is not None:
+        schema["default"] = field.default.value
+    if field.example:
+        schema["examples"] = [field.example]
+    if field.deprecated:
+        schema["deprecated"] = True
+    said, slot = _kind(field.kind, nullable=field.nullable)
+    schema.update(said)
+    schema.update(field.constraints)
+    if field.key != field.name:
+        slot["key"] = field.key
+    if field.nullable:
+        slot["nullable"] = True
+    schema[_SLOT] = slot
+    return schema
+
+
+def read(schema: Mapping[str, Any]) -> FormTree:
+    """Returns the form that `project` made this of."""
+    slot = schema[_SLOT]
+    target = (
+        Command(slot["command"])
+        if "command" in slot
+        else Datasource(slot["datasource"], tuple((name, value) for name, value in slot.get("fixed", {}).items()))
+    )
+    said = {"$schema", "type", "properties", "required", "additionalProperties", "$defs", *LABELS, _SLOT}
+    return FormTree(
+        title=schema["title"],
+        description=schema.get("description", ""),
+        target=target,
+        fields=tuple(_members(schema, ())),
+        constraints=_without(schema, said),
+        shared=schema.get("$defs", {}),
+    )
+
+
+def effort(document: Mapping[str, Any]) -> int:
+    """Returns how many schemas a validator may have to apply to a single value, at the worst place of a document.
+
+    Anything above MAX_EFFORT is only known to be above it.
+    """
+    memory: dict[str, int] = {}
+    shared = document.get("$defs", {})
+    worst = 0
+    for node in _nodes(document):
+        worst = max(worst, _effort(node, shared, memory, _MOST_LEVELS))
+        if worst > MAX_EFFORT:
+            break
+    return worst
+
+
+def _effort(node: Any, shared: Mapping[str, Any], memory: dict[str, int], levels: int) -> int:
+    if not isinstance(node, Mapping):
+        return 1
+    if levels < 0:
+        return MAX_EFFORT + 1
+    total = 1
+    for part in _in_place(node):
+        total += _effort(part, shared, memory, levels - 1)
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        if reference not in memory:
+            memory[reference] = 1  # a circle costs nothing more here: what it leads to is counted where it stands
+            name = reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
+            memory[reference] = _effort(shared.get(name, True), shared, memory, levels - 1)
+        total += memory[reference]
+    return min(total, MAX_EFFORT + 1)
+
+
+def _in_place(node: Mapping[str, Any]) -> Iterator[Any]:
+    for keyword in _IN_PLACE_LISTS:
+        yield from node.get(keyword, ())
+    for keyword in _IN_PLACE:
+        if keyword in node:
+            yield node[keyword]
+    yield from node.get("dependentSchemas", {}).values()
+
+
+def _nodes(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    waiting: list[Any] = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, Mapping):
+            yield node
+            waiting.extend(node.values())
+
+
+def _target(target: Command | Datasource) -> dict[str, Any]:
+    if isinstance(target, Command):
+        return {"command": target.id}
+    return {"datasource": target.authentication_type, **({"fixed": dict(target.fixed)} if target.fixed else {})}
+
+
+def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "properties": {field.name: schema_of(field) for field in fields}}
+    required = [field.name for field in fields if field.required]
+    return {**schema, "required": required} if required else schema
+
+
+def _kind(kind: Kind, *, nullable: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the keywords that say what a field is, and what goes into its slot."""
+    schema, slot = _SAYINGS[type(kind)](kind)
+    if nullable and not isinstance(kind, Json):
+        if "type" in schema:
+            schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
+    return schema, slot
+
+
+def _say_plain(kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
+    schema, name = _PLAIN[type(kind)]
+    return dict(schema), {"kind": name}
+
+
+def _say_text(kind: Text) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"type": "string"}, {"kind": "text", **({"multiline": True} if kind.multiline else {})}
+
+
+def _say_moment(kind: Moment) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"type": "string", "format": kind.part}, {"kind": kind.part}
+
+
+def _say_choice(kind: Choice) -> tuple[dict[str, Any], dict[str, Any]]:
+    return _enum(kind.options), {"kind": "choice", **_titles(kind.options)}
+
+
+def _say_choices(kind: MultiChoice) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"type": "array", "items": _enum(kind.options)}, {"kind": "choices", **_titles(kind.options)}
+
+
+def _say_group(kind: Group) -> tuple[dict[str, Any], dict[str, Any]]:
+    schema = _object(kind.fields)
+    if kind.open:
+        return schema, {"kind": "group", "open": True}
+    return {**schema, "additionalProperties": False}, {"kind": "group"}
+
+
+def _say_items(kind: Items) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"type": "array", "items": schema_of(kind.item)}, {"kind": "items"}
+
+
+def _say_entries(kind: Entries) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"type": "object", "additionalProperties": schema_of(kind.value)}, {"kind": "entries"}
+
+
+def _say_json(kind: Json) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {}, {"kind": "json", "types": list(kind.types)}
+
+
+_SAYINGS: Final[Mapping[type[Kind], Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]]] = {
+    Text: _say_text,
+    Number: _say_plain,
+    Integer: _say_plain,
+    Boolean: _say_plain,
+    Moment: _say_moment,
+    Choice: _say_choice,
+    MultiChoice: _say_choices,
+    Group: _say_group,
+    Items: _say_items,
+    Entries: _say_entries,
+    Json: _say_json,
+    File: _say_plain,
+    Secret: _say_plain,
+}
+
+
+def _enum(options: tuple[Option, ...]) -> dict[str, Any]:
+    values = [option.value for option in options]
+    types = {_type_of(value) for value in values}
+    return {"type": types.pop(), "enum": values} if len(types) == 1 else {"enum": values}
+
+
+def _type_of(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"
+
+
+def _members(schema: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Field]:
+    required = schema.get("required", ())
+    for name, member in schema["properties"].items():
+        yield _field(member, (*path, name), required=name in required)
+
+
+def _field(schema: Mapping[str, Any], path: tuple[str, ...], *, required: bool, key: str = "") -> Field:
+    slot = schema[_SLOT]
+    kind = _read_kind(slot, schema, path)
+    nullable = slot.get("nullable", False)
+    said, _ = _kind(kind, nullable=nullable)
+    examples = schema.get("examples", ())
+    return Field(
+        name=path[-1],
+        key=slot.get("key", key or path[-1]),
+        kind=kind,
+        path=path,
+        title=schema["title"],
+        description=schema.get("description", ""),
+        required=required,
+        nullable=nullable,
+        deprecated=schema.get("deprecated", False),
+        default=Given(schema["default"]) if "default" in schema else None,
+        example=examples[0] if examples else "",
+        constraints={
+            keyword: value
+            for keyword, value in schema.items()
+            if keyword not in LABELS and keyword != _SLOT and (keyword not in said or said[keyword] != value)
+        },
+    )
+
+
+def _read_kind(slot: Mapping[str, Any], schema: Mapping[str, Any], path: tuple[str, ...]) -> Kind:
+    name = slot["kind"]
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    if name == "text":
+        return Text(multiline=slot.get("multiline", False))
+    if name == "choice":
+        return Choice(_options(schema["enum"], slot))
+    if name == "choices":
+        return MultiChoice(_options(schema["items"]["enum"], slot))
+    if name == "group":
+        return Group(tuple(_members(schema, path)), open=slot.get("open", False))
+    if name == "items":
+        return Items(_field(schema["items"], (*path, "*"), required=True))
+    if name == "entries":
+        return Entries(_field(schema["additionalProperties"], (*path, "*"), required=True))
+    return Json(tuple(slot["types"]))
+
+
+_SIMPLE: Final[Mapping[str, Kind]] = {
+    "number": Number(),
+    "integer": Integer(),
+    "boolean": Boolean(),
+    "date": Moment("date"),
+    "time": Moment("time"),
+    "date-time": Moment("date-time"),
+    "file": File(),
+    "secret": Secret(),
+}
+
+
+def _titles(options: tuple[Option, ...]) -> dict[str, Any]:
+    plain = all(option.title == plain_label(option.value) for option in options)
+    return {} if plain else {"titles": [option.title for option in options]}
+
+
+def _options(values: list[Any], slot: Mapping[str, Any]) -> tuple[Option, ...]:
+    values = [value for value in values if value is not None]
+    titles = slot.get("titles") or [plain_label(value) for value in values]
+    return tuple(Option(value, title) for value, title in zip(values, titles, strict=True))
+
+
+def _without(schema: Schema, said: set[str]) -> dict[str, Any]:
+    return {keyword: value for keyword, value in schema.items() if keyword not in said}

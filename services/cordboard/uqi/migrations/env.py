@@ -1,0 +1,7 @@
+"""Runs the migrations of UQI."""
+
+from __future__ import annotations
+
+from cordboard.core.migrate import run_environment
+
+run_environment()

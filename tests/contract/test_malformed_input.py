@@ -1,0 +1,161 @@
+"""Malformed input, straight at each service's port: it is refused with a reason, never with INTERNAL or UNKNOWN."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+import pytest
+
+import tests.contract.services as contract
+from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.core.access import role_name
+from cordboard.local.certificates import SERVICES
+from cordboard.common.v1 import options_pb2
+from tests.contract.mutations import Mutations
+from tests.fixtures.desk import Desk
+from tests.fixtures.mesh import RunningMesh
+
+INPUTS: Final = 2_000
+# Another one by CORDBOARD_FUZZ_SEED, and the same one again from the line that the test prints.
+SEED: Final = int(os.environ.get("CORDBOARD_FUZZ_SEED", "20260105"))
+AT_ONCE: Final = 32
+WORKSPACE: Final = "fuzz"
+OURS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
+# Each of these makes a key of 2048 bits, whatever is sent: a few are as good as many.
+COSTLY: Final = {"RotateSigningKey": 3}
+
+
+@dataclass
+class Outcome:
+    """What came of the inputs to one service."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def note(self, method: contract.Method, request: bytes, code: grpc.StatusCode) -> None:
+        """Counts an answer, and keeps the input of one that is a fault."""
+        self.codes[code.name] += 1
+        if code in OURS:
+            self.faults.append(f"{method.path} {code.name}: {request[:400].hex()}")
+
+
+@dataclass(frozen=True)
+class Door:
+    """A way to a service: a certificate, and perhaps a token."""
+
+    identity: str
+    token: str = ""
+
+
+@pytest.fixture(scope="module")
+def tokens(desk: Desk) -> Iterator[dict[str, str]]:
+    """Tokens of the operator, and of a member of a workspace that holds nothing."""
+    yield desk.mesh.backstage.run(_tokens(desk.mesh))
+
+
+async def _tokens(mesh: RunningMesh) -> dict[str, str]:
+    async with mesh.operator() as operator:
+        await operator.workspaces.CreateWorkspace(
+            workspaces.CreateWorkspaceRequest(
+                workspace_id=WORKSPACE, workspace=workspaces.Workspace(tier="business", region="eu")
+            )
+        )
+    return {
+        "operator": await mesh.token("operator", "publisher"),
+        "member": await mesh.token("reader", "member", "workspace-admin", workspace=WORKSPACE),
+    }
+
+
+def doors(method: contract.Method, tokens: dict[str, str]) -> list[Door]:
+    """Returns the ways by which a method can be reached: input that access stops has tested nothing."""
+    rule = method.descriptor.GetOptions().Extensions[options_pb2.access]
+    roles = {role_name(role) for role in rule.roles}
+    found = [Door("envoy", tokens[role]) for role in ("operator", "member") if role in roles]
+    found += [Door(peer.removeprefix("client/")) for peer in rule.peers]
+    if "Reflection" in method.path:
+        return [Door("operator")]
+    return found or [Door("proxy")]
+
+
+async def attack(mesh: RunningMesh, service: str, tokens: dict[str, str], inputs: int, seed: int) -> Outcome:
+    """Sends wrong requests to every method of a service in turn, many at once; returns what came of them."""
+    made, outcome = Mutations(seed), Outcome()
+    methods = contract.methods(service)
+    budget = dict(COSTLY)
+    identities = {door.identity for method in methods for door in doors(method, tokens)}
+    channels = {identity: mesh.channel(service, identity) for identity in identities}
+
+    def work() -> Iterator[tuple[contract.Method, Door, bytes]]:
+        number = sent = 0
+        while sent < inputs:
+            method = methods[number % len(methods)]
+            ways = doors(method, tokens)
+            door = ways[number // len(methods) % len(ways)]
+            number += 1
+            if budget.get(method.descriptor.name, 1) <= 0:
+                continue
+            if method.descriptor.name in budget:
+                budget[method.descriptor.name] -= 1
+            sent += 1
+            yield method, door, made.request(method.descriptor)
+
+    todo = work()
+
+    async def worker() -> None:
+        for method, door, request in todo:
+            code = await contract.call(channels[door.identity], method, request, door.token)
+            outcome.note(method, request, code)
+
+    try:
+        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    finally:
+        for channel in channels.values():
+            await channel.close()
+    return outcome
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_malformed_input_is_never_a_fault_of_ours(desk: Desk, tokens: dict[str, str], service: str) -> None:
+    mesh = desk.mesh
+    before = mesh.restarts(), mesh.pids()
+    began = time.monotonic()
+    outcome = await attack(mesh, service, tokens, INPUTS, SEED)
+    took = time.monotonic() - began
+    print(f"\n{service}: {outcome.codes.total()} inputs in {took:.1f} s, seed {SEED}: {dict(outcome.codes)}")
+    assert outcome.codes.total() >= INPUTS
+    assert not outcome.faults, "\n".join(outcome.faults[:20])
+    # A service that answers nothing in time is as good as one that fell over.
+    assert outcome.codes["DEADLINE_EXCEEDED"] == outcome.codes["UNAVAILABLE"] == 0
+    # The inputs got past access to what reads them, and not all of them were wrong.
+    assert outcome.codes["INVALID_ARGUMENT"] > INPUTS / 4
+    assert outcome.codes["OK"] > 0
+    assert outcome.codes["PERMISSION_DENIED"] + outcome.codes["UNAUTHENTICATED"] < INPUTS / 20
+    assert (mesh.restarts(), mesh.pids()) == before
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    for method in contract.methods("auth")[:5]:
+        one, two, other = (Mutations(seed).request(method.descriptor) for seed in (7, 7, 8))
+        assert one == two
+        streams = [Mutations(seed) for seed in (7, 8)]
+        assert [streams[0].request(method.descriptor) for _ in range(9)] != [
+            streams[1].request(method.descriptor) for _ in range(9)
+        ]
+        assert isinstance(other, bytes)
+
+
+def test_a_fault_is_noticed() -> None:
+    outcome = Outcome()
+    [method, *_] = contract.methods("flags")
+    outcome.note(method, b"\x01\x02", grpc.StatusCode.INVALID_ARGUMENT)
+    assert not outcome.faults
+    for code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
+        outcome.note(method, b"\x01\x02", code)
+    assert outcome.faults == [f"{method.path} INTERNAL: 0102", f"{method.path} UNKNOWN: 0102"]

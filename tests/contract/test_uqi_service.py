@@ -1,0 +1,351 @@
+"""FormService over its real server, behind the real layers, with a real database and a Catalog that announces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from cordboard.catalog.v1 import definition_pb2
+from cordboard.core.database import Database
+from cordboard.core.paging import Paging
+from cordboard.core.settings import Settings
+from cordboard.core.structs import from_struct, to_struct
+from cordboard.uqi.__main__ import start
+from cordboard.uqi.settings import UqiSettings
+from cordboard.uqi.store import FormStore
+from cordboard.uqi.v1 import form_service_pb2 as pb
+from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
+from tests.fixtures.postgres import Databases, ServiceDatabase
+from tests.fixtures.serving import Served, Serving
+from tests.unit.uqi.announcer import Announcer, an_announcer
+from tests.unit.uqi.appsmith_rules import problems
+from tests.unit.uqi.samples import a_definition, an_input
+
+# The longest that anything may take in these tests, in seconds.
+BOUND = 15.0
+NOWHERE = "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nothing"
+NAME = "integrations/acme/forms/action.create"
+TICKET = an_input("subject", subject={"type": "string", "minLength": 1}, count={"type": "integer", "default": 1})
+Stub = Any
+
+
+@pytest.fixture
+def announcer() -> Announcer:
+    return an_announcer()
+
+
+@pytest.fixture
+def uqi_database(database: Databases) -> ServiceDatabase:
+    return database("uqi")
+
+
+@pytest.fixture
+async def catalog(serving: Serving, announcer: Announcer) -> AsyncIterator[Served]:
+    async with serving("catalog", Settings, announcer.start, database_url=NOWHERE) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def uqi(serving: Serving, database: ServiceDatabase, catalog_address: str) -> AsyncIterator[Served]:
+    async with serving(
+        "uqi", UqiSettings, start, database_url=database.url, catalog_address=catalog_address
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def served(serving: Serving, uqi_database: ServiceDatabase, catalog: Served) -> AsyncIterator[Served]:
+    async with uqi(serving, uqi_database, catalog.address) as running:
+        yield running
+
+
+@pytest.fixture
+def member(served: Served) -> Stub:
+    return FormServiceStub(served.as_role("member", workspace="acme"))
+
+
+def a_version(*inputs: dict[str, Any]) -> definition_pb2.Definition:
+    """A definition with an action for each input, and a scheme of its own."""
+    definition = a_definition(*inputs)
+    definition.auth_schemes.add(id="key", title="API key").api_key.name = "X-Key"
+    return definition
+
+
+async def get(stub: Stub, name: str = NAME, version: str = "") -> pb.Form:
+    form: pb.Form = await stub.GetForm(pb.GetFormRequest(name=name, version=version))
+    return form
+
+
+async def bind(stub: Stub, values: dict[str, Any], name: str = NAME, version: str = "") -> dict[str, Any]:
+    answer = await stub.BindForm(pb.BindFormRequest(name=name, version=version, values=to_struct(values)))
+    return from_struct(answer.input)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(BOUND):
+        while not await holds():  # noqa: ASYNC110 - the other side is a process of its own
+            await asyncio.sleep(0.02)
+
+
+async def refused(call: Any) -> tuple[str, str, list[str]]:
+    """The code, the reason and the field paths with which a call ends."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    trailers = dict(raised.value.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return raised.value.code().name, info.reason, [violation.field for violation in bad.field_violations]
+
+
+async def test_a_form_is_there_once_its_version_is_published(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    form = await get(member)
+    assert (form.name, form.version, form.title, list(form.losses)) == (NAME, "1.0.0", "Create thing 1", [])
+    assert list(json.loads(form.json_schema)["properties"]) == ["subject", "count"]
+    assert problems(json.loads(form.appsmith_uqi)) == []
+    assert form.etag
+    assert form.create_time.seconds > 0
+    scheme = await get(member, "integrations/acme/forms/auth.key")
+    assert list(json.loads(scheme.json_schema)["properties"]) == ["api_key"]
+
+
+async def test_forms_are_made_before_anyone_asks(
+    announcer: Announcer, member: Stub, uqi_database: ServiceDatabase
+) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+
+    async def listed() -> bool:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await member.ListForms(pb.ListFormsRequest(parent="integrations/acme", version="1.0.0"))
+            return announcer.watchers == [0]
+        return False
+
+    await until(listed)
+
+
+async def test_a_new_version_takes_over_and_the_old_one_stays(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    first = await get(member)
+    await announcer.publish(a_version(an_input(other={"type": "boolean"})), "1.1.0")
+
+    async def changed() -> bool:
+        return (await get(member)).version == "1.1.0"
+
+    await until(changed)
+    second = await get(member)
+    assert second.etag != first.etag
+    assert await get(member, version="1.0.0") == first
+    assert await get(member, version="1.1.0") == second
+    assert await get(member, version="active") == second
+
+
+async def test_until_the_new_forms_exist_the_old_ones_are_served(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    assert (await get(member)).version == "1.0.0"
+    announcer.hush = True
+    await announcer.publish(a_version(an_input(other={"type": "boolean"})), "1.1.0")
+    assert (await get(member)).version == "1.0.0"
+    assert (await get(member, version="1.1.0")).version == "1.1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [
+        ("integrations/gone/forms/action.create", "", ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])),
+        ("integrations/acme/forms/action.gone", "", ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])),
+        ("integrations/acme/forms/auth.create", "", ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])),
+        (NAME, "9.9.9", ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])),
+        (NAME, "1\x00", ("INVALID_ARGUMENT", "INVALID_FIELDS", ["version"])),
+        (NAME, "../x", ("INVALID_ARGUMENT", "INVALID_FIELDS", ["version"])),
+        ("integrations/acme", "", ("INVALID_ARGUMENT", "INVALID_FIELDS", ["name"])),
+        ("", "", ("INVALID_ARGUMENT", "INVALID_FIELDS", ["name"])),
+    ],
+)
+async def test_a_form_that_is_not_there_is_refused(
+    announcer: Announcer, member: Stub, name: str, version: str, expected: tuple[str, str, list[str]]
+) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    assert await refused(get(member, name, version)) == expected
+    assert await refused(bind(member, {}, name, version)) == expected
+
+
+async def test_forms_are_listed_page_by_page_without_documents(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET, TICKET, TICKET), "1.0.0")
+    found: list[pb.Form] = []
+    token = ""
+    while True:
+        request = pb.ListFormsRequest(parent="integrations/acme", page_size=3, page_token=token)
+        page = await member.ListForms(request)
+        assert len(page.forms) <= 3
+        found += page.forms
+        token = page.next_page_token
+        if not token:
+            break
+    names = [form.name.rpartition("/")[2] for form in found]
+    assert names == ["action.create", "action.create-2", "action.create-3", "auth.key"]
+    assert all(form.title and form.etag and not form.json_schema and not form.appsmith_uqi for form in found)
+
+
+async def test_a_list_of_nothing_known_and_foreign_tokens_are_refused(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET, TICKET), "1.0.0")
+    unknown = pb.ListFormsRequest(parent="integrations/gone")
+    assert await refused(member.ListForms(unknown)) == ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
+    request = pb.ListFormsRequest(parent="integrations/acme", page_size=1)
+    token = (await member.ListForms(request)).next_page_token
+    other = pb.ListFormsRequest(parent="integrations/acme", version="1.0.0", page_token=token)
+    assert (await refused(member.ListForms(other)))[2] == ["page_token"]
+    forged = Paging.of(request).token("a\x00b")
+    request.page_token = forged
+    assert (await refused(member.ListForms(request)))[2] == ["page_token"]
+
+
+async def test_values_bind_by_either_shape(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    assert await bind(member, {"subject": "hi"}) == {"subject": "hi", "count": 1}
+    filled = {"command": "ACME_CREATE", "ACME_CREATE": {"subject": "hi", "count": "3"}}
+    assert await bind(member, filled) == {"subject": "hi", "count": 3}
+
+
+async def test_every_violation_of_the_values_comes_at_once(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    code, reason, fields = await refused(bind(member, {"count": "x", "bogus": "hunter2"}))
+    assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert set(fields) == {"values.subject", "values.count", "values.bogus"}
+
+
+async def test_values_bind_to_the_version_they_were_filled_in_for(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    await announcer.publish(a_version(an_input(other={"type": "boolean"})), "2.0.0")
+    assert await bind(member, {"subject": "hi"}, version="1.0.0") == {"subject": "hi", "count": 1}
+    assert await bind(member, {"other": "true"}, version="2.0.0") == {"other": True}
+
+
+async def test_a_reader_may_look_and_not_bind(announcer: Announcer, served: Served) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    reader = FormServiceStub(served.as_role("reader", workspace="acme"))
+    assert (await get(reader)).name == NAME
+    assert (await refused(bind(reader, {"subject": "hi"})))[0] == "PERMISSION_DENIED"
+    assert (await refused(get(FormServiceStub(served.channel("envoy")))))[0] == "UNAUTHENTICATED"
+
+
+async def test_without_the_catalog_what_was_made_is_served(
+    serving: Serving, announcer: Announcer, uqi_database: ServiceDatabase
+) -> None:
+    async with (
+        serving("catalog", Settings, announcer.start, database_url=NOWHERE) as catalog,
+        uqi(serving, uqi_database, catalog.address) as first,
+    ):
+        address = catalog.address
+        await announcer.publish(a_version(TICKET), "1.0.0")
+        reader = FormServiceStub(first.as_role("member", workspace="acme"))
+        before = await get(reader)
+
+        async def is_stored() -> bool:
+            return bool(await stored_version(uqi_database))
+
+        await until(is_stored)
+    async with uqi(serving, uqi_database, address) as second:
+        reader = FormServiceStub(second.as_role("member", workspace="acme"))
+        assert await get(reader) == before
+        assert await bind(reader, {"subject": "hi"}) == {"subject": "hi", "count": 1}
+        listed = await reader.ListForms(pb.ListFormsRequest(parent="integrations/acme"))
+        assert len(listed.forms) == 2
+        missing = get(reader, "integrations/other/forms/action.create")
+        assert (await refused(missing))[:2] == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+
+
+async def stored_version(database: ServiceDatabase) -> str:
+    opened = Database(database.url, pool_size=1)
+    try:
+        return await FormStore(opened).active_version("acme") or ""
+    finally:
+        await opened.close()
+
+
+async def test_a_watch_that_broke_goes_on_where_it_was(
+    serving: Serving, announcer: Announcer, uqi_database: ServiceDatabase, identities: Any
+) -> None:
+    async with serving("catalog", Settings, announcer.start, database_url=NOWHERE) as catalog:
+        port = catalog.process.port
+        await announcer.publish(a_version(TICKET), "1.0.0")
+        async with uqi(serving, uqi_database, catalog.address) as served:
+            reader = FormServiceStub(served.as_role("member", workspace="acme"))
+            assert (await get(reader)).version == "1.0.0"
+
+            async def followed() -> bool:
+                return await stored_version(uqi_database) == "1.0.0"
+
+            await until(followed)
+            await catalog.process.close()
+            again: dict[str, Any] = {"database_url": NOWHERE, "listen_address": f"127.0.0.1:{port}"}
+            async with serving("catalog", Settings, announcer.start, **again):
+                await announcer.publish(a_version(an_input(other={"type": "boolean"})), "1.1.0")
+
+                async def caught_up() -> bool:
+                    return (await get(reader)).version == "1.1.0"
+
+                await until(caught_up)
+                assert announcer.watchers[-1] == 1
+
+
+async def test_replicas_agree_on_what_they_make(
+    serving: Serving, announcer: Announcer, catalog: Served, uqi_database: ServiceDatabase
+) -> None:
+    async with (
+        uqi(serving, uqi_database, catalog.address) as one,
+        uqi(serving, uqi_database, catalog.address) as other,
+    ):
+        readers = [FormServiceStub(each.as_role("member", workspace="acme")) for each in (one, other)]
+        await announcer.publish(a_version(*[TICKET] * 30), "1.0.0")
+        forms = await asyncio.gather(*(get(reader) for reader in readers for _ in range(5)))
+        assert {(form.etag, form.create_time.ToNanoseconds()) for form in forms} == {
+            (forms[0].etag, forms[0].create_time.ToNanoseconds())
+        }
+
+
+async def test_many_who_ask_at_once_share_the_making(announcer: Announcer, member: Stub) -> None:
+    announcer.hush = True
+    await announcer.publish(a_version(*[TICKET] * 50), "1.0.0")
+    forms = await asyncio.gather(*(get(member) for _ in range(20)))
+    assert len({form.etag for form in forms}) == 1
+
+
+async def test_no_request_is_answered_with_an_internal_error(announcer: Announcer, member: Stub) -> None:
+    nested = an_input(a={}, b=an_input("c", c={"type": "integer"}), d={"type": "array", "items": an_input()})
+    await announcer.publish(a_version(nested), "1.0.0")
+    rng = random.Random(7)
+    leaves: list[Any] = [None, True, "", "x", "{{x}}", "[", "\x00", 1e308, -0.0, 2**53 + 1, "ACME_CREATE", "NaN"]
+    keys = ["a", "b", "c", "d", "command", "ACME_CREATE", "__proto__", "", "\x00", "datasourceConfiguration"]
+
+    def value(depth: int) -> Any:
+        kind = rng.random()
+        if depth > 3 or kind < 0.4:
+            return rng.choice(leaves)
+        if kind < 0.6:
+            return [value(depth + 1) for _ in range(rng.randrange(4))]
+        return {rng.choice(keys): value(depth + 1) for _ in range(rng.randrange(4))}
+
+    codes = set()
+    names = [NAME, "integrations/acme/forms/auth.key", "integrations/acme/forms/action.gone", "integrations/a b/forms/x", "//"]
+    for _ in range(400):
+        values = {rng.choice(keys): value(0) for _ in range(rng.randrange(5))}
+        request = pb.BindFormRequest(name=rng.choice(names), values=to_struct(values))
+        request.version = rng.choice(["", "", "", "1.0.0", "\x00", "x" * 500, "active"])
+        if rng.random() < 0.2:
+            request.values.fields["nan"].number_value = float("nan")
+        try:
+            await member.BindForm(request)
+        except grpc.aio.AioRpcError as error:
+            codes.add(error.code().name)
+    assert codes == {"INVALID_ARGUMENT", "NOT_FOUND"}

@@ -1,0 +1,165 @@
+"""Forms in a real PostgreSQL: sets as wholes, failures recorded, several writers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cordboard.core.database import Database
+from cordboard.core.errors import DependencyUnavailable, NotFound
+from cordboard.core.times import SystemClock
+from cordboard.uqi.drafts import Draft, Failure
+from cordboard.uqi.forms import FormCache
+from cordboard.uqi.store import FormStore, SetRecord
+from cordboard.uqi.upkeep import Release, Upkeep
+from tests.fixtures.postgres import Databases
+from tests.unit.uqi.samples import a_definition, an_input
+
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+async def store(database: Databases) -> AsyncIterator[FormStore]:
+    opened = Database(database("uqi").url)
+    yield FormStore(opened)
+    await opened.close()
+
+
+def a_draft(form: str = "action.a", etag: str = "1") -> Draft:
+    return Draft(form, "Title", "Text \u2028 {{x}}", '{"a":1}', '{"editor":[]}', ("a: is lost",), etag)
+
+
+async def put(store: FormStore, *made: Draft | Failure, version: str = "1.0.0", now: datetime = NOW) -> None:
+    await store.put("acme", version, made, content_hash="hash", generator="generator", now=now)
+
+
+async def test_a_form_is_kept_as_it_was_made(store: FormStore) -> None:
+    await put(store, a_draft())
+    record = await store.form("acme", "1.0.0", "action.a")
+    assert record is not None
+    assert record.name == "integrations/acme/forms/action.a"
+    assert (record.title, record.description, record.losses) == ("Title", "Text \u2028 {{x}}", ("a: is lost",))
+    assert (record.json_schema, record.appsmith, record.create_time) == ('{"a":1}', '{"editor":[]}', NOW)
+    assert await store.form("acme", "1.0.0", "action.b") is None
+    assert await store.form("acme", "2.0.0", "action.a") is None
+
+
+async def test_a_set_made_again_keeps_the_time_of_what_is_the_same_and_drops_what_is_gone(store: FormStore) -> None:
+    await put(store, a_draft("action.a"), a_draft("action.b"), a_draft("action.c"))
+    await put(store, a_draft("action.a"), a_draft("action.b", etag="2"), now=LATER)
+    found = await store.page("acme", "1.0.0", after="", limit=10)
+    assert [(each.form, each.etag, each.create_time) for each in found] == [
+        ("action.a", "1", NOW),
+        ("action.b", "2", LATER),
+    ]
+
+
+async def test_old_versions_stay(store: FormStore) -> None:
+    await put(store, a_draft(etag="1"))
+    await put(store, a_draft(etag="2"), version="2.0.0")
+    records = [await store.form("acme", version, "action.a") for version in ("1.0.0", "2.0.0")]
+    assert [record.etag for record in records if record] == ["1", "2"]
+
+
+async def test_a_failure_is_recorded_with_the_set(store: FormStore) -> None:
+    failure = Failure("action.b", "ValueError: odd")
+    await put(store, a_draft(), failure)
+    assert await store.form_set("acme", "1.0.0") == SetRecord("hash", "generator", 1, (failure,))
+    assert await store.form_set("acme", "2.0.0") is None
+
+
+async def test_a_page_is_in_byte_order_and_begins_after_its_token(store: FormStore) -> None:
+    ids = ["action.A", "action.a", "action.a-b", "action.a.b", "action.a_b", "auth.x"]
+    await put(store, *(a_draft(each) for each in ids))
+    assert [each.form for each in await store.page("acme", "1.0.0", after="", limit=10)] == sorted(ids)
+    assert [each.form for each in await store.page("acme", "1.0.0", after="action.a", limit=2)] == [
+        "action.a-b",
+        "action.a.b",
+    ]
+
+
+async def test_a_later_change_of_the_active_version_is_not_undone_by_a_slower_replica(store: FormStore) -> None:
+    assert await store.active_version("acme") is None
+    for version, sequence in (("1.0.0", 5), ("1.1.0", 8), ("1.0.0", 5)):
+        await store.activate("acme", version, sequence=sequence)
+    assert await store.active_version("acme") == "1.1.0"
+    await store.activate("acme", "1.0.0", sequence=9)
+    assert await store.active_version("acme") == "1.0.0"
+
+
+async def test_replicas_that_store_the_same_set_at_once_all_succeed(store: FormStore) -> None:
+    drafts = [a_draft(f"action.a{number}") for number in range(250)]
+    await asyncio.gather(*(put(store, *(drafts if even else reversed(drafts))) for even in (True, False) * 4))
+    assert len(await store.page("acme", "1.0.0", after="", limit=1000)) == 250
+
+
+class Shelf:
+    """Definition versions that can be asked for, and none that is announced."""
+
+    def __init__(self, *releases: Release) -> None:
+        self._releases = {each.version: each for each in releases}
+
+    async def after(self, sequence: int) -> AsyncIterator[Release]:
+        """Yields what it has; then breaks."""
+        for release in self._releases.values():
+            yield release
+        raise DependencyUnavailable("catalog")
+
+    async def release(self, integration: str, version: str) -> Release:
+        """Returns a version."""
+        if version not in self._releases:
+            raise NotFound(version)
+        return self._releases[version]
+
+
+def a_release(version: str = "1.0.0", content_hash: str = "hash", sequence: int = 1) -> Release:
+    definition = a_definition(an_input(a={"type": "string"}))
+    return Release("acme", version, content_hash, True, definition, sequence)
+
+
+def an_upkeep(store: FormStore, *releases: Release, generator: str = "generator") -> Upkeep:
+    cache = FormCache(1_000_000)
+    return Upkeep(store, Shelf(*releases), SystemClock(), generator=generator, on_change=cache.take)
+
+
+@pytest.mark.parametrize(
+    ("content_hash", "generator", "again"),
+    [("hash", "generator", False), ("hash", "newer generator", True), ("other hash", "generator", True)],
+)
+async def test_forms_are_made_again_only_when_the_definition_or_the_generator_differs(
+    store: FormStore, content_hash: str, generator: str, again: bool
+) -> None:
+    await put(store, a_draft("action.create", etag="made before"))
+    upkeep = an_upkeep(store, generator=generator)
+    await upkeep.take(a_release(content_hash=content_hash))
+    (record,) = await store.page("acme", "1.0.0", after="", limit=2)
+    assert (record.etag != "made before") is again
+    assert (await store.active_version("acme")) == "1.0.0"
+
+
+async def test_a_definition_that_nothing_can_be_made_of_does_not_stop_the_others(
+    store: FormStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison, sound = a_release("0.9.0"), a_release("1.0.0", sequence=2)
+    upkeep = an_upkeep(store, poison, sound)
+    original = Upkeep.ensure
+
+    async def ensure(self: Upkeep, release: Release) -> None:
+        if release is poison:
+            raise RuntimeError("a fault of ours")
+        await original(self, release)
+
+    monkeypatch.setattr(Upkeep, "ensure", ensure)
+    job = asyncio.create_task(upkeep.run())
+    try:
+        async with asyncio.timeout(10):
+            while await store.active_version("acme") != "1.0.0":  # noqa: ASYNC110 - a row of PostgreSQL sets no event
+                await asyncio.sleep(0.01)
+    finally:
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+    assert "the forms of a version cannot be made" in caplog.text

@@ -1,0 +1,159 @@
+"""The trace of a call: every hop is an edge with the right parent, from the caller's header to the vendor's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from cordboard.client import Client
+from cordboard.telemetry.v1 import trace_service_pb2 as pb
+from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.mesh import RunningMesh, new_traceparent, until
+
+EXECUTE: Final = "cordboard.proxy.v1.ProxyService/Execute"
+LEASE: Final = "cordboard.auth.v1.CredentialService/LeaseCredential"
+STAGES: Final = ("admit", "resolve", "gate", "authorise", "plan", "guard", "send", "interpret", "record")
+TICKET: Final = {"subject": "A story in spans", "requester_id": "con_00000001"}
+
+
+class Story:
+    """The spans of one trace, and the questions that a test asks of them."""
+
+    def __init__(self, spans: Sequence[pb.Span]) -> None:
+        self._spans = spans
+        self._children: dict[str, list[pb.Span]] = defaultdict(list)
+        for span in spans:
+            self._children[span.parent_span_id].append(span)
+
+    def child(self, parent: str, service: str, kind: pb.Span.Kind.ValueType, name: str = "") -> pb.Span:
+        """Returns the one child of a span that fits."""
+        [found] = [
+            span
+            for span in self._children[parent]
+            if span.service == service and span.kind == kind and (not name or span.name == name)
+        ]
+        return found
+
+    def children(self, parent: str) -> list[pb.Span]:
+        """Returns the children of a span."""
+        return self._children[parent]
+
+    def below(self, ancestor: str) -> list[pb.Span]:
+        """Returns every span below one."""
+        found = list(self._children[ancestor])
+        for span in found:
+            found.extend(self._children[span.span_id])
+        return found
+
+
+def attempt_of(spans: Sequence[pb.Span], caller: str) -> pb.Span:
+    """Returns the vendor attempt of an Execute that was called in the span `caller`; fails unless every hop is there."""
+    story = Story(spans)
+    came_in = story.child(caller, "envoy", pb.Span.KIND_SERVER)
+    went_on = story.child(came_in.span_id, "envoy", pb.Span.KIND_CLIENT)
+    served = story.child(went_on.span_id, "proxy", pb.Span.KIND_SERVER, EXECUTE)
+    assert served.attributes["rpc.response.status_code"] == "OK"
+    stages = {span.name for span in story.children(served.span_id) if span.name.startswith("proxy.")}
+    assert stages == {f"proxy.{stage}" for stage in STAGES}
+    statements = [span for span in story.below(served.span_id) if "db.system.name" in span.attributes]
+    assert statements, "no SQL statement below the call"
+    assert {span.service for span in statements} <= {"proxy", "auth"}
+    return story.child(served.span_id, "proxy", pb.Span.KIND_CLIENT, "proxy.send")
+
+
+async def spans_of(operator: Client, trace_id: str, last: str = "proxy.record") -> list[pb.Span]:
+    """Returns the spans of a trace once those of Envoy and the one named `last` are there."""
+
+    async def whole() -> list[pb.Span]:
+        page = await operator.traces.ListTraces(pb.ListTracesRequest(page_size=1000))
+        if f"traces/{trace_id}" not in {trace.name for trace in page.traces}:
+            return []
+        trace = await operator.traces.GetTrace(pb.GetTraceRequest(name=f"traces/{trace_id}"))
+        kinds = {span.kind for span in trace.spans if span.service == "envoy"}
+        there = {pb.Span.KIND_SERVER, pb.Span.KIND_CLIENT} <= kinds and last in {span.name for span in trace.spans}
+        return list(trace.spans) if there else []
+
+    return await until(whole, f"the trace {trace_id}")
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One Execute and what the mesh tells of it."""
+
+    trace_id: str
+    caller: str
+    """The span id of the caller, who is outside the mesh."""
+    spans: list[pb.Span]
+
+
+@pytest_asyncio.fixture
+async def traced(running_mesh: RunningMesh, northwind: Tenant, operator: Client) -> Traced:
+    """An Execute that a caller with a trace of its own made."""
+    trace_id, header = new_traceparent()
+    async with running_mesh.client(northwind.token, traceparent=lambda: header) as client:
+        result = await client.execute(northwind.connection, "create_ticket", TICKET, idempotency_key=trace_id)
+    assert result.call.trace_id == trace_id
+    return Traced(trace_id, header.split("-")[2], await spans_of(operator, trace_id))
+
+
+async def test_every_hop_of_an_execute_is_an_edge(desk: Desk, traced: Traced) -> None:
+    attempt = attempt_of(traced.spans, traced.caller)
+    assert attempt.attributes["http.response.status_code"] == "201"
+    # The vendor can go on with the trace: it was told of this very attempt, and of no other.
+    told = {request["headers"].get("traceparent", "") for request in desk.requests()}
+    assert {each for each in told if traced.trace_id in each} == {f"00-{traced.trace_id}-{attempt.span_id}-01"}
+
+
+async def test_a_trace_without_a_hop_is_noticed(traced: Traced) -> None:
+    caller, spans = traced.caller, traced.spans
+    attempt_of(spans, caller)
+    hops = [span for span in spans if span.kind in (pb.Span.KIND_SERVER, pb.Span.KIND_CLIENT) and span.service != "auth"]
+    needed = [span for span in hops if "db.system.name" not in span.attributes]
+    assert len(needed) == 4
+    for missing in needed:
+        with pytest.raises((ValueError, AssertionError)):
+            attempt_of([span for span in spans if span is not missing], caller)
+    # A hop that hangs somewhere else is as good as none.
+    for moved in needed:
+        elsewhere = pb.Span()
+        elsewhere.CopyFrom(moved)
+        elsewhere.parent_span_id = "0" * 16
+        with pytest.raises((ValueError, AssertionError)):
+            attempt_of([elsewhere if span is moved else span for span in spans], caller)
+
+
+async def test_the_lease_of_a_credential_is_in_the_trace_too(desk: Desk, operator: Client) -> None:
+    tenant = await desk.tenant()
+    found: list[list[pb.Span]] = []
+
+    async def leased() -> bool:
+        # A new credential: what the Proxy holds ends, and the next call asks Auth.
+        trace_id, header = new_traceparent()
+        async with desk.mesh.client(tenant.token, traceparent=lambda: header) as client:
+            await desk.connect(client, tenant.workspace, "api_key")
+            await client.execute(tenant.connection, "get_me")
+        found.append(await spans_of(operator, trace_id))
+        return LEASE in {span.name for span in found[-1]}
+
+    await until(leased, "a call that leases its credential")
+    [authorise] = [span for span in found[-1] if span.name == "proxy.authorise" and Story(found[-1]).children(span.span_id)]
+    asked = Story(found[-1]).child(authorise.span_id, "proxy", pb.Span.KIND_CLIENT, LEASE)
+    answered = Story(found[-1]).child(asked.span_id, "auth", pb.Span.KIND_SERVER, LEASE)
+    assert any("db.system.name" in span.attributes for span in Story(found[-1]).below(answered.span_id))
+
+
+async def test_no_span_of_a_call_holds_a_secret(
+    desk: Desk, northwind: Tenant, traced: Traced
+) -> None:
+    told = "\n".join(str(span) for span in traced.spans)
+    assert TICKET["subject"] not in told, "a span holds what the caller sent"
+    assert northwind.token not in told
+    assert not any(secret in told for secret in (desk.vendor.settings.client_secret, desk.vendor.settings.api_key))
+    assert "acme_at_" not in told
+    # The look is not blind: what spans may hold is found by it.
+    assert northwind.workspace in told

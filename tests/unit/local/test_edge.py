@@ -1,0 +1,641 @@
+"""Envoy as it is configured in `gateway-envoy/`, in front of servers that say what reached them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import jwt
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.protobuf import descriptor_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from cordboard.catalog.v1 import catalog_service_pb2
+from cordboard.common.v1 import options_pb2
+from cordboard.local import envoy, probes
+from cordboard.local.certificates import SERVICES, Identities, Identity
+from cordboard.local.envoy import EnvoyLayout, RateLimit
+from cordboard.local.ports import Ports
+from cordboard.local.supervision import launched
+
+STAND_IN = Path(__file__).parents[2] / "fixtures" / "stand_in.py"
+LIST = "/cordboard.catalog.v1.CatalogService/ListIntegrations"
+PUBLISH = "/cordboard.catalog.v1.CatalogService/PublishDefinition"
+EXECUTE = "/cordboard.proxy.v1.ProxyService/Execute"
+READY_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from Envoy over HTTP."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What the server behind Envoy was called with."""
+        return dict(json.loads(self.headers["x-seen"]))
+
+
+class Keys:
+    """The signing keys that Envoy is told of, and tokens signed with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "jwks.json"
+        self._keys: dict[str, rsa.RSAPrivateKey] = {}
+
+    def add(self, kid: str) -> None:
+        """Makes a key without telling."""
+        self._keys[kid] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    def publish(self, *kids: str) -> None:
+        """Says which keys count from now on."""
+        keys = [
+            {
+                **jwt.algorithms.RSAAlgorithm.to_jwk(self._keys[kid].public_key(), as_dict=True),
+                "kid": kid,
+                "alg": "RS256",
+            }
+            for kid in kids
+        ]
+        partial = self._file.with_suffix(".part")
+        partial.write_text(json.dumps({"keys": keys}))
+        partial.replace(self._file)
+
+    def token(self, kid: str = "first", *, workspace: str | None = None, **claims: Any) -> str:
+        """Signs a token that is good, but for `claims`."""
+        now = int(time.time())
+        content = {
+            "iss": "https://auth.cordboard.internal",
+            "aud": "cordboard",
+            "sub": "somebody",
+            "iat": now,
+            "exp": now + 300,
+            # A workspace of its own: no test empties the bucket of another.
+            "workspace": workspace or f"ws-{uuid4().hex}",
+            **claims,
+        }
+        return jwt.encode(content, self._keys[kid], algorithm="RS256", headers={"kid": kid})
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A running Envoy and what is needed to talk to it."""
+
+    port: int
+    ca_file: Path
+    keys: Keys
+    folder: Path
+    admin_socket: Path
+    log: Path = field(repr=False)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Calls over HTTPS."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=20)
+        try:
+            connection.putrequest(method, path)
+            for name, value in {**(headers or {}), "content-length": str(len(body or b""))}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            # Envoy refuses a body that is too long by its length alone, and does not read it to the end.
+            with contextlib.suppress(OSError):
+                connection.send(body or b"")
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def json(self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Answer:
+        """Calls with JSON."""
+        sent = {
+            "content-type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        return self.request(method, path, None if body is None else json.dumps(body).encode(), sent)
+
+    def channel(self) -> grpc.Channel:
+        """Opens a gRPC channel."""
+        return grpc.secure_channel(
+            f"localhost:{self.port}",
+            grpc.ssl_channel_credentials(self.ca_file.read_bytes()),
+            options=[("grpc.use_local_subchannel_pool", 1)],
+        )
+
+    def grpc(self, path: str, token: str | None = None, request: bytes = b"", **metadata: str) -> dict[str, Any]:
+        """Calls one unary method; returns what the server saw; raises grpc.RpcError."""
+        with self.channel() as channel:
+            sent = {name.replace("_", "-"): value for name, value in metadata.items()}
+            if token is not None:
+                sent["authorization"] = f"Bearer {token}"
+            method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            _, call = method.with_call(request, metadata=tuple(sent.items()), timeout=20)
+            return dict(json.loads(dict(call.initial_metadata())["x-seen"]))
+
+    def spans(self, trace_id: str) -> list[dict[str, Any]]:
+        """Returns the spans of a trace that Envoy has sent, each with its attributes and its resource's."""
+        file = self.folder / "spans"
+        content = file.read_bytes() if file.exists() else b""
+        found = []
+        while content:
+            size = int.from_bytes(content[:4], "big")
+            batch = trace_service_pb2.ExportTraceServiceRequest.FromString(content[4 : 4 + size])
+            content = content[4 + size :]
+            for each in batch.resource_spans:
+                resource = {item.key: item.value.string_value for item in each.resource.attributes}
+                for span in (span for scope in each.scope_spans for span in scope.spans):
+                    attributes = {item.key: item.value.string_value for item in span.attributes}
+                    if span.trace_id.hex() == trace_id:
+                        names = {"name": span.name, "id": span.span_id.hex(), "parent": span.parent_span_id.hex()}
+                        found.append({**resource, **attributes, **names})
+        return found
+
+    def stat(self, pattern: str) -> dict[str, int]:
+        """Returns Envoy's counters whose name matches."""
+        found = asyncio.run(probes.answer_of_socket(self.admin_socket, f"/stats?filter={pattern}"))
+        return {line.split(": ")[0]: int(line.split(": ")[1]) for line in (found or "").splitlines() if ": " in line}
+
+
+@pytest.fixture(scope="module")
+def edge(identities: Identities) -> Iterator[Edge]:
+    """Envoy with a small rate limit, and a stand-in for each service."""
+    folder = Path(tempfile.mkdtemp(prefix="cordboard-edge-"))
+    keys = Keys(folder)
+    keys.add("first")
+    keys.publish("first")
+    ports = Ports()
+    services = {service: ports.claim() for service in SERVICES}
+    root = identities.directory("envoy").parent
+    layout = EnvoyLayout(
+        public_port=ports.claim(),
+        services=services,
+        identities=root,
+        sockets=folder,
+        directory=folder / "envoy",
+        descriptors=envoy.descriptors(),
+        rate_limit=RateLimit(per_second=5, burst=10),
+    )
+    addresses = [f"{service}=127.0.0.1:{port}" for service, port in services.items()]
+    commands = (
+        (sys.executable, str(STAND_IN), str(root), str(folder), *addresses),
+        envoy.command(envoy.fit(layout)),
+    )
+    log = folder / "log"
+    with log.open("wb") as output:
+        running = [
+            subprocess.Popen(launched(command, death_signal=signal.SIGKILL, account=None), stdout=output, stderr=output)
+            for command in commands
+        ]
+    found = Edge(layout.public_port, identities.ca_file, keys, folder, layout.admin_socket, log)
+    try:
+        wait_for(lambda: sum(found.stat("edge.jwt_authn.jwks_fetch_success$").values()) > 0, log)
+        wait_for(lambda: found.request("GET", "/readyz").status == 200, log)
+        yield found
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait()
+        ports.release()
+        shutil.rmtree(folder)
+
+
+def wait_for(condition: Callable[[], bool], log: Path, seconds: float = READY_SECONDS) -> None:
+    """Returns once `condition` holds; fails the test, with the log, when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"it did not happen within {seconds} s:\n{log.read_text()[-4000:]}")
+        time.sleep(0.05)
+
+
+def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    """Returns how a gRPC call was refused."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error: Any = caught.value
+    return error.code(), error.details()
+
+
+def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> None:
+    token = edge.keys.token()
+    seen = edge.grpc(LIST, token)
+    assert (seen["service"], seen["method"]) == ("catalog", LIST)
+    assert "spiffe://cordboard/envoy" in seen["peer"]
+    assert seen["metadata"]["authorization"] == f"Bearer {token}"
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("/cordboard.catalog.v1.CatalogService/GetIntegration", "catalog"),
+        ("/cordboard.auth.v1.TokenService/IssueToken", "auth"),
+        ("/cordboard.auth.v1.WorkspaceService/GetWorkspace", "auth"),
+        ("/cordboard.auth.v1.ConnectService/CreateConnectSession", "auth"),
+        ("/cordboard.auth.v1.ConnectionService/ListConnections", "auth"),
+        ("/cordboard.uqi.v1.FormService/GetForm", "uqi"),
+        ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
+        ("/cordboard.proxy.v1.ProxyService/Execute", "proxy"),
+        ("/cordboard.telemetry.v1.TraceService/GetTrace", "telemetry"),
+    ],
+)
+def test_each_package_goes_to_its_service(edge: Edge, path: str, service: str) -> None:
+    assert edge.grpc(path, edge.keys.token())["service"] == service
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/cordboard.auth.v1.CredentialService/LeaseCredential",
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/cordboard.catalog.v1.UnheardOfService/Anything",
+    ],
+)
+def test_what_is_internal_is_not_there_whatever_the_token(edge: Edge, path: str) -> None:
+    assert refusal(lambda: edge.grpc(path, edge.keys.token()))[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_json_is_transcoded_both_ways(edge: Edge) -> None:
+    answer = edge.json("GET", "/v1/integrations?page_size=7", token=edge.keys.token())
+    assert answer.status == 200
+    assert answer.seen["method"] == LIST
+    assert answer.seen["request_bytes"] == len(
+        catalog_service_pb2.ListIntegrationsRequest(page_size=7).SerializeToString()
+    )
+    assert "integrations" in json.loads(answer.body)
+
+
+def test_a_refusal_of_a_service_keeps_its_code_in_json(edge: Edge) -> None:
+    answer = edge.json("GET", "/v1/integrations/none", token=edge.keys.token(), fail_with="NOT_FOUND")
+    assert answer.status == 404
+    assert json.loads(answer.body)["code"] == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/nothing", 404), ("/v1/integrations?colour=red", 400), ("/console", 404)]
+)
+def test_json_that_no_rpc_takes_is_refused(edge: Edge, path: str, status: int) -> None:
+    assert edge.json("GET", path, token=edge.keys.token()).status == status
+
+
+def test_grpc_web_is_understood(edge: Edge) -> None:
+    message = b"\x00\x00\x00\x00\x00"
+    headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {edge.keys.token()}"}
+    answer = edge.request("POST", LIST, message, headers)
+    assert answer.status == 200
+    assert answer.seen["service"] == "catalog"
+    assert b"grpc-status:0" in answer.body.replace(b" ", b"")
+
+
+def test_a_stream_arrives_in_all_its_parts(edge: Edge) -> None:
+    with edge.channel() as channel:
+        path = "/cordboard.proxy.v1.ProxyService/ExecuteStream"
+        call: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
+        answers = list(call(b"", metadata=(("authorization", f"Bearer {edge.keys.token()}"),), timeout=20))
+    assert len(answers) == 3
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({}, grpc.StatusCode.OK),
+        ({"exp": int(time.time()) - 60}, grpc.StatusCode.UNAUTHENTICATED),
+        ({"iss": "https://elsewhere"}, grpc.StatusCode.UNAUTHENTICATED),
+        ({"aud": "another"}, grpc.StatusCode.PERMISSION_DENIED),
+    ],
+)
+def test_a_token_is_checked_claim_by_claim(edge: Edge, claims: dict[str, Any], code: grpc.StatusCode) -> None:
+    token = edge.keys.token(**claims)
+    if code is grpc.StatusCode.OK:
+        assert edge.grpc(LIST, token)["service"] == "catalog"
+    else:
+        assert refusal(lambda: edge.grpc(LIST, token))[0] is code
+
+
+def test_a_token_of_a_foreign_key_or_of_none_is_refused(edge: Edge) -> None:
+    foreign = Keys(edge.folder)
+    foreign.add("first")
+    assert refusal(lambda: edge.grpc(LIST, foreign.token()))[0] is grpc.StatusCode.UNAUTHENTICATED
+    header, payload, _ = edge.keys.token().split(".")
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+    assert header != unsigned
+    assert refusal(lambda: edge.grpc(LIST, f"{unsigned}.{payload}."))[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert refusal(lambda: edge.grpc(LIST))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_missing_token_is_said_in_json_to_who_speaks_json(edge: Edge) -> None:
+    answer = edge.json("GET", "/v1/integrations")
+    assert answer.status == 401
+    assert json.loads(answer.body) == {"code": 16, "message": "Jwt is missing"}
+
+
+def test_a_token_in_the_query_does_not_count(edge: Edge) -> None:
+    assert edge.json("GET", f"/v1/integrations?access_token={edge.keys.token()}").status in (400, 401)
+
+
+def test_a_new_signing_key_counts_without_touching_envoy(edge: Edge) -> None:
+    edge.keys.add("second")
+    token = edge.keys.token("second")
+    assert refusal(lambda: edge.grpc(LIST, token))[0] is grpc.StatusCode.UNAUTHENTICATED
+    edge.keys.publish("first", "second")
+
+    def accepted() -> bool:
+        try:
+            return bool(edge.grpc(LIST, token))
+        except grpc.RpcError:
+            return False
+
+    wait_for(accepted, edge.log)
+    edge.keys.publish("first")
+    wait_for(lambda: not accepted(), edge.log)
+
+
+def test_what_needs_no_token_gets_in_without(edge: Edge) -> None:
+    assert edge.request("GET", "/healthz").body == b"ok"
+    keys = edge.json("GET", "/.well-known/jwks.json")
+    assert (keys.status, keys.headers["content-type"]) == (200, "application/json")
+    assert json.loads(keys.body)["keys"]
+    with edge.channel() as channel:
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=20) == b"\x08\x01"
+
+
+def test_an_oauth_code_comes_in_and_is_neither_passed_on_nor_written_down(edge: Edge) -> None:
+    code = f"code-{uuid4().hex}"
+    # Vendors send more than the protocol asks for.
+    answer = edge.json("GET", f"/connect/callback?code={code}&state=s&session_state=x&authuser=0")
+    assert answer.status == 200
+    assert answer.seen["method"] == "/cordboard.auth.v1.ConnectService/HandleCallback"
+    assert code not in json.dumps(answer.seen["metadata"])
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    # The line is there, and holds the path alone.
+    wait_for(lambda: "HandleCallback" in edge.log.read_text(), edge.log)
+    assert code not in edge.log.read_text()
+
+
+def test_a_refused_call_leaves_no_query_and_no_token_in_the_log(edge: Edge) -> None:
+    canary = f"canary-{uuid4().hex}"
+    assert edge.json("GET", f"/v1/integrations?filter={canary}", token=canary).status in (400, 401)
+    assert edge.json("GET", f"/v1/nowhere/{uuid4().hex}?secret={canary}").status == 404
+    marker = uuid4().hex
+    edge.json("GET", f"/v1/nowhere/{marker}")
+    wait_for(lambda: marker in edge.log.read_text(), edge.log)
+    assert canary not in edge.log.read_text()
+
+
+def test_a_call_is_in_one_trace_with_its_caller_and_its_service(edge: Edge) -> None:
+    trace, parent, code = uuid4().hex, uuid4().hex[:16], f"code-{uuid4().hex}"
+    answer = edge.json("GET", f"/connect/callback?code={code}&state=s", traceparent=f"00-{trace}-{parent}-01")
+    wait_for(lambda: len(edge.spans(trace)) == 2, edge.log)
+    outer, inner = sorted(edge.spans(trace), key=lambda span: span["parent"] != parent)
+    assert (outer["service.name"], outer["parent"], inner["parent"]) == ("envoy", parent, outer["id"])
+    assert answer.seen["metadata"]["traceparent"].split("-")[1:3] == [trace, inner["id"]]
+    assert code not in json.dumps([outer, inner])
+
+
+def test_a_span_names_the_workspace(edge: Edge) -> None:
+    trace = uuid4().hex
+    edge.grpc(LIST, edge.keys.token(workspace="ws-traced"), traceparent=f"00-{trace}-{uuid4().hex[:16]}-01")
+    wait_for(lambda: any(span.get("cordboard.workspace") == "ws-traced" for span in edge.spans(trace)), edge.log)
+
+
+def test_headers_of_the_mesh_are_taken_from_outsiders(edge: Edge) -> None:
+    seen = edge.grpc(LIST, edge.keys.token(), x_cordboard_workspace="somebody-else", x_other="stays")
+    assert "x-cordboard-workspace" not in seen["metadata"]
+    assert seen["metadata"]["x-other"] == "stays"
+
+
+def test_a_workspace_that_calls_too_often_is_refused_alone(edge: Edge) -> None:
+    busy, quiet = edge.keys.token(workspace="ws-busy"), edge.keys.token(workspace="ws-quiet")
+    refused = None
+    for _ in range(40):
+        answer = edge.json("GET", "/v1/integrations", token=busy)
+        if answer.status != 200:
+            refused = answer
+            break
+    assert refused is not None
+    assert refused.status == 429
+    assert json.loads(refused.body)["code"] == 8
+    assert {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"} <= set(refused.headers)
+    code, _ = refusal(lambda: [edge.grpc(LIST, busy) for _ in range(20)])
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert edge.json("GET", "/v1/integrations", token=quiet).status == 200
+    wait_for(lambda: edge.json("GET", "/v1/integrations", token=busy).status == 200, edge.log)
+
+
+def test_the_public_paths_are_limited_by_address(edge: Edge) -> None:
+    statuses = [edge.json("GET", "/connect/callback?code=a&state=b").status for _ in range(160)]
+    assert statuses[0] == 200
+    assert 429 in statuses
+    wait_for(lambda: edge.json("GET", "/connect/callback?code=a&state=b").status == 200, edge.log)
+
+
+@pytest.mark.parametrize(
+    ("path", "megabytes", "fits"),
+    [(LIST, 3, True), (LIST, 5, False), (PUBLISH, 5, True), (PUBLISH, 31, True), (PUBLISH, 33, False)],
+)
+def test_a_body_has_a_limit_by_method(edge: Edge, path: str, megabytes: int, *, fits: bool) -> None:
+    request = b"\x0a" * (megabytes * 1024 * 1024)
+    if fits:
+        assert edge.grpc(path, edge.keys.token(), request)["request_bytes"] == len(request)
+    else:
+        assert refusal(lambda: edge.grpc(path, edge.keys.token(), request))[0] is not grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "megabytes", "status"),
+    [
+        ("/v1/integrations:publish", "definition", 20, 200),
+        ("/v1/integrations:publish", "definition", 33, 413),
+        ("/v1/tokens:issue", "subject", 5, 413),
+    ],
+)
+def test_a_json_body_has_the_limit_of_its_method(
+    edge: Edge, path: str, field: str, megabytes: int, status: int
+) -> None:
+    answer = edge.json("POST", path, {field: "x" * (megabytes * 1024 * 1024)}, token=edge.keys.token())
+    assert answer.status == status, answer.body[:300]
+
+
+def test_a_call_that_found_no_answer_is_repeated_where_that_is_safe(edge: Edge) -> None:
+    key = uuid4().hex
+    assert edge.grpc(LIST, edge.keys.token(), fail_with="UNAVAILABLE", fail_times="1", fail_key=key)["attempts"] == 2
+
+
+def test_a_call_that_the_proxy_has_seen_is_not_repeated(edge: Edge) -> None:
+    key = uuid4().hex
+    token = edge.keys.token()
+    code, _ = refusal(lambda: edge.grpc(EXECUTE, token, fail_with="UNAVAILABLE", fail_times="1", fail_key=key))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert edge.grpc(EXECUTE, token, fail_key=key)["attempts"] == 2
+
+
+def test_a_deadline_travels_and_is_bounded(edge: Edge) -> None:
+    with edge.channel() as channel:
+        metadata = (("authorization", f"Bearer {edge.keys.token()}"),)
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LIST)
+        remaining = []
+        for timeout in (5.0, 3600.0):
+            _, call = method.with_call(b"", metadata=metadata, timeout=timeout)
+            remaining.append(json.loads(dict(call.initial_metadata())["x-seen"])["time_remaining"])
+    assert 0 < remaining[0] <= 5
+    assert 5 < remaining[1] <= 31
+
+
+def test_a_service_that_cannot_serve_gets_no_calls_until_it_can(edge: Edge) -> None:
+    down = edge.folder / "uqi.down"
+    token = edge.keys.token()
+    down.touch()
+    wait_for(lambda: edge.request("GET", "/readyz").status == 503, edge.log)
+    code, text = refusal(lambda: edge.grpc("/cordboard.uqi.v1.FormService/GetForm", token))
+    assert (code, text) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+    down.unlink()
+    wait_for(lambda: edge.request("GET", "/readyz").status == 200, edge.log)
+    assert edge.grpc("/cordboard.uqi.v1.FormService/GetForm", token)["service"] == "uqi"
+
+
+def test_a_server_with_another_services_certificate_is_not_believed(identities: Identities, edge: Edge) -> None:
+    identities.issue(Identity("flags", "proxy", ("flags.cordboard.internal",), ("127.0.0.1",)))
+    assert sum(edge.stat("cluster.flags.ssl.fail_verify_san").values()) == 0
+    ports = Ports()
+    root = identities.directory("envoy").parent
+    layout = EnvoyLayout(
+        public_port=ports.claim(),
+        services=dict.fromkeys(SERVICES, ports.claim()),
+        identities=root,
+        sockets=edge.folder / "second",
+        directory=edge.folder / "second" / "envoy",
+        descriptors=envoy.descriptors(),
+        rate_limit=RateLimit(),
+    )
+    layout.sockets.mkdir()
+    log = edge.folder / "second.log"
+    commands = (
+        (sys.executable, str(STAND_IN), str(root), str(edge.folder), f"flags=127.0.0.1:{layout.services['flags']}"),
+        envoy.command(envoy.fit(layout)),
+    )
+    with log.open("wb") as output:
+        running = [subprocess.Popen(command, stdout=output, stderr=output) for command in commands]
+    second = Edge(layout.public_port, identities.ca_file, edge.keys, edge.folder, layout.admin_socket, log)
+    try:
+        wait_for(lambda: sum(second.stat("cluster.flags.ssl.fail_verify_san").values()) > 0, log)
+        # The same server is who it says to those that look for `proxy`: the name is what was refused.
+        wait_for(lambda: sum(second.stat("cluster.proxy.health_check.success").values()) > 0, log)
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+        ports.release()
+        identities.issue(Identity("flags", "flags", ("flags.cordboard.internal", "localhost"), ("127.0.0.1",)))
+
+
+def test_certificates_rotate_under_a_running_envoy(identities: Identities, edge: Edge) -> None:
+    def serial() -> str:
+        context = ssl.create_default_context(cafile=str(edge.ca_file))
+        connection = http.client.HTTPSConnection("localhost", edge.port, context=context, timeout=5)
+        connection.connect()
+        certificate: Any = connection.sock.getpeercert()
+        connection.close()
+        return str(certificate["serialNumber"])
+
+    before = serial()
+    assert serial() == before
+    identities.rotate()
+    wait_for(lambda: serial() != before, edge.log)
+    assert edge.grpc(LIST, edge.keys.token())["service"] == "catalog"
+
+
+def test_the_admin_interface_answers_questions_and_takes_no_orders(edge: Edge) -> None:
+    assert asyncio.run(probes.answer_of_socket(edge.admin_socket, "/ready")) == "LIVE\n"
+    for path in ("/config_dump", "/runtime", "/quitquitquit", "/"):
+        assert asyncio.run(probes.answer_of_socket(edge.admin_socket, path)) is None
+
+
+def declared_services() -> dict[str, descriptor_pb2.ServiceDescriptorProto]:
+    """Returns every service of our protos by full name."""
+    files = descriptor_pb2.FileDescriptorSet.FromString(envoy.descriptors().read_bytes())
+    return {
+        f"{file.package}.{service.name}": service
+        for file in files.file
+        if file.package.startswith("cordboard.")
+        for service in file.service
+    }
+
+
+def configured() -> dict[str, Any]:
+    """Returns the connection settings of the public listener as they stand in the repository."""
+    content = yaml.safe_load((envoy.configuration() / "envoy.yaml").read_text())
+    return dict(content["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1]["typed_config"])
+
+
+def http_filter(name: str) -> dict[str, Any]:
+    """Returns the settings of one HTTP filter."""
+    [found] = [entry["typed_config"] for entry in configured()["http_filters"] if entry["name"] == name]
+    return dict(found)
+
+
+def test_every_service_is_either_public_or_for_peers_alone() -> None:
+    listed = set(http_filter("envoy.filters.http.grpc_json_transcoder")["services"])
+    for name, service in declared_services().items():
+        rules = [method.options.Extensions[options_pb2.access] for method in service.method]
+        assert (name in listed) == any(rule.roles or rule.public for rule in rules), name
+    routes = configured()["route_config"]["virtual_hosts"][0]["routes"]
+    routed = {route["match"].get("prefix", "").strip("/") for route in routes}
+    assert listed <= routed
+
+
+def test_the_paths_without_a_token_are_the_rpcs_that_say_so() -> None:
+    public = {
+        f"/{name}/{method.name}"
+        for name, service in declared_services().items()
+        for method in service.method
+        if method.options.Extensions[options_pb2.access].public
+    }
+    rules = http_filter("envoy.filters.http.jwt_authn")["rules"]
+    without = {rule["match"]["path"] for rule in rules if "requirement_name" not in rule and "path" in rule["match"]}
+    assert {path for path in without if path.startswith("/cordboard.")} == public
+    assert rules[-1] == {"match": {"prefix": "/"}, "requirement_name": "workspace"}
+
+
+def test_every_stream_has_a_route_without_an_end() -> None:
+    routes = configured()["route_config"]["virtual_hosts"][0]["routes"]
+    listed = set(http_filter("envoy.filters.http.grpc_json_transcoder")["services"])
+    for name, service in declared_services().items():
+        for method in service.method if name in listed else ():
+            path = f"/{name}/{method.name}"
+            [first, *_] = [route for route in routes if matches(route["match"], path)]
+            assert (first["route"]["timeout"] == "0s") == method.server_streaming, path
+
+
+def matches(match: Mapping[str, Any], path: str) -> bool:
+    """Says whether Envoy would take this route for `path`."""
+    if "safe_regex" in match:
+        return re.fullmatch(match["safe_regex"]["regex"], path) is not None
+    return path == match["path"] if "path" in match else path.startswith(match["prefix"])

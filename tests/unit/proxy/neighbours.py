@@ -1,0 +1,190 @@
+"""The Proxy's neighbours in its tests: Catalog, Auth and Flags as real gRPC servers over mTLS, told what to say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cordboard.auth.v1 import connection_service_pb2 as connection_pb
+from cordboard.auth.v1 import credential_service_pb2 as credential_pb
+from cordboard.auth.v1.credential_service_pb2_grpc import (
+    CredentialServiceServicer,
+    add_CredentialServiceServicer_to_server,
+)
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
+from cordboard.catalog.v1 import definition_pb2
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer, add_CatalogServiceServicer_to_server
+from cordboard.flags.v1 import flag_service_pb2 as flags_pb
+from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceServicer, add_FlagServiceServicer_to_server
+from cordboard.local.certificates import Identities
+
+
+class Stream:
+    """Messages that every watcher gets from the beginning, and as they come."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.watchers = 0
+        self._changed = asyncio.Condition()
+
+    async def say(self, *messages: Any) -> None:
+        """Adds messages."""
+        async with self._changed:
+            self.messages.extend(messages)
+            self._changed.notify_all()
+
+    async def watch(self, position: int = 0) -> AsyncIterator[Any]:
+        """Yields messages for ever."""
+        self.watchers += 1
+        try:
+            while True:
+                async with self._changed:
+                    while len(self.messages) <= position:
+                        await self._changed.wait()
+                    found = self.messages[position:]
+                position += len(found)
+                for message in found:
+                    yield message
+        finally:
+            self.watchers -= 1
+
+
+class Neighbours(CatalogServiceServicer, CredentialServiceServicer, FlagServiceServicer):
+    """All three, each on a port of its own."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str] = {}
+        self.leases: dict[str, credential_pb.LeaseCredentialResponse] = {}
+        self.renewed: dict[str, credential_pb.LeaseCredentialResponse] = {}
+        self.asked: list[str] = []
+        self.reported: list[tuple[str, int]] = []
+        self.lease_failure: grpc.StatusCode | None = None
+        self._definitions = Stream()
+        self._flags = Stream()
+        self._connections = Stream()
+        self._sequence = 0
+
+    async def publish(self, definition: definition_pb2.Definition, *, active: bool = True) -> None:
+        """Makes a definition version live."""
+        self._sequence += 1
+        version = catalog_pb.DefinitionVersion(
+            name=f"integrations/{definition.slug}/versions/{definition.version}", definition=definition, active=active
+        )
+        await self._definitions.say(
+            catalog_pb.WatchDefinitionsResponse(sequence=self._sequence, definition_version=version)
+        )
+
+    async def catch_up(self) -> None:
+        """Says that everything was sent."""
+        await self._definitions.say(catalog_pb.WatchDefinitionsResponse(sequence=self._sequence, caught_up=True))
+
+    async def set_flags(self, **flags: Any) -> None:
+        """Says a whole new set of flags: `name=value` for everybody, `name={...}` as flagd has it; `__` is a dot."""
+        self._sequence += 1
+        found = {}
+        for name, value in flags.items():
+            key = name.replace("___", "-").replace("__", ".")
+            plain = {"state": "ENABLED", "variants": {"it": value}, "defaultVariant": "it"}
+            found[key] = value if isinstance(value, dict) else plain
+        await self._flags.say(
+            flags_pb.WatchFlagsResponse(sequence=self._sequence, flag_configuration=json.dumps({"flags": found}))
+        )
+
+    async def connect(
+        self, name: str, *, integration: str, generation: int = 1, environment: str = "production", **fields: Any
+    ) -> None:
+        """Makes a connection with a credential: `api_key=`, `access_token=` or `basic=`."""
+        lifetime = fields.pop("lifetime", None)
+        lease = credential_pb.LeaseCredentialResponse(
+            connection=connection_pb.Connection(
+                name=name,
+                integration=f"integrations/{integration}",
+                environment=environment,
+                auth_scheme=fields.pop("auth_scheme", "key"),
+                state=connection_pb.Connection.STATE_READY,
+                configuration=fields.pop("configuration", {}),
+            ),
+            generation=generation,
+            **fields,
+        )
+        if lifetime is not None:
+            lease.expire_time.CopyFrom(Timestamp())
+            lease.expire_time.GetCurrentTime()
+            lease.expire_time.seconds += lifetime
+        self.leases[name] = lease
+
+    async def change(self, name: str, generation: int) -> None:
+        """Tells watchers that a connection changed."""
+        self._sequence += 1
+        await self._connections.say(
+            credential_pb.WatchConnectionsResponse(sequence=self._sequence, connection=name, generation=generation)
+        )
+
+    async def WatchDefinitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for message in self._definitions.watch():
+            if message.sequence > request.after_sequence or message.caught_up:
+                yield message
+
+    async def WatchFlags(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for message in self._flags.watch():
+            yield message
+
+    async def WatchConnections(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        begin = len(self._connections.messages)
+        yield credential_pb.WatchConnectionsResponse(sequence=max(1, self._sequence))
+        async for message in self._connections.watch(begin):
+            yield message
+
+    async def LeaseCredential(self, request: Any, context: Any) -> Any:
+        self.asked.append(request.connection)
+        if self.lease_failure is not None:
+            await context.abort(self.lease_failure, "as told")
+        found = self.leases.get(request.connection)
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not there")
+        return found
+
+    async def ReportCredential(self, request: Any, context: Any) -> Any:
+        self.reported.append((request.connection, request.generation))
+        newer = self.renewed.pop(request.connection, None)
+        if newer is None:
+            return credential_pb.ReportCredentialResponse(
+                generation=request.generation, state=connection_pb.Connection.STATE_RECONNECT_REQUIRED
+            )
+        self.leases[request.connection] = newer
+        return credential_pb.ReportCredentialResponse(
+            generation=newer.generation, state=connection_pb.Connection.STATE_READY
+        )
+
+
+@contextlib.asynccontextmanager
+async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
+    """Serves them inside the block."""
+    here = Neighbours()
+    servers = []
+    for service, add in (
+        ("catalog", add_CatalogServiceServicer_to_server),
+        ("auth", add_CredentialServiceServicer_to_server),
+        ("flags", add_FlagServiceServicer_to_server),
+    ):
+        directory = identities.directory(service)
+        server = grpc.aio.server()
+        add(here, server)  # type: ignore[no-untyped-call]
+        credentials = grpc.ssl_server_credentials(
+            [((directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes())],
+            root_certificates=(directory / "ca.crt").read_bytes(),
+            require_client_auth=True,
+        )
+        here.addresses[f"{service}_address"] = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+        await server.start()
+        servers.append(server)
+    try:
+        yield here
+    finally:
+        await asyncio.gather(*(server.stop(None) for server in servers))
