@@ -40,13 +40,13 @@ lint: $(STAMP) ## Check style, types, borders between modules, and protos
 	@echo "== borders"; $(BIN)/lint-imports --no-logo
 	@echo "== protos";  $(BIN)/python protos/check.py
 
-unit: $(STAMP) node ## Run the unit, contract and scenario tests
-	@echo "== unit, contract and scenario tests"
-	@$(BIN)/pytest tests/unit tests/contract tests/scenarios -n 2 --dist loadscope -q
+unit: $(STAMP) node ## Run the unit and contract tests
+	@echo "== unit and contract tests"
+	@$(BIN)/pytest tests/unit tests/contract -n 2 --dist loadscope -q
 
-e2e: $(STAMP) node ## Run the end-to-end tests on a whole mesh
-	@echo "== end-to-end tests"
-	@$(BIN)/pytest tests/e2e -q
+e2e: $(STAMP) node ## Run the scenarios and the end-to-end tests on a whole mesh
+	@echo "== scenarios and end-to-end tests"
+	@$(BIN)/pytest tests/scenarios tests/e2e -q
 
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run
 	@$(BIN)/python -m bench

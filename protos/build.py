@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 OUT = ROOT / "services"
 DESCRIPTORS = OUT / "cordboard" / "api.binpb"
+# No proto of ours imports them, and without them the transcoder leaves the body of a JSON error empty.
+ERROR_DETAILS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 
 
 def includes() -> list[str]:
@@ -41,9 +43,6 @@ def run(*arguments: str) -> None:
 def compile_protos() -> None:
     """Writes the stubs, their types, and the descriptor set that Envoy's JSON transcoder reads."""
     sources = sorted(str(path) for path in PROTOS.glob("cordboard/**/*.proto"))
-    # A stub whose proto is gone would go on being importable.
-    for stale in OUT.glob("cordboard/*/v1/*_pb2*"):
-        stale.unlink()
     run(
         f"--python_out={OUT}",
         f"--grpc_python_out={OUT}",
@@ -51,7 +50,12 @@ def compile_protos() -> None:
         f"--mypy_grpc_out={OUT}",
         *sources,
     )
-    run("--include_imports", f"--descriptor_set_out={DESCRIPTORS}", *sources)
+    run("--include_imports", f"--descriptor_set_out={DESCRIPTORS}", *sources, *ERROR_DETAILS)
+    # A stub whose proto is gone would go on being importable.
+    stems = {Path(source).relative_to(PROTOS).with_suffix("") for source in sources}
+    for stub in OUT.glob("cordboard/*/v1/*_pb2*"):
+        if stub.relative_to(OUT).with_name(stub.name.partition("_pb2")[0]) not in stems:
+            stub.unlink()
     for package in {Path(source).relative_to(PROTOS).parent for source in sources}:
         (OUT / package / "__init__.py").touch()  # import-linter sees regular packages only
 

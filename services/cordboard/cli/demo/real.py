@@ -30,7 +30,7 @@ from cordboard.flags.v1 import flag_service_pb2 as flags
 IMPORT_SECONDS: Final = 120.0
 WANTED: Final = 3
 # Many descriptions have examples that do not fit their own schemas; the mock then has no answer to give.
-CANDIDATES: Final = 40
+CANDIDATES: Final = 15
 PLACES: Final = (Path("tests/node/node_modules/.bin/prism"),)
 
 
@@ -81,37 +81,53 @@ async def _one(cast: Cast, document: Path, program: str, folder: Path) -> None:
                 step.result(f"{name}: HTTP {result.vendor_status}")
 
 
-async def _run(cast: Cast, slug: str, candidates: list[Candidate]) -> list[tuple[str, Result]]:
-    connection = f"workspaces/{BUSINESS}/connections/{slug}"
+async def _run(cast: Cast, slug: str, kinds: list[list[Candidate]]) -> list[tuple[str, Result]]:
+    """Runs one action of each kind, and more of what is left until it has enough; raises StepFailed."""
     done: list[tuple[str, Result]] = []
     problems: list[str] = []
-    for number, candidate in enumerate(candidates):
-        name = f"{candidate.action.request.method} {candidate.action.request.path}"
+    connection = f"workspaces/{BUSINESS}/connections/{slug}"
+    rest: list[Candidate] = []
+    for kind in kinds:
+        waiting = kind[:CANDIDATES]
+        while waiting and not await _execute(cast, connection, waiting.pop(0), done, problems):
+            pass
+        rest += waiting
+    while len(done) < WANTED and rest:
+        await _execute(cast, connection, rest.pop(0), done, problems)
+    if len(done) < WANTED:
+        raise StepFailed(f"only {len(done)} of {WANTED} actions ran: {'; '.join(problems[-3:])}")
+    return done
 
-        async def once(candidate: Candidate = candidate) -> Result:
-            return await cast.business.execute(connection, candidate.action.id, candidate.input)
 
-        try:
-            # The first call may come before the definition has reached the Proxy.
-            result = await (until(once, "the first call") if number == 0 else once())
-        except VendorError as error:
-            if error.vendor_status in (400, 401, 415, 422):
-                raise StepFailed(f"the mock refused {name} with {error.vendor_status}") from None
-            problems.append(f"{name}: the mock has no answer ({error.vendor_status})")
-            continue
-        except CordboardError as error:
-            problems.append(f"{name}: {error}")
-            continue
+async def _execute(
+    cast: Cast, connection: str, candidate: Candidate, done: list[tuple[str, Result]], problems: list[str]
+) -> bool:
+    name = f"{candidate.action.request.method} {candidate.action.request.path}"
+
+    async def once() -> Result:
+        return await cast.business.execute(connection, candidate.action.id, candidate.input)
+
+    try:
+        # The first call may come before the definition has reached the Proxy.
+        result = await (once() if done or problems else until(once, "the first call"))
+    except VendorError as error:
+        if error.vendor_status in (400, 401, 415, 422):
+            raise StepFailed(f"the mock refused {name} with {error.vendor_status}") from None
+        problems.append(f"{name}: the mock has no answer ({error.vendor_status})")
+    except CordboardError as error:
+        problems.append(f"{name}: {error}")
+    else:
         done.append((name, result))
-        if len(done) == WANTED:
-            return done
-    raise StepFailed(f"only {len(done)} of {WANTED} actions ran: {'; '.join(problems[-3:])}")
+        return True
+    return False
 
 
-def _candidates(definition: pb.Definition) -> list[Candidate]:
-    """Returns actions with small inputs: a plain read, a read with a path parameter, a write, and spares."""
+def _candidates(definition: pb.Definition) -> list[list[Candidate]]:
+    """Returns actions with small inputs, by kind: plain reads, reads with a path parameter, writes."""
     definitions = json.loads(definition.schemas_json or "{}")
-    groups: dict[str, list[Candidate]] = {"read": [], "with path": [], "write": []}
+    read: list[Candidate] = []
+    with_path: list[Candidate] = []
+    write: list[Candidate] = []
     for action in definition.actions:
         if action.deprecated or action.request.server_url or action.request.body.encoding not in _BODIES:
             continue
@@ -120,13 +136,11 @@ def _candidates(definition: pb.Definition) -> list[Candidate]:
             made = sample(schema | {"type": "object"}, definitions | schema.get("$defs", {}))
         except (NoSample, StopIteration):
             continue
-        method = action.request.method
-        kind = "write" if method == "POST" and action.request.HasField("body") else "with path"
-        if method == "GET":
-            kind = "with path" if "{" in action.request.path else "read"
-        groups[kind].append(Candidate(action, made))
-    chosen = [group.pop(0) for group in groups.values() if group]
-    return [*chosen, *groups["read"], *groups["with path"], *groups["write"]][:CANDIDATES]
+        if action.request.method == "POST" and action.request.HasField("body"):
+            write.append(Candidate(action, made))
+        elif action.request.method == "GET":
+            (with_path if "{" in action.request.path else read).append(Candidate(action, made))
+    return [read, with_path, write]
 
 
 _BODIES: Final = (pb.BODY_ENCODING_UNSPECIFIED, pb.BODY_ENCODING_JSON, pb.BODY_ENCODING_FORM)
