@@ -337,7 +337,13 @@ async def test_no_request_is_answered_with_an_internal_error(announcer: Announce
         return {rng.choice(keys): value(depth + 1) for _ in range(rng.randrange(4))}
 
     codes = set()
-    names = [NAME, "integrations/acme/forms/auth.key", "integrations/acme/forms/action.gone", "integrations/a b/forms/x", "//"]
+    names = [
+        NAME,
+        "integrations/acme/forms/auth.key",
+        "integrations/acme/forms/action.gone",
+        "integrations/a b/forms/x",
+        "//",
+    ]
     for _ in range(400):
         values = {rng.choice(keys): value(0) for _ in range(rng.randrange(5))}
         request = pb.BindFormRequest(name=rng.choice(names), values=to_struct(values))

@@ -357,6 +357,8 @@ class Gate(grpc.aio.ServerInterceptor):
                 async for answer in behavior(self._argument(call, request), context):
                     yield answer
             except GeneratorExit:
+                # Whoever closes a generator does it in a context of its own: ours ends with the task.
+                call.attach_token = None
                 self._leave(call, asyncio.CancelledError(), entered)
                 raise
             except BaseException as raised:

@@ -19,7 +19,10 @@ def parse(name: str, pattern: str, *, field: str = "name") -> tuple[str, ...]:
     found = []
     if len(segments) == len(expected):
         for segment, wanted in zip(segments, expected, strict=True):
-            if wanted == "*" and _SEGMENT.fullmatch(segment):
+            if wanted == "*":
+                # A literal asterisk is no id either.
+                if not _SEGMENT.fullmatch(segment):
+                    break
                 found.append(segment)
             elif wanted != segment:
                 break

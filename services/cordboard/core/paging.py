@@ -55,6 +55,7 @@ def _read(token: str, binding: str) -> str:
         bound, after = json.loads(raw)
     except (ValueError, binascii.Error, RecursionError):
         raise InvalidFields.one("page_token", "is not a token of this list") from None
-    if bound != binding or not isinstance(after, str):
+    # PostgreSQL takes no NUL in a text; no token of ours has one.
+    if bound != binding or not isinstance(after, str) or "\0" in after:
         raise InvalidFields.one("page_token", "belongs to a list with other conditions")
     return after

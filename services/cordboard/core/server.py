@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import grpc
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from cordboard.core import access, logs, telemetry
 from cordboard.core.audit import Journal
 from cordboard.core.channel import Channels
 from cordboard.core.database import Database
 from cordboard.core.errors import CordboardError, DependencyUnavailable
+from cordboard.core.health import Health
 from cordboard.core.identity import Identity, server_credentials
 from cordboard.core.layers import (
     Access,
@@ -94,7 +95,7 @@ class Process(Generic[SettingsType]):
         self._jobs: list[asyncio.Task[None]] = []
         self._checks: dict[str, Callable[[], Awaitable[None]]] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._gate = Gate(self._layers(settings))
         self._real = self._bare_server(settings, self._gate)
         self._registry = Registry(self._real, self._gate)
@@ -174,9 +175,12 @@ class Process(Generic[SettingsType]):
     async def serve(self) -> None:
         """Begins to listen; `port` is then the real one."""
         if self.settings.profile == "development":
-            from grpc_reflection.v1alpha import reflection
+            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-            reflection.enable_server_reflection([*self._registry.services, reflection.SERVICE_NAME], self.server)
+            # Not `enable_server_reflection`, which takes what is no grpc.aio.Server for a synchronous one.
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer([*self._registry.services, reflection.SERVICE_NAME]), self.server
+            )
         self.port = self._real.add_secure_port(self.settings.listen_address, server_credentials(self.identity))
         await self._real.start()
         self.background(self._watch_health())
@@ -193,7 +197,7 @@ class Process(Generic[SettingsType]):
 
     async def close(self) -> None:
         """Drains and closes everything, in the reverse order of its making."""
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         self._gate.end_watches()
         await self._real.stop(self.settings.grace_seconds)
         for job in self._jobs:
@@ -224,9 +228,7 @@ class Process(Generic[SettingsType]):
             failed = await self._failing()
             if (not failed) is not serving:
                 serving = not failed
-                status = health_pb2.HealthCheckResponse
-                for name in ("", *self._registry.services):
-                    await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+                self._health.tell(("", *self._registry.services), serving=serving)
                 logger.info("health changed", extra={"serving": serving, "failing": failed})
             await asyncio.sleep(CHECK_EVERY if serving else 0.05)
 

@@ -40,7 +40,7 @@ AUTHENTICATION: Final = "datasourceConfiguration.authentication"
 DATASOURCE_KEYS: Final = {"api_key": "value", "username": "username", "password": "password", "token": "bearerToken"}
 
 _MOST_CONTROLS: Final = 2_000
-_MOST_OPTIONS: Final = 500
+_MOST_OPTIONS: Final = 1_000
 _MOST_COLUMNS: Final = 6
 _TOOLTIP: Final = 400
 _EXAMPLES: Final = {"date": "2026-01-31", "time": "09:30:00", "date-time": "2026-01-31T09:30:00Z"}

@@ -256,8 +256,7 @@ class _Binder:
         item = each.kind.item
         known, here = raw, place
         if isinstance(raw, str):
-            scalars = not isinstance(item.kind, Group | Items | Entries | Json)
-            known, here = self._listed(raw, place, scalars=scalars), place.typed()
+            known, here = self._listed(raw, place, scalars=_takes_words(item.kind)), place.typed()
         if not isinstance(known, list):
             return raw
         decoded = [
@@ -378,6 +377,13 @@ def _keeps_blank(each: Field) -> bool:
     if isinstance(each.kind, Choice):
         return any(option.value == "" for option in each.kind.options)
     return each.required and isinstance(each.kind, Text | Secret)
+
+
+def _takes_words(kind: Kind) -> bool:
+    """Tells whether a list of these can be typed as words between commas."""
+    if isinstance(kind, Json):
+        return not kind.types or "string" in kind.types
+    return not isinstance(kind, Group | Items | Entries)
 
 
 def _is_blank(value: Any) -> bool:

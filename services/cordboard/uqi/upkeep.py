@@ -118,9 +118,15 @@ class Upkeep:
         if task is None:
             task = asyncio.create_task(self._make(release))
             self._making[key] = task
-            task.add_done_callback(lambda _: self._making.pop(key, None))
+            task.add_done_callback(lambda done: self._ended(key, done))
         # One caller that goes away does not take the work from the others.
         await asyncio.shield(task)
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        self._making.pop(key, None)
+        if not task.cancelled():
+            # Seen here, in case everybody who waited for it went away.
+            task.exception()
 
     async def close(self) -> None:
         """Ends what is being made; nothing of it is stored."""

@@ -201,6 +201,12 @@ def test_a_json_field_takes_what_its_union_takes() -> None:
     assert list(refused(given, keyed[2])) == ["values.to"]
 
 
+def test_a_list_of_words_or_objects_can_be_typed_as_words() -> None:
+    given = an_input(labels={"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "object"}]}})
+    for typed, expected in (("bug, ui", ["bug", "ui"]), ('["bug", {"id": 1}]', ["bug", {"id": 1}])):
+        assert bound(given, as_appsmith(labels=typed)) == {"labels": expected}
+
+
 def test_a_json_field_refuses_text_that_is_no_json_where_only_structure_fits() -> None:
     for text in ("{", "NaN", '{"a": NaN}', '"\\ud800"', "[" * 100_000):
         assert list(refused(an_input(thing={"type": "object"}), {"thing": text})) == ["values.thing"]
