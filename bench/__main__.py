@@ -66,17 +66,15 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
 
 def _weights(new: startup.Weight, used: startup.Weight) -> list[Figure]:
     figures = []
-    for when, found in (("when ready", new), ("after the load", used)):
-        resident = Sample("resident", "MiB", (found.resident,))
-        proportional = None if found.proportional is None else Sample("proportional", "MiB", (found.proportional,))
-        name = f"memory {when}, {found.processes} processes"
-        if proportional is None:
-            figures.append(Figure(f"{name}: resident", resident, aim=WEIGHT_AIM_MIB, better="lower"))
-        else:
-            figures.append(
-                Figure(f"{name}: resident, shared pages once", proportional, aim=WEIGHT_AIM_MIB, better="lower")
-            )
-            figures.append(Figure(f"{name}: resident, shared pages in each", resident))
+    for when, found in (("ready", new), ("loaded", used)):
+        each = Sample("resident", "MiB", (found.resident,))
+        once = None if found.proportional is None else Sample("proportional", "MiB", (found.proportional,))
+        name = f"memory when {when}, {found.processes} processes"
+        aim: dict[str, Any] = {"aim": WEIGHT_AIM_MIB, "better": "lower"}
+        if once is not None:
+            figures.append(Figure(f"{name}, shared pages once", once, **aim))
+        # The sum that counts a shared page in every process is the stand-in where the kernel tells nothing better.
+        figures.append(Figure(f"{name}, shared pages in each", each, **({} if once else aim)))
     return figures
 
 
@@ -100,7 +98,8 @@ def main() -> None:
             )
         )
         return
-    console = Console(width=max(140, Console().width) if not sys.stdout.isatty() else None, highlight=False)
+    # A pipe has no width: nothing is to be cut there.
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(", ".join(f"{name}: {value}" for name, value in found.items()), style="dim")
     console.print(table("Benchmarks", figures))
     console.print(f"took {took:.0f} s; every call was traced", style="dim")

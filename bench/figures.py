@@ -71,8 +71,8 @@ class Figure:
 def table(title: str, figures: Sequence[Figure]) -> Table:
     """Returns figures as a table."""
     shown = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    shown.add_column("")
-    for column in ("result", "aim", "measured: min / median / max", "against: min / median / max"):
+    shown.add_column("", no_wrap=True)
+    for column in ("result", "aim", "measured (min / median / max)", "against (min / median / max)"):
         shown.add_column(column, justify="right", no_wrap=True)
     for figure in figures:
         unit = "" if figure.against else f" {figure.sample.unit}"
@@ -90,5 +90,7 @@ def table(title: str, figures: Sequence[Figure]) -> Table:
 
 def _spread(sample: Sample) -> str:
     digits = 0 if sample.median >= 100 else 2
+    if len(sample.rounds) == 1:
+        return f"{sample.median:,.{digits}f} {sample.unit}"
     parts = (min(sample.rounds), sample.median, max(sample.rounds))
     return f"{' / '.join(f'{part:,.{digits}f}' for part in parts)} {sample.unit}"

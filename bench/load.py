@@ -15,7 +15,7 @@ CONCURRENCY = 16
 WARM_UP_SECONDS = 0.4
 # A process that is done with the last round's work uses less of a core than this.
 IDLE_SHARE = 0.04
-IDLE_PATIENCE_SECONDS = 8.0
+IDLE_PATIENCE_SECONDS = 3.0
 
 
 async def rate(call: Callable[[], Awaitable[Any]], seconds: float, *, concurrency: int = CONCURRENCY) -> float:

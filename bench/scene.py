@@ -32,6 +32,7 @@ FLAG = f"flags/integration.{SLUG}"
 ACTION = "get_ticket"
 FORM = f"{INTEGRATION}/forms/action.create_ticket"
 PRODUCTION = "production"
+TICKET = {"subject": "The line is dead", "requester_id": "con_00000001"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ async def _connect(operator: Client, member: Client, api_key: str) -> None:
 
 async def _first_call(member: Client) -> tuple[str, str] | None:
     try:
-        written = await member.execute(CONNECTION, "create_ticket", {"subject": "The line is dead", "requester_id": "con_00000001"})
+        written = await member.execute(
+            CONNECTION, "create_ticket", {"subject": "The line is dead", "requester_id": "con_00000001"}
+        )
     except CordboardError:
         # The integration and the flag are on their way to the Proxy.
         return None

@@ -17,6 +17,8 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
 MAX_DEPTH: Final = 4
 LONG: Final = 100_000
+# Parts of one message at most: a generator that makes megabytes tests itself.
+MAX_PARTS: Final = 300
 
 # Texts that parsers, databases, paths and logs trip over.
 TEXTS: Final = (
@@ -24,6 +26,7 @@ TEXTS: Final = (
     "\u2028", "\u202e", "\ufeff", "😀", "İ", "null", "true", "0", "-1", "1e400", "NaN", "%", "%00", "%2e%2e%2f", "${jndi:x}",
     "'; DROP TABLE call; --", "<script>", "{{7*7}}", "{", "[", '{"a":1}', '"', "\\", "$ref", "__proto__", "*", "-", "~",
     "workspaces", "workspaces/", "workspaces/*", "workspaces/fuzz/", "workspaces/fuzz/connections/", "integrations/",
+    "workspaces/" + "x" * 20_000, "workspaces/" + "é" * 5_000 + "/connections/a",
     "integrations/none/versions/active", "integrations/none/versions/99999999999999999999.0.0", "flags/none/revisions/-1",
     "flags/none/revisions/99999999999999999999", "flags/none/revisions/0", "flags/none/revisions/1",
     "traces/" + "0" * 32, "traces/" + "f" * 32, "traces/zz", "1.0.0", "99999999999.0.0", "production", "http://[::1",
@@ -45,12 +48,35 @@ DOCUMENTS: Final = (
     "a: 2026-01-01\nb: 0o17\nc: .inf\nd: !!binary AAAA\n", "? [a, b]\n: c\n", "a: 1\na: 2\n", '{"a":1,"a":2}', '{"a":NaN}',
 )  # fmt: skip
 
+FILLINGS: Final = (("fuzz", "none"), ("fuzz", "action.none"), ("none", "0"), ("fuzz", "a.b-c_d"), ("fuzz", "1"))
+# What the test has made: behind these names the input goes deeper than to "there is no such thing".
+REAL: Final = {
+    "workspaces/*/connections/*": ("workspaces/fuzz/connections/desk",),
+    "workspaces/*": ("workspaces/fuzz",),
+    "integrations/*": ("integrations/acme-desk",),
+    "integrations/*/versions/*": ("integrations/acme-desk/versions/active", "integrations/acme-desk/versions/1.0.0"),
+    "integrations/*/forms/*": ("integrations/acme-desk/forms/action.create_ticket", "integrations/acme-desk/forms/auth.apiKey"),
+    "integrations/*/oauthClient": ("integrations/acme-desk/oauthClient",),
+    "flags/*": ("flags/fuzz",),
+    "flags/*/revisions/*": ("flags/fuzz/revisions/1",),
+}
+HARMFUL: Final = ("Delete", "Set")
+FIELDS: Final = {
+    "action": ("create_ticket", "list_tickets", "get_ticket", "get_me", "upload_attachment", "list_events"),
+    "integration": ("integrations/acme-desk",),
+    "auth_scheme": ("oauth2", "apiKey", "basic"),
+    "connection": ("workspaces/fuzz/connections/desk",),
+    "idempotency_key": ("once", "twice", "\x7f"),
+}
+KEYS: Final = ("subject", "requester_id", "ticket_id", "tags", "limit", "cursor", "file", "custom_fields", "api_key", "formData")
+
 
 class Mutations:
     """Wrong requests of methods, out of one stream of random numbers."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._parts = 0
 
     def request(self, method: MethodDescriptor) -> bytes:
         """Returns the bytes of one wrong request, or of one that is right by accident."""
@@ -62,6 +88,7 @@ class Mutations:
 
     def _filled(self, method: MethodDescriptor) -> bytes:
         message = message_factory.GetMessageClass(method.input_type)()
+        self._parts = MAX_PARTS
         self._fill(message, 0, names_of(method))
         return bytes(message.SerializeToString())
 
@@ -87,12 +114,13 @@ class Mutations:
 
     def _fill(self, message: Any, depth: int, names: tuple[str, ...]) -> None:
         for field in message.DESCRIPTOR.fields:
-            if self._random.random() < (0.15 if depth == 0 else 0.4):
+            self._parts -= 1
+            if self._parts < 0 or self._random.random() < (0.15 if depth == 0 else 0.4):
                 continue
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 self._fill_map(message, field, depth, names)
             elif field.is_repeated:
-                count = self._random.choice((0, 1, 2, 3, 30))
+                count = self._random.choice((0, 1, 2, 3, 30 if depth < 2 else 3))
                 if field.message_type is not None:
                     for _ in range(count if depth < MAX_DEPTH else 0):
                         self._fill_message(getattr(message, field.name).add(), field, depth, names)
@@ -137,7 +165,7 @@ class Mutations:
                 struct = struct.fields["deep"].struct_value
         struct.SetInParent()
         for _ in range(self._random.choice((0, 1, 5))):
-            self._fill_value(struct.fields[self._random.choice(("api_key", "username", "token", "formData", *TEXTS[:20]))])
+            self._fill_value(struct.fields[self._random.choice((*KEYS, *KEYS, *TEXTS[:20]))])
 
     def _fill_value(self, value: struct_pb2.Value, depth: int = 0) -> None:
         kind = self._random.randrange(6 if depth < 3 else 4)
@@ -183,13 +211,16 @@ class Mutations:
             cut = self._random.randrange(len(text) + 1) if self._random.random() < 0.2 else len(text)
             return text[:cut]
         if field.name == "input_json":
-            return self._random.choice(('{"a":1}', "{", "[]", "1e999", "NaN", '{"a":1,"a":2}', "[" * 3000, '"', "", '{"a":"\\ud800"}'))
+            return self._random.choice(('{"a":1}', '{"subject":"x","requester_id":"con_00000001"}', '{"limit":1}', "{}", "{", "[]", "1e999", "NaN", '{"a":1,"a":2}', "[" * 3000, '"', "", '{"a":"\\ud800"}'))
         if field.name == "page_token" and self._random.random() < 0.5:
             return self._random.choice(("e30", "e30.AAAA", json.dumps({"a": 1}), "AAAA", "-_-_", "e30="))
-        return self._text(names)
+        return self._text(FIELDS.get(field.name, names))
 
     def _text(self, names: tuple[str, ...]) -> str:
         text = self._random.choice(names if names and self._random.random() < 0.5 else TEXTS)
+        if len(text) > MAX_PARTS:
+            # One of these in a message is enough.
+            self._parts = 0
         if text and self._random.random() < 0.15:
             place = self._random.randrange(len(text))
             text = text[:place] + self._random.choice(TEXTS[:40]) + text[place + 1 :]
@@ -197,18 +228,18 @@ class Mutations:
 
 
 def names_of(method: MethodDescriptor) -> tuple[str, ...]:
-    """Returns names of resources that fit the method's paths: well-formed ones, that mostly name nothing."""
+    """Returns names of resources that fit the method's paths: well-formed ones, and where that harms nobody real ones."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     path = rule.get or rule.put or rule.post or rule.delete or rule.patch
     template = path.partition("=")[2].partition("}")[0] or "workspaces/*/connections/*"
-    fillings = (("fuzz", "none"), ("fuzz", "action.none"), ("none", "0"), ("fuzz", "a.b-c_d"), ("fuzz", "1"))
     made = []
-    for filling in fillings:
+    for filling in FILLINGS:
         name = template
         for each in filling:
             name = name.replace("*", each, 1)
         made.append(name.replace("*", "none"))
-    return (*made, "workspaces/fuzz", "integrations/fuzz", "fuzz", template)
+    real = () if method.name.startswith(HARMFUL) else REAL.get(template, ())
+    return (*made, *real, *real, *real, "workspaces/fuzz", "integrations/fuzz", "fuzz", template)
 
 
 def field_type_name(field: FieldDescriptor) -> str:

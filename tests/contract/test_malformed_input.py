@@ -12,12 +12,13 @@ from typing import Final
 
 import grpc
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 import tests.contract.services as contract
-from cordboard.auth.v1 import workspace_service_pb2 as workspaces
-from cordboard.core.access import role_name
-from cordboard.local.certificates import SERVICES
 from cordboard.common.v1 import options_pb2
+from cordboard.core.access import role_name
+from cordboard.flags.v1 import flag_service_pb2 as flags
+from cordboard.local.certificates import SERVICES
 from tests.contract.mutations import Mutations
 from tests.fixtures.desk import Desk
 from tests.fixtures.mesh import RunningMesh
@@ -55,21 +56,22 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def tokens(desk: Desk) -> Iterator[dict[str, str]]:
-    """Tokens of the operator, and of a member of a workspace that holds nothing."""
-    yield desk.mesh.backstage.run(_tokens(desk.mesh))
+def tokens(desk: Desk) -> dict[str, str]:
+    """Tokens of the operator, and of a member of a workspace that is made to be thrown at."""
+    return desk.mesh.backstage.run(prepare(desk))
 
 
-async def _tokens(mesh: RunningMesh) -> dict[str, str]:
-    async with mesh.operator() as operator:
-        await operator.workspaces.CreateWorkspace(
-            workspaces.CreateWorkspaceRequest(
-                workspace_id=WORKSPACE, workspace=workspaces.Workspace(tier="business", region="eu")
-            )
+async def prepare(desk: Desk) -> dict[str, str]:
+    """Makes the workspace `fuzz` with its connection, and the flag `fuzz`; returns the tokens to come with."""
+    await desk.tenant(WORKSPACE)
+    async with desk.mesh.operator() as operator:
+        variants = {"on": Value(bool_value=True)}
+        await operator.flags.PutFlag(
+            flags.PutFlagRequest(flag=flags.Flag(name="flags/fuzz", variants=variants, default_variant="on"))
         )
     return {
-        "operator": await mesh.token("operator", "publisher"),
-        "member": await mesh.token("reader", "member", "workspace-admin", workspace=WORKSPACE),
+        "operator": await desk.mesh.token("operator", "publisher"),
+        "member": await desk.mesh.token("reader", "member", "workspace-admin", workspace=WORKSPACE),
     }
 
 

@@ -42,7 +42,7 @@ from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from tests.fixtures.otlp import SECOND, a_span, an_attribute, an_export, exporter
 from tests.fixtures.postgres import Databases, ServiceDatabase
-from tests.fixtures.serving import Served, Serving, TokenMint
+from tests.fixtures.serving import Served, Serving
 
 DAY = 86_400 * SECOND
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -391,15 +391,20 @@ anything = st.builds(
     status=st.builds(Status, message=words, code=st.integers(0, 5)),
     flags=st.integers(0, 2**32 - 1),
 )
-plausible = st.builds(
-    lambda span, trace, own, start, took: (
-        span.MergeFrom(Span(trace_id=trace, span_id=own, start_time_unix_nano=start, end_time_unix_nano=start + took)),
-        span.ClearField("parent_span_id"),
-        span,
-    )[-1],
+
+
+def made_good(span: Span, trace: int, own: bytes, start: int, took: int) -> Span:
+    """Returns the span with ids and times that no rule refuses, whatever else is in it."""
+    span.trace_id, span.span_id, span.parent_span_id = trace.to_bytes(16, "big"), own, b""
+    span.start_time_unix_nano, span.end_time_unix_nano = start, start + took
+    return span
+
+
+good = st.builds(
+    made_good,
     anything,
-    st.integers(1, 5).map(lambda number: number.to_bytes(16, "big")),
-    st.binary(min_size=8, max_size=8),
+    st.integers(1, 5),
+    st.binary(min_size=8, max_size=8).filter(any),
     st.integers(NOW - DAY, NOW),
     st.integers(0, 10 * SECOND),
 )
@@ -409,18 +414,14 @@ exports = st.builds(
         st.builds(
             ResourceSpans,
             resource=st.builds(Resource, attributes=attributes),
-            scope_spans=st.lists(
-                st.builds(ScopeSpans, spans=st.lists(st.one_of(anything, plausible), max_size=6)), max_size=2
-            ),
+            scope_spans=st.lists(st.builds(ScopeSpans, spans=st.lists(anything, max_size=4)), max_size=2),
         ),
         max_size=3,
     ),
 )
 
 
-def test_whatever_is_exported_is_taken_or_refused_and_what_is_taken_comes_back(
-    identities: Identities, mint: TokenMint, running: Running
-) -> None:
+def test_whatever_is_exported_is_taken_or_refused_and_what_is_taken_comes_back(running: Running) -> None:
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
         served = runner.run(stack.enter_async_context(running(queue_max_spans=100_000)))
@@ -429,12 +430,12 @@ def test_whatever_is_exported_is_taken_or_refused_and_what_is_taken_comes_back(
         raw: Any = served.channel("envoy").unary_unary(EXPORT)
         kept: set[tuple[bytes, bytes]] = set()
 
-        async def exported(request: ExportTraceServiceRequest) -> None:
+        async def exported(request: ExportTraceServiceRequest, sound: list[Span]) -> None:
+            spans = [one for batch in request.resource_spans for scope in batch.scope_spans for one in scope.spans]
+            request.resource_spans.add().scope_spans.add().spans.extend(sound)
             answer = await otlp.Export(request, timeout=20)
-            sent = [one for batch in request.resource_spans for scope in batch.scope_spans for one in scope.spans]
-            assert 0 <= answer.partial_success.rejected_spans <= len(sent)
-            if answer.partial_success.rejected_spans == 0:
-                kept.update((span.trace_id, span.span_id) for span in sent)
+            assert 0 <= answer.partial_success.rejected_spans <= len(spans)
+            kept.update((span.trace_id, span.span_id) for span in sound)
 
         async def came_back() -> None:
             for trace_id in {trace_id for trace_id, _ in kept}:
@@ -450,11 +451,11 @@ def test_whatever_is_exported_is_taken_or_refused_and_what_is_taken_comes_back(
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
         slow = settings(
-            max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+            max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
         )
         try:
-            slow(given(exports)(lambda request: runner.run(exported(request))))()
-            assert kept
+            sound = st.lists(good, min_size=1, max_size=3)
+            slow(given(exports, sound)(lambda request, sound: runner.run(exported(request, sound))))()
             runner.run(came_back())
             slow(given(st.binary(max_size=200))(lambda payload: runner.run(sent_raw(payload))))()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +21,14 @@ PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Iterator[MeshOptions]:
-    chosen = MeshOptions(state_dir=tmp_path / "state")
-    yield chosen
-    if read_state(chosen.state_dir) is not None:
-        stop(chosen.state_dir)
+def options() -> Iterator[MeshOptions]:
+    with tempfile.TemporaryDirectory(prefix="cordboard-detached-") as folder:
+        # PostgreSQL's account passes through, so that all data is in there.
+        Path(folder).chmod(0o711)
+        chosen = MeshOptions(state_dir=Path(folder, "state"))
+        yield chosen
+        if read_state(chosen.state_dir) is not None:
+            stop(chosen.state_dir)
 
 
 def everybody(state: MeshState) -> list[int]:

@@ -75,8 +75,9 @@ async def test_only_the_proxy_leases_credentials(running_mesh: RunningMesh, nort
 async def test_a_caller_takes_nobody_else_for_the_service_it_means(running_mesh: RunningMesh) -> None:
     # Every certificate here is of the mesh; the name in it is what a client of a service looks at.
     directory = running_mesh.mesh.identity_dir("proxy")
+    ca = running_mesh.mesh.ca_file.read_bytes()
     credentials = grpc.ssl_channel_credentials(
-        running_mesh.mesh.ca_file.read_bytes(), (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()
+        ca, (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()
     )
     for meant, code in (("auth", grpc.StatusCode.UNAVAILABLE), ("flags", grpc.StatusCode.OK)):
         channel = grpc.aio.secure_channel(
@@ -119,7 +120,8 @@ def crossed(running_mesh: RunningMesh, tmp_path: Path) -> Iterator[tuple[str, Pa
 async def through(address: str, mesh: RunningMesh) -> AsyncIterator[grpc.aio.Channel]:
     """Opens a channel to an Envoy."""
     credentials = grpc.ssl_channel_credentials(mesh.mesh.ca_file.read_bytes())
-    async with grpc.aio.secure_channel(address, credentials, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
         yield channel
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from cordboard.client import Client
+from cordboard.client import Client, NotFound
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from tests.fixtures.desk import Desk, Tenant
 from tests.fixtures.mesh import RunningMesh, new_traceparent, until
@@ -52,33 +52,42 @@ class Story:
 
 
 def attempt_of(spans: Sequence[pb.Span], caller: str) -> pb.Span:
-    """Returns the vendor attempt of an Execute that was called in the span `caller`; fails unless every hop is there."""
+    """Returns the vendor attempt of an Execute that the span `caller` made; fails unless every hop is there."""
     story = Story(spans)
     came_in = story.child(caller, "envoy", pb.Span.KIND_SERVER)
     went_on = story.child(came_in.span_id, "envoy", pb.Span.KIND_CLIENT)
     served = story.child(went_on.span_id, "proxy", pb.Span.KIND_SERVER, EXECUTE)
     assert served.attributes["rpc.response.status_code"] == "OK"
-    stages = {span.name for span in story.children(served.span_id) if span.name.startswith("proxy.")}
-    assert stages == {f"proxy.{stage}" for stage in STAGES}
+    # A stage that waits for others is a span, one that only computes is an event of the call's own span.
+    spent = [span.name for span in story.children(served.span_id) if span.name.startswith("proxy.")]
+    noted = [event.name for event in served.events if event.name.startswith("proxy.")]
+    assert {*spent, *noted} == {f"proxy.{stage}" for stage in STAGES}
+    assert list(dict.fromkeys(noted)) == [f"proxy.{stage}" for stage in STAGES if f"proxy.{stage}" in noted]
     statements = [span for span in story.below(served.span_id) if "db.system.name" in span.attributes]
     assert statements, "no SQL statement below the call"
     assert {span.service for span in statements} <= {"proxy", "auth"}
     return story.child(served.span_id, "proxy", pb.Span.KIND_CLIENT, "proxy.send")
 
 
-async def spans_of(operator: Client, trace_id: str, last: str = "proxy.record") -> list[pb.Span]:
-    """Returns the spans of a trace once those of Envoy and the one named `last` are there."""
+async def spans_of(operator: Client, trace_id: str) -> list[pb.Span]:
+    """Returns the spans of a trace once those of Envoy and of the Proxy's call are there: what ends last comes last."""
 
     async def whole() -> list[pb.Span]:
-        page = await operator.traces.ListTraces(pb.ListTracesRequest(page_size=1000))
-        if f"traces/{trace_id}" not in {trace.name for trace in page.traces}:
+        try:
+            trace = await operator.traces.GetTrace(pb.GetTraceRequest(name=f"traces/{trace_id}"))
+        except NotFound:
             return []
-        trace = await operator.traces.GetTrace(pb.GetTraceRequest(name=f"traces/{trace_id}"))
-        kinds = {span.kind for span in trace.spans if span.service == "envoy"}
-        there = {pb.Span.KIND_SERVER, pb.Span.KIND_CLIENT} <= kinds and last in {span.name for span in trace.spans}
+        ended = Counter((span.service, span.kind) for span in trace.spans)
+        calls = ended["envoy", pb.Span.KIND_SERVER]
+        there = calls and calls == ended["envoy", pb.Span.KIND_CLIENT] == _served(trace)
         return list(trace.spans) if there else []
 
     return await until(whole, f"the trace {trace_id}")
+
+
+def _served(trace: pb.Trace) -> int:
+    routed = {span.span_id for span in trace.spans if span.service == "envoy" and span.kind == pb.Span.KIND_CLIENT}
+    return sum(1 for span in trace.spans if span.parent_span_id in routed)
 
 
 @dataclass(frozen=True)
@@ -112,8 +121,8 @@ async def test_every_hop_of_an_execute_is_an_edge(desk: Desk, traced: Traced) ->
 async def test_a_trace_without_a_hop_is_noticed(traced: Traced) -> None:
     caller, spans = traced.caller, traced.spans
     attempt_of(spans, caller)
-    hops = [span for span in spans if span.kind in (pb.Span.KIND_SERVER, pb.Span.KIND_CLIENT) and span.service != "auth"]
-    needed = [span for span in hops if "db.system.name" not in span.attributes]
+    borders = (pb.Span.KIND_SERVER, pb.Span.KIND_CLIENT)
+    needed = [span for span in spans if span.kind in borders and "db.system.name" not in span.attributes]
     assert len(needed) == 4
     for missing in needed:
         with pytest.raises((ValueError, AssertionError)):
@@ -141,10 +150,12 @@ async def test_the_lease_of_a_credential_is_in_the_trace_too(desk: Desk, operato
         return LEASE in {span.name for span in found[-1]}
 
     await until(leased, "a call that leases its credential")
-    [authorise] = [span for span in found[-1] if span.name == "proxy.authorise" and Story(found[-1]).children(span.span_id)]
-    asked = Story(found[-1]).child(authorise.span_id, "proxy", pb.Span.KIND_CLIENT, LEASE)
-    answered = Story(found[-1]).child(asked.span_id, "auth", pb.Span.KIND_SERVER, LEASE)
-    assert any("db.system.name" in span.attributes for span in Story(found[-1]).below(answered.span_id))
+    story = Story(found[-1])
+    asked = next(span for span in found[-1] if span.name == LEASE and span.kind == pb.Span.KIND_CLIENT)
+    [authorise] = [span for span in found[-1] if span.span_id == asked.parent_span_id]
+    assert (authorise.service, authorise.name) == ("proxy", "proxy.authorise")
+    answered = story.child(asked.span_id, "auth", pb.Span.KIND_SERVER, LEASE)
+    assert any("db.system.name" in span.attributes for span in story.below(answered.span_id))
 
 
 async def test_no_span_of_a_call_holds_a_secret(

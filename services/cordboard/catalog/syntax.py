@@ -20,7 +20,8 @@ _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _URL_CHARACTERS: Final = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~{}|^]*", re.ASCII)
-_STAND_IN: Final = "x"
+# Fits wherever a placeholder may stand: in a host, as a port, in a path.
+_STAND_IN: Final = "1"
 
 # Set by the transport, by the plan's body, or by the credential; a definition has no say in them (RFC 9110).
 RESERVED_HEADERS: Final = frozenset(
@@ -137,8 +138,13 @@ def split_host(host: str) -> tuple[str, str | None]:
 
 
 def host_of(url: str) -> str:
-    """Returns the host of a URL as `allowed_hosts` has it: lower case, with the port where it is not 443."""
+    """Returns the host of a URL as `allowed_hosts` has it: lower case, with the port where it is not 443.
+
+    A host with placeholders is returned as it is.
+    """
     parts = urlsplit(url)
+    if "{" in parts.netloc:
+        return parts.netloc
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"

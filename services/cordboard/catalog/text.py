@@ -36,7 +36,9 @@ _CONSTANTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _JSON_TOKEN: Final = re.compile(r'[{}\[\]:,]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
-_SURROGATE: Final = re.compile(r"\\u[dD][89abAB]", re.ASCII)
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]", re.ASCII)
+# A text that begins so is JSON; `{a: 1}` and `[a]` are YAML in its flow style, of which JSON is not the better reader.
+_JSON_START: Final = re.compile(r"""\s*(?:\{\s*["}]|\[\s*["\[\]{0-9tfnNI-])""")
 
 
 @dataclass(frozen=True)
@@ -69,19 +71,8 @@ def parse(text: str, *, refuse_duplicates: bool) -> Parsed:
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise DocumentInvalid("the document is empty")
-    if text.lstrip()[0] in "{[":
-        # Before any of it takes memory: a small text can hold millions of lists.
-        if text.count("[") + text.count("{") + text.count(",") > 2 * MAX_NODES:
-            raise _too_large()
-        try:
-            return _parse_json(text, refuse_duplicates=refuse_duplicates)
-        except json.JSONDecodeError as error:
-            problem = DocumentInvalid(f"the JSON cannot be read: {error.msg.lower()}", error.lineno, error.colno)
-            try:
-                # YAML's flow style looks like JSON with looser rules.
-                return _parse_yaml(text, refuse_duplicates=refuse_duplicates)
-            except DocumentInvalid:
-                raise problem from None
+    if _JSON_START.match(text):
+        return _parse_json(text, refuse_duplicates=refuse_duplicates)
     return _parse_yaml(text, refuse_duplicates=refuse_duplicates)
 
 
@@ -89,6 +80,9 @@ def parse(text: str, *, refuse_duplicates: bool) -> Parsed:
 
 
 def _parse_json(text: str, *, refuse_duplicates: bool) -> Parsed:
+    # Before any of it takes memory: a small text can hold millions of lists.
+    if text.count("[") + text.count("{") + text.count(",") > 2 * MAX_NODES:
+        raise _too_large()
     twice = 0
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,6 +95,9 @@ def _parse_json(text: str, *, refuse_duplicates: bool) -> Parsed:
         value = json.loads(
             text, object_pairs_hook=collect, parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer
         )
+    except json.JSONDecodeError as error:
+        text = f"the JSON cannot be read: {error.msg.lower()}"
+        raise DocumentInvalid(text, error.lineno, error.colno) from None
     except RecursionError:
         raise _too_deep() from None
     _measure(value)

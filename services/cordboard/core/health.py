@@ -1,4 +1,4 @@
-"""What `grpc.health.v1.Health` answers: not serving until the first checks have passed, and never again once it ends."""
+"""What `grpc.health.v1.Health` answers: not serving until the first checks have passed, and never again at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_ECHO: Final = 200
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Serves Health. The library's own aborts calls by itself and writes its stream in a shape the layers do not see."""
+    """Serves Health. The library's own aborts calls by itself, and writes its stream in a shape the layers have not."""
 
     def __init__(self) -> None:
         """Begins as not serving; the empty name stands for the whole process."""
@@ -47,16 +47,15 @@ class Health(health_pb2_grpc.HealthServicer):
             raise NotFound(request.service[:MAX_ECHO])
         return _Answer(status=status)
 
-    async def List(self, _request: Any, _context: Any) -> health_pb2.HealthListResponse:  # noqa: N802
-        """Returns the status of every service."""
-        return health_pb2.HealthListResponse(
-            statuses={name: _Answer(status=status) for name, status in self._statuses.items()}
-        )
+    async def List(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        """Returns the status of every service, as a HealthListResponse, which the package's types do not know yet."""
+        statuses = {name: _Answer(status=status) for name, status in self._statuses.items()}
+        return health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, _context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Yields the status of a service now and after each change; SERVICE_UNKNOWN while there is none of that name."""
+        """Yields the status of a service now and after each change; SERVICE_UNKNOWN for a name that is none."""
         last = None
         while True:
             changed = self._changed

@@ -31,7 +31,7 @@ from cordboard.core.errors import (
     TokenInvalid,
 )
 from cordboard.core.identity import peer_path
-from cordboard.core.status import code_of, trailers
+from cordboard.core.status import code_of, text_of, trailers
 from cordboard.core.telemetry import WORKSPACE, mark_failed, remote_context, tracer
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ async def _end(context: Any, error: BaseException) -> None:
         # A layer outside the one for errors failed: gRPC would answer with the exception's text.
         logger.error("a layer failed", exc_info=error)
         error = Fault()
-    await context.abort(code_of(error), error.text, trailing_metadata=trailers(error))
+    await context.abort(code_of(error), text_of(error), trailing_metadata=trailers(error))
 
 
 def _unknown(path: str) -> Any:

@@ -178,7 +178,7 @@ class Process(Generic[SettingsType]):
             from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
             # Not `enable_server_reflection`, which takes what is no grpc.aio.Server for a synchronous one.
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
                 reflection.aio.ReflectionServicer([*self._registry.services, reflection.SERVICE_NAME]), self.server
             )
         self.port = self._real.add_secure_port(self.settings.listen_address, server_credentials(self.identity))

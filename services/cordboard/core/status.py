@@ -13,6 +13,10 @@ from cordboard.core import errors
 
 DOMAIN: Final = "cordboard"
 DETAILS_KEY: Final = "grpc-status-details-bin"
+# All metadata of an answer has to stay below 8 KiB, the text three times as long in percent-encoding, or the caller's
+# library drops the error and reports one of its own. What a caller sent comes back in errors, however long it was.
+MAX_TEXT_BYTES: Final = 800
+MAX_VALUE_BYTES: Final = 255
 
 Code = grpc.StatusCode
 
@@ -69,11 +73,17 @@ def code_of(error: errors.CordboardError) -> grpc.StatusCode:
     return CODES[type(error)]
 
 
+def text_of(error: errors.CordboardError) -> str:
+    """Returns the error's text, cut to what fits into an answer."""
+    return _cut(error.text, MAX_TEXT_BYTES)
+
+
 def packed(error: errors.CordboardError) -> status_pb2.Status:
     """Returns the error as `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo where they belong."""
-    status = status_pb2.Status(code=code_of(error).value[0], message=error.text)
+    status = status_pb2.Status(code=code_of(error).value[0], message=text_of(error))
     name = reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
-    details: list[Any] = [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=error.metadata)]
+    metadata = {key: _cut(value, MAX_VALUE_BYTES) for key, value in error.metadata.items()}
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, errors.InvalidFields):
         details.append(
             error_details_pb2.BadRequest(
@@ -111,3 +121,7 @@ def trailers(error: errors.CordboardError) -> tuple[tuple[str, bytes], ...]:
         else:
             del status.details[-1]
     return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode(errors="ignore")

@@ -20,7 +20,7 @@ from cordboard.local.failures import NotRunning
 from cordboard.local.logs import LogFile
 from cordboard.local.options import MeshOptions
 from cordboard.local.ports import Ports
-from cordboard.local.postgres import Postgres, PostgresPrograms, data_directory, unprivileged_account
+from cordboard.local.postgres import Postgres, PostgresPrograms, data_directory, remove_data, unprivileged_account
 from cordboard.local.roles import ROLES
 from cordboard.local.state import MeshState, ProcessState, StateDirectory
 from cordboard.local.supervision import Child, Program, Supervisor, end
@@ -361,7 +361,7 @@ class Mesh:
 
     def _remove_everything(self) -> None:
         if self._postgres is not None:
-            shutil.rmtree(self._postgres.data, ignore_errors=True)
+            remove_data(self._postgres.data, self._directory.database)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._directory.root)
 

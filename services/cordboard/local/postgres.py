@@ -150,11 +150,24 @@ def shared_folder(account: Account) -> Path:
 
 
 def data_directory(wanted: Path, account: Account | None) -> Path:
-    """Returns where the data goes: `wanted`, or a folder of the same name for ever when `account` cannot go there."""
+    """Returns where the data goes: `wanted`, or a folder elsewhere, noted beside it, when `account` cannot go there."""
     if account is None or can_reach(wanted.parent, account):
         return wanted
-    key = hashlib.sha256(str(wanted).encode()).hexdigest()[:12]
-    return shared_folder(account) / f"cordboard-data-{key}"
+    note = wanted.with_name(f"{wanted.name}.location")
+    if note.exists():
+        return Path(note.read_text())
+    # A new folder for each state directory, and not one named after its path: a state directory that was deleted and
+    # made again has other passwords than the data of its predecessor.
+    folder = Path(tempfile.mkdtemp(prefix="cordboard-data-", dir=shared_folder(account)))
+    folder.chmod(0o711)
+    write_atomically(note, str(folder / wanted.name).encode())
+    return folder / wanted.name
+
+
+def remove_data(data: Path, wanted: Path) -> None:
+    """Takes away what `data_directory` and the server have made."""
+    shutil.rmtree(data if data == wanted else data.parent, ignore_errors=True)
+    wanted.with_name(f"{wanted.name}.location").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class Breaker:
         """Takes whose it is, when it opens, and a clock in seconds that never goes back."""
         self.integration = integration
         self.host = host
+        # Who called it: a host can name a tenant, so others are not shown it.
+        self.workspaces: set[str] = set()
         self._policy = policy
         self._monotonic = monotonic
         # (when, failed), oldest first: the calls of the window.
@@ -139,16 +141,20 @@ class Breakers:
         self._monotonic = monotonic
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
-    def of(self, integration: str, host: str) -> Breaker:
-        """Returns the breaker of an integration's host."""
+    def of(self, integration: str, host: str, workspace: str) -> Breaker:
+        """Returns the breaker of an integration's host, for a call of this workspace."""
         found = self._breakers.get((integration, host))
         if found is None:
             found = Breaker(integration, host, self._policy, self._monotonic)
             self._breakers[integration, host] = found
+        found.workspaces.add(workspace)
         return found
 
-    def readings(self, *, integration: str = "", after: tuple[str, str] = ("", "")) -> Iterator[Reading]:
-        """Yields how breakers stand, those behind `after` in order of integration and host."""
+    def readings(
+        self, *, workspace: str | None, integration: str = "", after: tuple[str, str] = ("", "")
+    ) -> Iterator[Reading]:
+        """Yields how breakers stand that the workspace has called (None: all), those behind `after`, in order."""
         for key in sorted(self._breakers):
-            if key > after and integration in ("", key[0]):
-                yield self._breakers[key].reading()
+            breaker = self._breakers[key]
+            if key > after and integration in ("", key[0]) and (workspace is None or workspace in breaker.workspaces):
+                yield breaker.reading()

@@ -126,7 +126,7 @@ class Exchange:
         if left <= 0:
             raise DeadlineExceeded("sending the request")
         timeout = min(target.action.timeout, left)
-        breaker = self._breakers.of(target.definition.slug, host_key(url))
+        breaker = self._breakers.of(target.definition.slug, host_key(url), call.order.workspace)
         probe = breaker.enter()
         doubtful, call.doubtful = call.doubtful, True
         call.stages.current = SEND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -20,6 +21,7 @@ from cordboard.proxy.v1 import proxy_service_pb2 as pb
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from cordboard.core.paging import Paging
     from cordboard.proxy.breaker import Reading
     from cordboard.proxy.pipeline import Page
 
@@ -148,13 +150,21 @@ def to_call(record: CallRecord) -> pb.Call:
     )
 
 
-def to_breaker(reading: Reading, later: datetime | None) -> pb.Breaker:
-    """Returns a breaker as it stands; `later` is when it tries again."""
-    return pb.Breaker(
-        integration=f"integrations/{reading.integration}",
-        host=reading.host,
-        state=pb.Breaker.State.Value(f"STATE_{reading.state.name}"),
-        retry_time=to_timestamp(later) if later else None,
-        calls=reading.calls,
-        failures=reading.failures,
+def to_breakers(readings: list[Reading], paging: Paging, now: datetime) -> pb.ListBreakersResponse:
+    """Returns a page of breakers; a reading more than the page holds tells that there is another page."""
+    shown = readings[: paging.size]
+    more = len(readings) > len(shown)
+    return pb.ListBreakersResponse(
+        breakers=[
+            pb.Breaker(
+                integration=f"integrations/{one.integration}",
+                host=one.host,
+                state=pb.Breaker.State.Value(f"STATE_{one.state.name}"),
+                retry_time=to_timestamp(now + timedelta(seconds=one.retry_after)) if one.retry_after else None,
+                calls=one.calls,
+                failures=one.failures,
+            )
+            for one in shown
+        ],
+        next_page_token=paging.token(f"{shown[-1].integration} {shown[-1].host}") if more else "",
     )

@@ -63,6 +63,7 @@ class Pages:
         self._resource = resource
         self._seen: set[Any] = set()
         self._last_body = b""
+        self._repeats = 0
         self._full = False
         if self._kind == "cursor":
             self._seen.add(given.get(self._paging.cursor.cursor_property))
@@ -150,9 +151,10 @@ class Pages:
         self._seen.add(mark)
 
     def _turn(self, body: bytes) -> None:
-        # A vendor that takes no notice of the page number gives the same page for ever.
+        # A vendor that takes no notice of the page number gives the same page for ever. Twice can be a coincidence.
         digest = blake2b(body, digest_size=16).digest()
-        if digest == self._last_body:
+        self._repeats = self._repeats + 1 if digest == self._last_body else 0
+        if self._repeats == 2:
             raise self._circle()
         self._last_body = digest
 

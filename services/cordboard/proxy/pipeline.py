@@ -215,7 +215,9 @@ class Pipeline:
             with contextlib.suppress(CordboardError):
                 await self.ledger.release(call, repeatable=repeatable)
             raise
-        await self.ledger.keep(call, answer)
+        # It is done, and its caller is told so even where the answer cannot be kept: the key is then indeterminate.
+        with contextlib.suppress(CordboardError):
+            await self.ledger.keep(call, answer)
         return answer
 
     async def _walk(self, call: Call, target: Target) -> AsyncGenerator[Page]:

@@ -39,8 +39,10 @@ BATCH_ROWS: Final = 200
 # How long a row waits for company while other calls are under way, in seconds.
 LINGER: Final = 0.002
 WAITING_ROWS: Final = 20_000
-# How long a call waits for its row before it gives its answer all the same: the row stays in line.
-PATIENCE: Final = 0.25
+# How long a call that may change something waits to be noted before it is refused, in seconds.
+INTENT_PATIENCE: Final = 1.0
+# How long a call waits for its row before it gives its answer all the same, in seconds: the row stays in line.
+PATIENCE: Final = 2.0
 _RETRY_SECONDS: Final = 0.2
 
 _TYPES: Final = {"int": "bigint", "datetime": "timestamptz", "str": "text"}
@@ -97,20 +99,17 @@ class Recorder:
         """Notes a call before it is sent; raises AuditUnavailable when that cannot be done, and soon."""
         waiting = self._enter(row, intent=True)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(INTENT_PATIENCE):
                 await waiting
         except TimeoutError:
             raise AuditUnavailable from None
 
     def submit(self, row: CallRecord) -> asyncio.Future[None]:
-        """Puts a row in line; what it returns is done once the row is committed."""
+        """Puts a row in line; what it returns is done once the row is committed, or has failed to be for now."""
         return self._enter(row, intent=False)
 
     async def record(self, row: CallRecord) -> None:
-        """Returns once the row is committed, or when the database has kept it waiting for PATIENCE seconds.
-
-        While the database is known to be away nobody waits.
-        """
+        """Returns once the row is committed, or when it shows that the database is away: then it stays in line."""
         if self._away:
             self.submit(row)
             return
@@ -152,6 +151,9 @@ class Recorder:
             self._connection.terminate()
 
     async def _run(self) -> None:
+        with contextlib.suppress(Exception):
+            # The first call need not wait for the connection; what fails here is told when there are rows.
+            await self._connected()
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -184,17 +186,19 @@ class Recorder:
         self._away = True
         self._waiting.extendleft(reversed([each for each in batch if not each.intent]))
         for each in batch:
-            if each.intent and not each.done.done():
+            if each.done.done():
+                continue
+            if each.intent:
                 each.done.set_exception(AuditUnavailable())
+            else:
+                each.done.set_result(None)
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
         await asyncio.sleep(_RETRY_SECONDS)
 
     async def _write(self, rows: list[CallRecord]) -> None:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._database.raw()
-            await self._connection.execute("SELECT set_config('app.ws', '*', false)")
+        connection = await self._connected()
         batch = new_id()
         ended = [row for row in rows if row.outcome != pb.Call.OUTCOME_UNSPECIFIED]
         entry = ""
@@ -202,7 +206,13 @@ class Recorder:
             details = {"batch": batch, "calls": len(ended), "sha256": digest(ended)}
             entry = self._journal.body(Entry("proxy.calls.record", "calls", actor="peer:proxy", details=details))
         columns = zip(*(_values(row) for row in rows), strict=True)
-        await self._connection.execute(_WRITE, *map(list, columns), batch, entry, timeout=10.0)
+        await connection.execute(_WRITE, *map(list, columns), batch, entry, timeout=PATIENCE)
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.raw()
+            await self._connection.execute("SELECT set_config('app.ws', '*', false)")
+        return self._connection
 
 
 def _values(row: CallRecord) -> tuple[str | int | datetime, ...]:

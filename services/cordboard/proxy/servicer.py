@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from cordboard.core.caller import current_caller
 from cordboard.core.errors import NotFound
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.core.times import Clock
 from cordboard.proxy.breaker import Breakers
-from cordboard.proxy.messages import to_breaker, to_call, to_order, to_page, to_response
+from cordboard.proxy.messages import to_breakers, to_call, to_order, to_page, to_response
 from cordboard.proxy.pipeline import Pipeline
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
@@ -59,17 +59,10 @@ class ProxyServicer(ProxyServiceServicer):
         return pb.ListCallsResponse(calls=map(to_call, records[: paging.size]), next_page_token=token)
 
     async def ListBreakers(self, request: pb.ListBreakersRequest, context: Any) -> pb.ListBreakersResponse:
-        """Lists this process's breakers."""
-        paging, now = Paging.of(request), self._clock.now()
+        """Lists the breakers that the caller's workspace has to do with; to operators, all of this process."""
+        paging, caller = Paging.of(request), current_caller()
         slug = parse(request.integration, "integrations/*", field="integration")[0] if request.integration else ""
         integration, _, host = paging.after.partition(" ")
-        found = list(islice(self._breakers.readings(integration=slug, after=(integration, host)), paging.size + 1))
-        shown = found[: paging.size]
-        return pb.ListBreakersResponse(
-            breakers=[
-                to_breaker(one, now + timedelta(seconds=one.retry_after) if one.retry_after else None) for one in shown
-            ],
-            next_page_token=paging.token(f"{shown[-1].integration} {shown[-1].host}")
-            if len(found) > paging.size
-            else "",
-        )
+        workspace = None if caller.is_operator else caller.workspace
+        readings = self._breakers.readings(workspace=workspace, integration=slug, after=(integration, host))
+        return to_breakers(list(islice(readings, paging.size + 1)), paging, self._clock.now())

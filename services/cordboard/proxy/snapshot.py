@@ -39,6 +39,11 @@ async def follow(source: str, watch: Callable[[], AsyncIterator[None]]) -> None:
         except (grpc.aio.AioRpcError, KeyError) as error:
             code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
             logger.warning("watching was interrupted", extra={"source": source, "code": code})
+        except asyncio.CancelledError:
+            # A channel that is closed, as after a certificate was replaced, cancels its streams, and not us.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
         pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -40,10 +40,10 @@ class Stages:
         self._noted: list[tuple[str, int]] = []
 
     def enter(self, name: str) -> None:
-        """Begins a stage."""
-        self.current = name
-        if self._span is not None:
+        """Begins a stage, unless the call is in it already."""
+        if self._span is not None and name != self.current:
             self._noted.append((name, time.time_ns()))
+        self.current = name
 
     @contextlib.contextmanager
     def working(self, name: str) -> Iterator[None]:

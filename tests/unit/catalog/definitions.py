@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hypothesis import strategies as st
+
 from cordboard.catalog.document import to_plain
 from cordboard.catalog.v1.definition_pb2 import Definition
-from hypothesis import strategies as st
 
 DOCUMENT = """
 slug: acme-desk

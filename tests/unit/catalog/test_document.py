@@ -6,12 +6,12 @@ import json
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+
 from cordboard.catalog.definition import canonical, content_hash
 from cordboard.catalog.document import read, write
 from cordboard.catalog.v1.definition_pb2 import Category, Definition, Idempotency
 from cordboard.core.errors import DocumentInvalid, Violation
-from hypothesis import HealthCheck, given, settings
-
 from tests.unit.catalog.definitions import DOCUMENT, definitions, plain
 
 
@@ -73,7 +73,9 @@ def test_the_version_is_no_part_of_the_hash_and_everything_else_is() -> None:
     first = read(DOCUMENT).definition
     versioned = read("version: 4.0.0\n" + DOCUMENT).definition
     changed = read(DOCUMENT.replace("title: List tickets", "title: List the tickets")).definition
-    reordered = read(DOCUMENT.replace("slug: acme-desk\ntitle: Acme Desk", "title: Acme Desk\nslug: acme-desk")).definition
+    reordered = read(
+        DOCUMENT.replace("slug: acme-desk\ntitle: Acme Desk", "title: Acme Desk\nslug: acme-desk")
+    ).definition
     assert content_hash(first) == content_hash(versioned) == content_hash(reordered)
     assert content_hash(first) != content_hash(changed)
     assert len(content_hash(first)) == 64
@@ -110,7 +112,12 @@ def test_the_order_of_an_inputs_properties_counts() -> None:
         ("X-Client: cordboard", "X-Client: 1", "actions[0].request.headers.X-Client", "must be text"),
         ("headers: {X-Client: cordboard}", "headers: [x]", "actions[0].request.headers", "must be a mapping"),
         ("schemas:", "schemas_json: '{}'\nschemas:", "schemas_json", "is not a field here"),
-        ("rate_limit_headers: {remaining: RateLimit-Remaining}", "rate_limit_headers: x", "rate_limit_headers", "mapping"),
+        (
+            "rate_limit_headers: {remaining: RateLimit-Remaining}",
+            "rate_limit_headers: x",
+            "rate_limit_headers",
+            "mapping",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_path(old: str, new: str, path: str, words: str) -> None:

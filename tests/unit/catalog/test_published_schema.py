@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+
 from cordboard.catalog import schema
 from cordboard.catalog.document import read
 from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.core.schema import JsonSchema
-from hypothesis import HealthCheck, given, settings
-
 from tests.unit.catalog.definitions import DOCUMENT, definitions, plain
 
 ROOT = Path(__file__).parents[3]
@@ -39,9 +39,7 @@ def published() -> JsonSchema:
     return JsonSchema.compile(json.loads(PUBLISHED.read_text()))
 
 
-def test_the_published_schema_is_current(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_published_schema_is_current(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "schema.json"
     monkeypatch.setattr("sys.argv", ["schema", str(image), str(made)])
     schema.main()

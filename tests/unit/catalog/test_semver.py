@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cordboard.catalog.semver import SemVer, following
 
 
@@ -13,7 +14,8 @@ def test_a_version_is_written_as_it_was_read(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "1.2", "1.2.3.4", "v1.2.3", "01.2.3", "1.2.3-", "1.2.3-01", "1.2.3-a..b", "1.2.3+build", " 1.2.3", "١.2.3",
+    ["", "1", "1.2", "1.2.3.4", "v1.2.3", "01.2.3", "1.2.3-", "1.2.3-01", "1.2.3-a..b", "1.2.3+build", " 1.2.3",
+     "\u0661.2.3",
      "active", "1.2.3\n", "1.0.0-" + "a" * 64],
 )  # fmt: skip
 def test_other_texts_are_none(text: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import tracemalloc
 
 import pytest
+
 from cordboard.catalog.text import MAX_BYTES, MAX_DEPTH, Position, parse
 from cordboard.core.errors import DocumentInvalid
 
@@ -43,6 +45,7 @@ def test_json_and_yaml_of_the_same_thing_are_the_same() -> None:
 
 def test_flow_yaml_that_is_not_json_is_read_too() -> None:
     assert value("{a: 1, b: [x, y,],}") == {"a": 1, "b": ["x", "y"]}
+    assert value("[x, y]") == ["x", "y"]
 
 
 def test_whole_numbers_beyond_64_bits_become_floats() -> None:
@@ -56,7 +59,7 @@ def test_whole_numbers_beyond_64_bits_become_floats() -> None:
         ("a: 1\nb:\n  - x\n  - y: 2\n    y: 3\n", 5, 5, "'b[1].y' stands twice"),
         ('{"a": 1, "b": [1, {"c": 2,\n "c": 3}]}', 2, 2, "'b[1].c' stands twice"),
         ('{"a": 1,\n "b": }', 2, 7, "expecting value"),
-        ("a: [1, 2\nb: 3", 2, 1, "YAML cannot be read"),
+        ("a: [1, 2\nb: 3", 2, 2, "YAML cannot be read"),
         ("a: b: c", 1, 5, "YAML cannot be read"),
         ("a: *nothing", 1, 4, "*nothing stands for nothing"),
         ("a: &a [*a]", 1, 8, "stands for nothing that ended"),
@@ -111,7 +114,7 @@ def test_nesting_has_a_limit_and_what_is_at_the_limit_is_read() -> None:
 def test_an_alias_bomb_costs_neither_time_nor_memory() -> None:
     names = "abcdefghijklmnop"
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip(names, names[1:], strict=False)
+        f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in itertools.pairwise(names)
     )
     tracemalloc.start()
     started = time.perf_counter()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -46,8 +47,16 @@ def a_mesh(state_dir: Path, **options: object) -> Mesh:
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
-    async with a_mesh(tmp_path / "state") as running:
+def folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's account can reach too, unlike pytest's own, so that all data is in it."""
+    with tempfile.TemporaryDirectory(prefix="cordboard-mesh-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+@pytest.fixture
+async def mesh(folder: Path) -> AsyncIterator[Mesh]:
+    async with a_mesh(folder / "state") as running:
         yield running
 
 
@@ -57,9 +66,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_mesh_is_ready_and_tells_how_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_mesh_is_ready_and_tells_how_and_leaves_nothing_behind(folder: Path) -> None:
     steps: list[tuple[str, str]] = []
-    state_dir = tmp_path / "state"
+    state_dir = folder / "state"
     options = MeshOptions(state_dir=state_dir, retain_data=False)
     mesh = Mesh(options, lambda name, _, state: steps.append((name, state)), service_command=stand_ins(state_dir))
     async with mesh:
@@ -71,6 +80,11 @@ async def test_a_mesh_is_ready_and_tells_how_and_leaves_nothing_behind(tmp_path:
         assert state.public_address == mesh.public_address
         assert await probes.answers_over_tls(int(mesh.public_address.split(":")[1]), "/readyz", mesh.ca_file)
         assert (mesh.identity_dir("operator") / "tls.crt").exists()
+        # As a container's health check asks, and as it asks the wrong one.
+        for service, code in (("uqi", 0), ("flags", 1)):
+            command = ("-m", "cordboard.local.probes", service, mesh.address("uqi"), str(mesh.identity_dir("uqi")))
+            check = await asyncio.create_subprocess_exec(sys.executable, *command)
+            assert await check.wait() == code
         pids = [pid for name in PROCESSES if (pid := mesh.pid(name)) is not None]
         data = Path(state.data_dir)
     assert len(pids) == len(PROCESSES)
@@ -95,24 +109,24 @@ async def test_whoever_is_killed_comes_back_where_it_was(mesh: Mesh, name: str) 
     assert [mesh.restarts(other) for other in PROCESSES if other != name] == [0] * 7
 
 
-async def test_meshes_do_not_collide_and_a_directory_has_room_for_one(mesh: Mesh, tmp_path: Path) -> None:
+async def test_meshes_do_not_collide_and_a_directory_has_room_for_one(mesh: Mesh, folder: Path) -> None:
     with pytest.raises(AlreadyRunning):
         async with a_mesh(mesh.options.state_dir):
             pass
     # The refusal has touched nothing of the mesh that was there.
     assert read_state(mesh.options.state_dir) is not None
-    async with a_mesh(tmp_path / "other") as other:
+    async with a_mesh(folder / "other") as other:
         assert other.public_address != mesh.public_address
         await mesh.wait_ready()
         with pytest.raises(Unusable, match="taken"):
-            async with a_mesh(tmp_path / "third", public_port=int(mesh.public_address.split(":")[1])):
+            async with a_mesh(folder / "third", public_port=int(mesh.public_address.split(":")[1])):
                 pass
 
 
-async def test_data_and_ports_stay_from_one_mesh_to_the_next(tmp_path: Path) -> None:
+async def test_data_and_ports_stay_from_one_mesh_to_the_next(folder: Path) -> None:
     found = []
     for _ in range(2):
-        async with a_mesh(tmp_path / "state", retain_data=True) as mesh:
+        async with a_mesh(folder / "state", retain_data=True) as mesh:
             connection = await asyncpg.connect(mesh.database_url("superuser").replace("+asyncpg", ""))
             await connection.execute("CREATE TABLE IF NOT EXISTS memory (moment timestamptz DEFAULT now())")
             await connection.execute("INSERT INTO memory DEFAULT VALUES")
@@ -132,33 +146,44 @@ async def test_certificates_rotate_under_a_running_mesh(mesh: Mesh) -> None:
     assert [mesh.restarts(name) for name in PROCESSES] == [0] * 8
 
 
-async def test_a_mesh_that_cannot_start_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
+async def test_a_mesh_that_cannot_start_says_why_and_leaves_nothing_running(folder: Path) -> None:
     def command(service: str) -> tuple[str, ...]:
         return (sys.executable, "-c", f"raise SystemExit('{service} has no settings')")
 
-    options = MeshOptions(state_dir=tmp_path / "state")
+    options = MeshOptions(state_dir=folder / "state")
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(StartFailed, match=r"(?s)died \d times.*has no settings"):
         async with Mesh(options, service_command=command):
             pass
     assert set(psutil.Process().children(recursive=True)) <= before
-    assert read_state(tmp_path / "state") is None
+    assert read_state(folder / "state") is None
 
 
-async def test_what_was_never_started_says_so(tmp_path: Path) -> None:
-    idle = a_mesh(tmp_path / "state")
+async def test_data_is_reached_and_removed_wherever_it_had_to_go(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    async with a_mesh(closed / "state"):
+        state = read_state(closed / "state")
+        assert state is not None
+        inside = Path(state.data_dir).is_relative_to(closed)
+        assert inside == (os.geteuid() != 0)
+    assert not Path(state.data_dir).parent.exists()  # noqa: ASYNC240
+
+
+async def test_what_was_never_started_says_so(folder: Path) -> None:
+    idle = a_mesh(folder / "state")
     with pytest.raises(NotRunning):
         await idle.wait_ready()
     with pytest.raises(NotRunning):
         idle.database_url("auth")
     with pytest.raises(NotRunning, match="no mesh runs"):
-        stop(tmp_path / "state")
+        stop(folder / "state")
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def supervisor(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A mesh in a process of its own."""
-    state_dir = tmp_path / "state"
+    state_dir = folder / "state"
     source = (
         "import asyncio, pathlib, sys, json\n"
         "from tests.unit.local.test_mesh import a_mesh\n"

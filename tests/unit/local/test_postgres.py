@@ -11,9 +11,17 @@ import asyncpg
 import pytest
 
 from cordboard.local import postgres as module
+from cordboard.local import roles
 from cordboard.local.certificates import SERVICES
 from cordboard.local.failures import Unusable
-from cordboard.local.postgres import Postgres, PostgresPrograms, can_reach, data_directory, unprivileged_account
+from cordboard.local.postgres import (
+    Postgres,
+    PostgresPrograms,
+    can_reach,
+    data_directory,
+    remove_data,
+    unprivileged_account,
+)
 from cordboard.local.supervision import Account
 from tests.fixtures.postgres import Databases
 
@@ -65,6 +73,21 @@ async def test_a_second_provision_changes_nothing(postgres: Postgres) -> None:
     await connection.close()
 
 
+def test_the_program_makes_passwords_once_and_the_roles_that_have_them(postgres: Postgres, tmp_path: Path) -> None:
+    roles.main(["--passwords", str(tmp_path)])
+    made = roles.read_passwords(tmp_path)
+    roles.main(["--passwords", str(tmp_path)])
+    assert roles.read_passwords(tmp_path) == made
+    assert len(set(made.values())) == len(roles.ROLES)
+    assert (tmp_path / "cordboard_auth" / "password").stat().st_mode & 0o777 == 0o600
+    for role, password in postgres.passwords.items():
+        (tmp_path / role / "password").write_text(password)
+    roles.main(["--passwords", str(tmp_path), "--host", "127.0.0.1", "--port", str(postgres.port)])
+    (tmp_path / roles.SUPERUSER / "password").write_text("guess")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        roles.main(["--passwords", str(tmp_path), "--host", "127.0.0.1", "--port", str(postgres.port)])
+
+
 async def test_each_test_has_tables_and_no_rows_of_another(database: Databases) -> None:
     first, second = database("telemetry"), database("telemetry")
     assert first.name != second.name
@@ -98,11 +121,20 @@ def test_an_account_reaches_only_what_it_may_pass_through() -> None:
 def test_data_goes_elsewhere_when_its_account_cannot_follow(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
+    wanted = closed / "postgres"
     stranger = Account(os.getuid() + 12_345, os.getgid() + 12_345)
-    elsewhere = data_directory(closed / "postgres", stranger)
+    elsewhere = data_directory(wanted, stranger)
     assert not elsewhere.is_relative_to(tmp_path)
-    assert elsewhere == data_directory(closed / "postgres", stranger)
-    assert data_directory(closed / "postgres", None) == closed / "postgres"
+    assert can_reach(elsewhere.parent, stranger)
+    assert elsewhere == data_directory(wanted, stranger)
+    assert data_directory(wanted, None) == wanted
+    remove_data(elsewhere, wanted)
+    assert not elsewhere.parent.exists()
+    # A state directory that is made again begins with other data: it has other passwords.
+    again = data_directory(wanted, stranger)
+    assert again != elsewhere
+    remove_data(again, wanted)
+    assert list(closed.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")

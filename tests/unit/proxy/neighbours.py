@@ -19,9 +19,7 @@ from cordboard.auth.v1.credential_service_pb2_grpc import (
 )
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import definition_pb2
-from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer, add_CatalogServiceServicer_to_server
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
-from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceServicer, add_FlagServiceServicer_to_server
 from cordboard.local.certificates import Identities
 
 
@@ -55,7 +53,7 @@ class Stream:
             self.watchers -= 1
 
 
-class Neighbours(CatalogServiceServicer, CredentialServiceServicer, FlagServiceServicer):
+class Neighbours(CredentialServiceServicer):
     """All three, each on a port of its own."""
 
     def __init__(self) -> None:
@@ -65,10 +63,21 @@ class Neighbours(CatalogServiceServicer, CredentialServiceServicer, FlagServiceS
         self.asked: list[str] = []
         self.reported: list[tuple[str, int]] = []
         self.lease_failure: grpc.StatusCode | None = None
+        self.servers: list[grpc.aio.Server] = []
         self._definitions = Stream()
         self._flags = Stream()
         self._connections = Stream()
         self._sequence = 0
+
+    @property
+    def watching(self) -> set[str]:
+        """Returns the services whose streams somebody watches."""
+        streams = {"catalog": self._definitions, "auth": self._connections, "flags": self._flags}
+        return {service for service, stream in streams.items() if stream.watchers}
+
+    async def stop(self) -> None:
+        """Ends all three."""
+        await asyncio.gather(*(server.stop(None) for server in self.servers))
 
     async def publish(self, definition: definition_pb2.Definition, *, active: bool = True) -> None:
         """Makes a definition version live."""
@@ -126,12 +135,29 @@ class Neighbours(CatalogServiceServicer, CredentialServiceServicer, FlagServiceS
             credential_pb.WatchConnectionsResponse(sequence=self._sequence, connection=name, generation=generation)
         )
 
-    async def WatchDefinitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    def watched(self, service: str) -> grpc.GenericRpcHandler:
+        """Returns the one method of Catalog, or of Flags, that the Proxy calls."""
+        methods: dict[str, tuple[str, str, Any, Any]] = {
+            "catalog": (
+                "cordboard.catalog.v1.CatalogService", "WatchDefinitions", self.watch_definitions,
+                catalog_pb.WatchDefinitionsRequest,
+            ),
+            "flags": (
+                "cordboard.flags.v1.FlagService", "WatchFlags", self.watch_flags, flags_pb.WatchFlagsRequest,
+            ),
+        }  # fmt: skip
+        name, method, behavior, request = methods[service]
+        handler: Any = grpc.unary_stream_rpc_method_handler(
+            behavior, request.FromString, lambda message: bytes(message.SerializeToString())
+        )
+        return grpc.method_handlers_generic_handler(name, {method: handler})
+
+    async def watch_definitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for message in self._definitions.watch():
             if message.sequence > request.after_sequence or message.caught_up:
                 yield message
 
-    async def WatchFlags(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def watch_flags(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for message in self._flags.watch():
             yield message
 
@@ -167,15 +193,13 @@ class Neighbours(CatalogServiceServicer, CredentialServiceServicer, FlagServiceS
 async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
     """Serves them inside the block."""
     here = Neighbours()
-    servers = []
-    for service, add in (
-        ("catalog", add_CatalogServiceServicer_to_server),
-        ("auth", add_CredentialServiceServicer_to_server),
-        ("flags", add_FlagServiceServicer_to_server),
-    ):
+    for service in ("catalog", "auth", "flags"):
         directory = identities.directory(service)
         server = grpc.aio.server()
-        add(here, server)  # type: ignore[no-untyped-call]
+        if service == "auth":
+            add_CredentialServiceServicer_to_server(here, server)
+        else:
+            server.add_generic_rpc_handlers((here.watched(service),))
         credentials = grpc.ssl_server_credentials(
             [((directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes())],
             root_certificates=(directory / "ca.crt").read_bytes(),
@@ -183,8 +207,8 @@ async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
         )
         here.addresses[f"{service}_address"] = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
         await server.start()
-        servers.append(server)
+        here.servers.append(server)
     try:
         yield here
     finally:
-        await asyncio.gather(*(server.stop(None) for server in servers))
+        await here.stop()

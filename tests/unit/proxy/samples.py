@@ -20,7 +20,8 @@ PATH, QUERY, HEADER, COOKIE = (
 
 def a_parameter(property_name: str, /, placement: pb.Placement.ValueType = QUERY, **fields: Any) -> pb.Parameter:
     """Makes a parameter that takes the property of its own name."""
-    return pb.Parameter(**{"property": property_name, "name": property_name, "placement": placement} | fields)
+    given: dict[str, Any] = {"property": property_name, "name": property_name, "placement": placement}
+    return pb.Parameter(**given | fields)
 
 
 def a_body(encoding: pb.BodyEncoding.ValueType = pb.BODY_ENCODING_JSON, *names: str, **fields: Any) -> pb.Body:
@@ -49,7 +50,7 @@ def an_action(
 
 def a_definition(*actions: pb.Action, url: str = "https://api.vendor.example/v1", **fields: Any) -> pb.Definition:
     """Makes a definition with one server, an API key in a header, and these actions."""
-    given = {
+    given: dict[str, Any] = {
         "slug": SLUG,
         "version": VERSION,
         "title": "Vendor",

@@ -137,7 +137,7 @@ def test_a_multipart_body_is_read_back_by_a_parser_of_somebody_else() -> None:
     assert isinstance(parts, list)
     read = [(part.get_param("name", header="content-disposition"), part) for part in parts if isinstance(part, Message)]
     assert [name for name, _ in read] == ["file", "note", "data", "tags", "tags"]
-    assert read[0][1].get_payload(decode=True) == content or content in sent.body
+    assert b"\r\n\r\n" + content + b"\r\n--" in sent.body
     assert read[0][1].get_content_type() == "image/png"
     assert read[0][1].get_filename() == "file"
     assert read[1][1].get_payload() == 'say "hi"\r\n'

@@ -298,9 +298,9 @@ def _encoding_of(name: str, is_binary: bool | None) -> tuple[str, BodyEncoding.V
         return full if "*" not in full else _OWN[JSON], JSON
     if bare in (_OWN[FORM], _OWN[MULTIPART]):
         return (bare, FORM) if bare == _OWN[FORM] else (bare, MULTIPART)
+    if kind != "multipart" and subtype == "*":
+        return (_OWN[TEXT], TEXT) if kind == "text" else (_OWN[BINARY], BINARY)
     if kind == "multipart" or not is_media_type(full):
         return full, BodyEncoding.BODY_ENCODING_UNSPECIFIED
-    if "*" in bare:
-        return (_OWN[TEXT], TEXT) if kind == "text" else (_OWN[BINARY], BINARY)
     textual = kind in ("text", "message") or any(word in subtype for word in _TEXTUAL)
     return full, TEXT if textual and not is_binary else BINARY

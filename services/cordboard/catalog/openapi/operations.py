@@ -172,7 +172,7 @@ class Operations:
         given = text(operation.get("operationId"))
         wanted = _sanitised(given)
         if not wanted:
-            wanted = _sanitised(f"{method.lower()}_{path}") or method.lower()
+            wanted = _sanitised(f"{method.lower()} {path}") or method.lower()
             self._report.repair(pointer, "there is no operationId; the method and the path make one")
         elif wanted != given:
             said = f"the operationId {given[:80]!r} became {wanted[:80]!r}"

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from cordboard.catalog.openapi.responses import Answer
     from cordboard.catalog.openapi.source import Source
 
-MAX_DEPTH: Final = 8
+# How many parts one object may be put together of.
+MAX_SCHEMAS: Final = 200
 
 _CURSORS: Final = (
     *("cursor", "pagetoken", "nexttoken", "nextpagetoken", "nextcursor", "continuationtoken", "continuation"),
@@ -231,19 +232,22 @@ class PagingRules:
             if _plain(member.pointer.rpartition("/")[2]) in wanted:
                 yield member
 
-    def _all(self, schema: dict[str, Any], at: str, depth: int = 0) -> Iterator[_Member]:
+    def _all(self, schema: dict[str, Any], at: str) -> Iterator[_Member]:
         """Yields the members of an object, those of its `allOf` and of its first alternative among them."""
-        if depth > MAX_DEPTH:
-            return
-        for name, one in mapping(schema.get("properties")).items():
-            found = self._resolved(one, "")
-            if found is not None:
-                yield _Member(join(at, name), found)
-        inner = [*sequence(schema.get("allOf")), *sequence(schema.get("anyOf"))[:1], *sequence(schema.get("oneOf"))[:1]]
-        for one in inner:
-            found = self._resolved(one, "")
-            if found is not None:
-                yield from self._all(found, at, depth + 1)
+        waiting, seen = [schema], {id(schema)}
+        while waiting and len(seen) < MAX_SCHEMAS:
+            one = waiting.pop()
+            for name, declared in mapping(one.get("properties")).items():
+                found = self._resolved(declared, "")
+                if found is not None:
+                    yield _Member(join(at, name), found)
+            inner = [*sequence(one.get("allOf")), *sequence(one.get("anyOf"))[:1], *sequence(one.get("oneOf"))[:1]]
+            for part in reversed(inner):
+                found = self._resolved(part, "")
+                # The parts of the document live as long as it does: an id names one of them.
+                if found is not None and id(found) not in seen:
+                    seen.add(id(found))
+                    waiting.append(found)
 
     def _resolved(self, schema: Any, pointer: str) -> dict[str, Any] | None:
         try:
