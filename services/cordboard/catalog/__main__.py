@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cordboard.catalog.snapshot import Snapshot
 from cordboard.catalog.store import CHANNEL, CatalogStore
 from cordboard.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from cordboard.core.database import Changes
+from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 
@@ -30,6 +32,9 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     worker = ThreadPoolExecutor(1, thread_name_prefix="documents")
     catalog = Catalog(store, snapshot, mesh.journal(), SystemClock(), worker)
     add_CatalogServiceServicer_to_server(CatalogServicer(catalog), mesh.server)
+    # Without a database the service starts all the same, and is not ready.
+    with contextlib.suppress(DependencyUnavailable):
+        await snapshot.refresh()
     mesh.add_check("snapshot", snapshot.check)
     mesh.background(changes.run())
     mesh.background(snapshot.run(changes))

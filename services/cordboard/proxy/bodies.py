@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,13 +47,18 @@ class _Field:
     style: int
     explode: bool
     media_type: str
+    encoded: bool
+    """The input holds base64 of what is sent."""
 
 
 class Body:
     """What an action sends as its body, prepared once."""
 
-    def __init__(self, plan: pb.Body) -> None:
-        """Takes the definition's words for it; raises Unfit where they cannot be followed."""
+    def __init__(self, plan: pb.Body, encoded: Collection[str] = ()) -> None:
+        """Takes the definition's words for it, and the properties whose schema says that they hold base64.
+
+        Raises Unfit where that cannot be followed.
+        """
         self._whole = plan.property
         self._fields = tuple(
             _Field(
@@ -62,6 +67,7 @@ class Body:
                 field.style,
                 field.explode if field.HasField("explode") else True,
                 field.media_type.lower(),
+                field.property in encoded or _is_binary(field.media_type.lower()),
             )
             for field in plan.fields
         )
@@ -159,10 +165,11 @@ def _part(boundary: str, name: str, value: Any, field: _Field | None) -> bytes:
     media_type = field.media_type if field else ""
     quoted = name.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     disposition = f'form-data; name="{quoted}"'
-    if _is_binary(media_type):
+    if field and field.encoded:
         # A file part has a file name, or many servers read it as a field.
         disposition += f'; filename="{quoted}"'
-        body = _from_base64(value, field.property if field else name)
+        media_type = media_type or "application/octet-stream"
+        body = _from_base64(value, field.property)
     elif _is_nested(value):
         media_type = media_type or "application/json"
         body = as_json(value, field.property if field else name)

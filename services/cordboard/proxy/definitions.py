@@ -26,7 +26,8 @@ class Action:
         """Takes the action and the definition's shared schemas; raises StateConflict where they cannot be used."""
         self.id = action.id
         self.name = f"integrations/{definition.slug}/actions/{action.id}"
-        self.plan = Plan(definition, action)
+        input_schema = _InputSchema(definition, action, shared)
+        self.plan = Plan(definition, action, input_schema.encoded)
         self.server_url = action.request.server_url
         self.key_header = action.idempotency_key_header
         self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
@@ -38,9 +39,8 @@ class Action:
         self.repeatable = (
             self.safe or declared == pb.IDEMPOTENCY_IDEMPOTENT or (not declared and method in _IDEMPOTENT_METHODS)
         )
-        schema, described = _compiled(definition, action, shared)
-        self._schema = schema
-        self._known = self.plan.properties | described
+        self._schema = input_schema.compiled
+        self._known = self.plan.properties | input_schema.described
 
     def check(self, given: dict[str, Any]) -> None:
         """Raises InvalidFields with every way in which the input does not fit."""
@@ -55,27 +55,37 @@ class Action:
             raise InvalidFields(problems)
 
 
-def _compiled(
-    definition: pb.Definition, action: pb.Action, shared: dict[str, Any]
-) -> tuple[JsonSchema | None, frozenset[str]]:
-    if not action.input_schema_json:
-        return None, frozenset()
-    try:
-        schema = orjson.loads(action.input_schema_json)
-        if not isinstance(schema, dict):
-            return JsonSchema.compile(bool(schema)), frozenset()
-        properties = schema.get("properties")
-        described = frozenset(properties) if isinstance(properties, dict) else frozenset()
-        if shared:
-            # The whole set of a large API takes seconds to compile: an action gets what it reaches.
-            schema = {**schema, "$defs": {**_reachable(schema, shared), **schema.get("$defs", {})}}
-        return JsonSchema.compile(schema), described
-    except (orjson.JSONDecodeError, SchemaInvalid):
-        raise StateConflict(
-            f"integrations/{definition.slug}/versions/{definition.version}",
-            "unusable",
-            f"the action {action.id!r} cannot be run: its input schema cannot be used",
-        ) from None
+class _InputSchema:
+    """The schema of an action's input, compiled, and what the Proxy reads out of it."""
+
+    def __init__(self, definition: pb.Definition, action: pb.Action, shared: dict[str, Any]) -> None:
+        self.compiled: JsonSchema | None = None
+        self.described: frozenset[str] = frozenset()
+        self.encoded: frozenset[str] = frozenset()
+        if not action.input_schema_json:
+            return
+        try:
+            schema = orjson.loads(action.input_schema_json)
+            properties = schema.get("properties") if isinstance(schema, dict) else None
+            if isinstance(properties, dict):
+                self.described = frozenset(properties)
+                self.encoded = frozenset(name for name, about in properties.items() if _is_base64(about))
+            if isinstance(schema, dict) and shared:
+                # The whole set of a large API takes seconds to compile: an action gets what it reaches.
+                schema = {**schema, "$defs": {**_reachable(schema, shared), **schema.get("$defs", {})}}
+            self.compiled = JsonSchema.compile(schema)
+        except (orjson.JSONDecodeError, SchemaInvalid):
+            raise StateConflict(
+                f"integrations/{definition.slug}/versions/{definition.version}",
+                "unusable",
+                f"the action {action.id!r} cannot be run: its input schema cannot be used",
+            ) from None
+
+
+def _is_base64(about: Any) -> bool:
+    if not isinstance(about, dict):
+        return False
+    return about.get("contentEncoding") == "base64" or _is_base64(about.get("items"))
 
 
 def _reachable(schema: Any, shared: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -57,8 +57,11 @@ class _Step:
 class Plan:
     """The request of one action."""
 
-    def __init__(self, definition: pb.Definition, action: pb.Action) -> None:
-        """Takes the action; raises StateConflict where the definition cannot be followed."""
+    def __init__(self, definition: pb.Definition, action: pb.Action, encoded: Collection[str] = ()) -> None:
+        """Takes the action, and the properties of its input that hold base64.
+
+        Raises StateConflict where the definition cannot be followed.
+        """
         self._where = f"integrations/{definition.slug}/versions/{definition.version}"
         request = action.request
         self.method = request.method.upper()
@@ -86,7 +89,7 @@ class Plan:
         self.template = request.path if request.path.startswith("/") else f"/{request.path}"
         self._path = self._path_parts(action, placed.get(pb.PLACEMENT_PATH, []))
         try:
-            self._body = Body(request.body) if request.HasField("body") else None
+            self._body = Body(request.body, encoded) if request.HasField("body") else None
         except Unfit as problem:
             raise self._unusable(action, str(problem)) from None
         self.properties = frozenset(parameter.property for parameter in request.parameters) | (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,9 +15,9 @@ from cordboard.core.errors import EgressDenied, StateConflict
 # another: no slash, colon, at sign, question mark, number sign, percent or backslash.
 _VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
-# Which key of a connection's configuration chooses one of several servers: by its URL as the definition has it.
-CHOICE: Final = "server"
 _KEPT: Final = 1024
+
+Variables = Mapping[str, pb.ServerVariable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Servers:
         """Takes the definition; nothing is checked before a connection's values are known."""
         self._name = f"integrations/{definition.slug}/versions/{definition.version}"
         self._servers = tuple(definition.servers)
+        self._variables = {variable.name: variable for server in self._servers for variable in server.variables}
         self._allowed = tuple(definition.allowed_hosts)
         self._places: dict[tuple[str, tuple[tuple[str, str], ...]], Place] = {}
 
@@ -57,39 +58,37 @@ class Servers:
         return found
 
     def _work_out(self, configuration: Mapping[str, str], server_url: str) -> Place:
-        variables = {variable.name: variable for server in self._servers for variable in server.variables}
-        template = server_url or self._chosen(configuration)
+        template, variables = (server_url, self._variables) if server_url else self._chosen(configuration)
         base = self._filled(template, variables, configuration).rstrip("/")
         url = check_url(base)
         if self._allowed:
             hosts = {
-                _normal(self._filled(host, variables, configuration))
+                _normal(self._filled(host, self._variables, configuration))
                 for host in self._allowed
-                if self._fillable(host, variables, configuration)
+                if _fillable(host, self._variables, configuration)
             }
         else:
             hosts = {host_key(url)}
             for server in self._servers:
-                if self._fillable(server.url, variables, configuration):
-                    hosts |= _host_of(self._filled(server.url, variables, configuration))
+                own = _by_name(server)
+                if _fillable(server.url, own, configuration):
+                    hosts |= _host_of(self._filled(server.url, own, configuration))
         if host_key(url) not in hosts:
             raise EgressDenied(host_key(url))
         return Place(base, template.rstrip("/"), frozenset(hosts))
 
-    def _chosen(self, configuration: Mapping[str, str]) -> str:
+    def _chosen(self, configuration: Mapping[str, str]) -> tuple[str, Variables]:
+        """Returns the server for which the connection gives most: the first one unless its values are another's."""
         if not self._servers:
             raise StateConflict(self._name, "no_server", "the definition names no server")
-        wanted = configuration.get(CHOICE)
-        if wanted is None:
-            return self._servers[0].url
-        for server in self._servers:
-            if server.url == wanted:
-                return server.url
-        raise StateConflict(self._name, "configuration", "the connection chooses a server that the definition has not")
+        ready = [server for server in self._servers if _fillable(server.url, _by_name(server), configuration)]
+        server = max(
+            ready or self._servers[:1],
+            key=lambda one: sum(variable.name in configuration for variable in one.variables),
+        )
+        return server.url, _by_name(server)
 
-    def _filled(
-        self, template: str, variables: Mapping[str, pb.ServerVariable], configuration: Mapping[str, str]
-    ) -> str:
+    def _filled(self, template: str, variables: Variables, configuration: Mapping[str, str]) -> str:
         def value(match: re.Match[str]) -> str:
             name = match[1]
             variable = variables.get(name, pb.ServerVariable())
@@ -109,10 +108,16 @@ class Servers:
 
         return _VARIABLE.sub(value, template)
 
-    @staticmethod
-    def _fillable(template: str, variables: Mapping[str, pb.ServerVariable], configuration: Mapping[str, str]) -> bool:
-        names: Iterable[str] = _VARIABLE.findall(template)
-        return all(configuration.get(name) or (name in variables and variables[name].default_value) for name in names)
+
+def _by_name(server: pb.Server) -> Variables:
+    return {variable.name: variable for variable in server.variables}
+
+
+def _fillable(template: str, variables: Variables, configuration: Mapping[str, str]) -> bool:
+    return all(
+        configuration.get(name) or (name in variables and variables[name].default_value)
+        for name in _VARIABLE.findall(template)
+    )
 
 
 def _normal(host: str) -> str:

@@ -144,6 +144,21 @@ def test_a_multipart_body_is_read_back_by_a_parser_of_somebody_else() -> None:
     assert json.loads(str(read[2][1].get_payload())) == {"a": 1}
 
 
+def test_a_part_is_base64_where_its_schema_says_so_whatever_its_media_type() -> None:
+    encoded = {"type": "string", "contentEncoding": "base64"}
+    schema = {"type": "object", "properties": {"csv": encoded, "many": {"type": "array", "items": encoded}, "note": {}}}
+    action = an_action(
+        "act", "POST", "/t", schema=schema, body=a_body(pb.BODY_ENCODING_MULTIPART, "csv", "many", "note")
+    )
+    for field, media_type in zip(action.request.body.fields, ("text/csv", "", "text/plain"), strict=True):
+        field.media_type = media_type
+    sent = an_outbound(action, csv="YSxi", many=["Yw==", "ZA=="], note="YSxi").body or b""
+    assert b"Content-Type: text/csv\r\n\r\na,b\r\n" in sent
+    assert sent.count(b"Content-Type: application/octet-stream\r\n") == 2
+    assert b"Content-Type: text/plain\r\n\r\nYSxi\r\n" in sent
+    assert violations(action, csv="?") == {"input.csv": "must be base64 (RFC 4648 section 4, with padding)"}
+
+
 def test_binary_and_text_bodies_go_as_they_are() -> None:
     binary = an_action("act", "PUT", "/t", body=pb.Body(encoding=pb.BODY_ENCODING_BINARY, property="body"))
     assert an_outbound(binary, body="AAEC").body == b"\x00\x01\x02"

@@ -55,12 +55,13 @@ def test_allowed_values_are_the_only_ones() -> None:
         servers(region).place({"region": "cn"})
 
 
-def test_a_connection_can_choose_another_server_of_the_definition_and_no_other() -> None:
-    both = servers(pb.Server(url="https://a.example"), pb.Server(url="https://b.example/v2/"))
-    assert both.place({}).base == "https://a.example"
-    assert both.place({"server": "https://b.example/v2/"}).base == "https://b.example/v2"
-    with pytest.raises(StateConflict):
-        both.place({"server": "https://evil.example"})
+def test_a_connection_goes_to_the_server_that_its_values_are_for() -> None:
+    cloud, own = pb.Server(url="https://cloud.example/v2/"), pb.Server(url="https://{host}/api")
+    own.variables.add(name="host")
+    both = servers(cloud, own)
+    assert both.place({}).base == "https://cloud.example/v2"
+    assert both.place({"host": "desk.acme.example"}).base == "https://desk.acme.example/api"
+    assert servers(own, cloud).place({}).base == "https://cloud.example/v2"
 
 
 def test_allowed_hosts_replace_the_servers_own() -> None:

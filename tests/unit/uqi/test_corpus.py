@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.catalog.openapi import import_document
-from cordboard.core.errors import CordboardError
+from cordboard.core.errors import DocumentInvalid
 from cordboard.core.schema import JsonSchema
 from cordboard.uqi import json_schema
 from cordboard.uqi.drafts import Draft, Draftsman
@@ -29,8 +29,8 @@ MOST_CHARACTERS = 1_000_000
 def test_every_action_and_scheme_has_a_form(path: Path) -> None:
     try:
         definition = import_document(path.read_text()).definition
-    except CordboardError as error:
-        pytest.skip(f"not imported: {error}")
+    except DocumentInvalid:
+        return  # no forms are promised for what the Catalog refuses; its own corpus test says which those are
     started = time.process_time()
     draftsman = Draftsman(definition)
     made = draftsman.drafts(draftsman.ids())
