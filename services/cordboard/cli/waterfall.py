@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MOST_ROWS: Final = 500
+MOST_EVENTS: Final = 32
 """Spans of one picture; whoever wants more reads JSON."""
 
 # One colour per service, the same in every trace and for every viewer. Red is for errors alone.
@@ -148,7 +149,8 @@ class _Picture:
             span, colour = row.span, colour_of(row.span.service)
             style = _ERROR if _failed(span) else colour
             bar = _Bar(_start(span) - begin, _end(span) - begin, total, style)
-            table.add_row(Text(_printable(span.service), style=colour), title, bar, length(span.duration), noted)
+            took = length(span.duration) if span.span_id else ""
+            table.add_row(Text(_printable(span.service), style=colour), title, bar, took, noted)
         yield table
 
 
@@ -216,6 +218,11 @@ def _rows(spans: Sequence[pb.Span]) -> Iterator[_Row]:
             children[span.parent_span_id].append(span)
         else:
             roots.append(span)
+    for span in spans:
+        if span.events:
+            # What happened in a span stands below it, among its children, at its moment.
+            children[span.span_id] += [_moment(span, event) for event in span.events[:MOST_EVENTS]]
+            children[span.span_id].sort(key=_start)
     for root in roots:
         yield from _below(root, children)
     # Whatever is left hangs in a ring of parents: the earliest of each ring stands for its root.
@@ -225,6 +232,10 @@ def _rows(spans: Sequence[pb.Span]) -> Iterator[_Row]:
         yield from _below(ring, children)
         for parent in [parent for parent, group in children.items() if not group]:
             del children[parent]
+
+
+def _moment(span: pb.Span, event: pb.SpanEvent) -> pb.Span:
+    return pb.Span(name=event.name, service=span.service, start_time=event.time, attributes=event.attributes)
 
 
 def _below(root: pb.Span, children: dict[str, list[pb.Span]]) -> Iterator[_Row]:

@@ -246,3 +246,12 @@ def test_the_list_has_a_line_for_each_trace_in_the_order_they_come() -> None:
         "4bf9" * 8, "2026-11-21", "03:04:05.123", "100", "ms", "14", "2", "envoy", "ingress", "envoy", "proxy",
     ]  # fmt: skip
     assert lines[1].split()[5:] == ["3", "-", "envoy", "ProxyService/Execute", "envoy", "proxy"]
+
+
+def test_what_happened_in_a_span_stands_below_it_at_its_moment() -> None:
+    call = a_span(1)
+    call.events.add(name="proxy.resolve", time=call.start_time)
+    text = printed(waterfall(a_trace(call)))
+    row = next(line for line in text.splitlines() if "proxy.resolve" in line)
+    assert "╴proxy.resolve" in row
+    assert " ns" not in row

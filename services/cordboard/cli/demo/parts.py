@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import ssl
 import sys
 import time
@@ -107,7 +106,7 @@ class Callers:
             await client.close()
 
     def _client(self, token: str) -> Client:
-        client = Client(self._mesh.public_address, token=token, ca_file=self._mesh.ca_file, traceparent=_new_trace)
+        client = Client(self._mesh.public_address, token=token, ca_file=self._mesh.ca_file)
         self._open.append(client)
         return client
 
@@ -115,10 +114,6 @@ class Callers:
         """Returns a browser of sorts that trusts the mesh's certificate."""
         trust = ssl.create_default_context(cafile=str(self._mesh.ca_file))
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
-
-
-def _new_trace() -> str:
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
 
 
 async def _there(path: Path) -> bool:
