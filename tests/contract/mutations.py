@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from google.api import annotations_pb2
 from google.protobuf import message_factory, struct_pb2
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 MAX_DEPTH: Final = 4
 LONG: Final = 100_000
@@ -22,12 +22,14 @@ MAX_PARTS: Final = 300
 
 # Texts that parsers, databases, paths and logs trip over.
 TEXTS: Final = (
-    "", " ", ".", "..", "/", "//", "a", "A" * 64, "a" * 255, "a" * 256, "x" * LONG, "é" * 200, "\x00", "a\x00b", "\n", "\r\n",
-    "\u2028", "\u202e", "\ufeff", "😀", "İ", "null", "true", "0", "-1", "1e400", "NaN", "%", "%00", "%2e%2e%2f", "${jndi:x}",
+    "", " ", ".", "..", "/", "//", "a", "A" * 64, "a" * 255, "a" * 256, "x" * LONG, "é" * 200, "\x00", "a\x00b",
+    "\n", "\r\n", "\u2028", "\u202e", "\ufeff", "😀", "İ", "null", "true", "0", "-1", "1e400", "NaN", "%", "%00",
+    "%2e%2e%2f", "${jndi:x}",
     "'; DROP TABLE call; --", "<script>", "{{7*7}}", "{", "[", '{"a":1}', '"', "\\", "$ref", "__proto__", "*", "-", "~",
     "workspaces", "workspaces/", "workspaces/*", "workspaces/fuzz/", "workspaces/fuzz/connections/", "integrations/",
     "workspaces/" + "x" * 20_000, "workspaces/" + "é" * 5_000 + "/connections/a",
-    "integrations/none/versions/active", "integrations/none/versions/99999999999999999999.0.0", "flags/none/revisions/-1",
+    "integrations/none/versions/active", "integrations/none/versions/99999999999999999999.0.0",
+    "flags/none/revisions/-1",
     "flags/none/revisions/99999999999999999999", "flags/none/revisions/0", "flags/none/revisions/1",
     "traces/" + "0" * 32, "traces/" + "f" * 32, "traces/zz", "1.0.0", "99999999999.0.0", "production", "http://[::1",
     "https://example.com/\x7f", "file:///etc/passwd", "eyJhIjoxfQ", "AAAA", "====", "\U0010ffff",
@@ -36,7 +38,8 @@ NUMBERS: Final = (0, 1, -1, 2, 7, 127, 128, 255, 1000, 1001, 65536, 2**31 - 1, -
 FLOATS: Final = (0.0, -0.0, 1.5, -1.0, 1e308, 5e-324, float("inf"), float("-inf"), float("nan"), 2.0**53 + 2)
 DOCUMENTS: Final = (
     "", "{}", "[]", "null", "- a\n- b", "a: &a [*a]", "a: &a {b: *a}", "x: !!python/object:os.system {}", "{" * 5000,
-    "[" * 5000, "a: " * 3000, "\t", "%YAML 9.9\n---\n", "--- a\n--- b\n", '{"openapi":"3.1.0"}', '{"openapi":"3.0.0","paths":1}',
+    "[" * 5000, "a: " * 3000, "\t", "%YAML 9.9\n---\n", "--- a\n--- b\n",
+    '{"openapi":"3.1.0"}', '{"openapi":"3.0.0","paths":1}',
     '{"openapi":"3.1.0","info":{"title":"T","version":"1"},"paths":{"/a":{"get":{"responses":{}}}}}',
     '{"openapi":"3.1.0","info":{"title":"T","version":"1"},"paths":{"/{a":{"get":{"operationId":"\\u0000"}}}}',
     '{"openapi":"3.1.0","info":{"title":[],"version":{}},"servers":[{"url":"http://{x}"}],"paths":{"/a":null}}',
@@ -44,8 +47,10 @@ DOCUMENTS: Final = (
     '{"openapi":"3.1.0","info":{"title":"T","version":"1"},"components":{"schemas":{"A":{"$ref":"#/components/schemas/A"}}},'
     '"paths":{"/a":{"get":{"parameters":[{"name":"q","in":"query","schema":{"$ref":"#/components/schemas/A"}}]}}}}',
     "slug: fuzz\nversion: 1.0.0\n", "slug: fuzz\nversion: 1.0.0\ntitle: T\nactions: 7\n", "slug: [1]\nversion: {}\n",
-    "slug: fuzz\nversion: 1.0.0\ntitle: T\nservers: [{url: 'https://example.com'}]\nactions: [{id: a, method: GET, path: '/{b}'}]",
-    "a: 2026-01-01\nb: 0o17\nc: .inf\nd: !!binary AAAA\n", "? [a, b]\n: c\n", "a: 1\na: 2\n", '{"a":1,"a":2}', '{"a":NaN}',
+    "slug: fuzz\nversion: 1.0.0\ntitle: T\nservers: [{url: 'https://example.com'}]\n"
+    "actions: [{id: a, method: GET, path: '/{b}'}]",
+    "a: 2026-01-01\nb: 0o17\nc: .inf\nd: !!binary AAAA\n", "? [a, b]\n: c\n", "a: 1\na: 2\n",
+    '{"a":1,"a":2}', '{"a":NaN}',
 )  # fmt: skip
 
 FILLINGS: Final = (("fuzz", "none"), ("fuzz", "action.none"), ("none", "0"), ("fuzz", "a.b-c_d"), ("fuzz", "1"))
@@ -55,7 +60,10 @@ REAL: Final = {
     "workspaces/*": ("workspaces/fuzz",),
     "integrations/*": ("integrations/acme-desk",),
     "integrations/*/versions/*": ("integrations/acme-desk/versions/active", "integrations/acme-desk/versions/1.0.0"),
-    "integrations/*/forms/*": ("integrations/acme-desk/forms/action.create_ticket", "integrations/acme-desk/forms/auth.apiKey"),
+    "integrations/*/forms/*": (
+        "integrations/acme-desk/forms/action.create_ticket",
+        "integrations/acme-desk/forms/auth.apiKey",
+    ),
     "integrations/*/oauthClient": ("integrations/acme-desk/oauthClient",),
     "flags/*": ("flags/fuzz",),
     "flags/*/revisions/*": ("flags/fuzz/revisions/1",),
@@ -68,7 +76,18 @@ FIELDS: Final = {
     "connection": ("workspaces/fuzz/connections/desk",),
     "idempotency_key": ("once", "twice", "\x7f"),
 }
-KEYS: Final = ("subject", "requester_id", "ticket_id", "tags", "limit", "cursor", "file", "custom_fields", "api_key", "formData")
+KEYS: Final = (
+    "subject",
+    "requester_id",
+    "ticket_id",
+    "tags",
+    "limit",
+    "cursor",
+    "file",
+    "custom_fields",
+    "api_key",
+    "formData",
+)
 
 
 class Mutations:
@@ -107,7 +126,9 @@ class Mutations:
                 good[place:place] = self._random.randbytes(3)
             elif damage == 3:
                 # A field of no message of ours, of each wire type: it has to be skipped.
-                good += bytes([0xF8 | self._random.randrange(6), 0x7F]) + struct.pack("<Q", self._random.getrandbits(64))
+                good += bytes([0xF8 | self._random.randrange(6), 0x7F]) + struct.pack(
+                    "<Q", self._random.getrandbits(64)
+                )
             else:
                 good += good[place:]
         return bytes(good)
@@ -133,7 +154,7 @@ class Mutations:
                 setattr(message, field.name, self._scalar(field, names))
 
     def _fill_map(self, message: Any, field: FieldDescriptor, depth: int, names: tuple[str, ...]) -> None:
-        value = field.message_type.fields_by_name["value"]
+        value = descriptor_of(field).fields_by_name["value"]
         for _ in range(self._random.choice((0, 1, 3))):
             key = self._text(names)
             if value.message_type is not None:
@@ -148,7 +169,7 @@ class Mutations:
             "google.protobuf.Timestamp": self._fill_time,
             "google.protobuf.Duration": self._fill_time,
         }
-        make = makers.get(field.message_type.full_name)
+        make = makers.get(descriptor_of(field).full_name)
         if make is not None:
             make(message)
         else:
@@ -211,7 +232,23 @@ class Mutations:
             cut = self._random.randrange(len(text) + 1) if self._random.random() < 0.2 else len(text)
             return text[:cut]
         if field.name == "input_json":
-            return self._random.choice(('{"a":1}', '{"subject":"x","requester_id":"con_00000001"}', '{"limit":1}', "{}", "{", "[]", "1e999", "NaN", '{"a":1,"a":2}', "[" * 3000, '"', "", '{"a":"\\ud800"}'))
+            return self._random.choice(
+                (
+                    '{"a":1}',
+                    '{"subject":"x","requester_id":"con_00000001"}',
+                    '{"limit":1}',
+                    "{}",
+                    "{",
+                    "[]",
+                    "1e999",
+                    "NaN",
+                    '{"a":1,"a":2}',
+                    "[" * 3000,
+                    '"',
+                    "",
+                    '{"a":"\\ud800"}',
+                )
+            )
         if field.name == "page_token" and self._random.random() < 0.5:
             return self._random.choice(("e30", "e30.AAAA", json.dumps({"a": 1}), "AAAA", "-_-_", "e30="))
         return self._text(FIELDS.get(field.name, names))
@@ -228,8 +265,8 @@ class Mutations:
 
 
 def names_of(method: MethodDescriptor) -> tuple[str, ...]:
-    """Returns names of resources that fit the method's paths: well-formed ones, and where that harms nobody real ones."""
-    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    """Returns names of resources that fit the method's paths: well-formed ones, and where it does no harm real ones."""
+    rule: Any = method.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
     path = rule.get or rule.put or rule.post or rule.delete or rule.patch
     template = path.partition("=")[2].partition("}")[0] or "workspaces/*/connections/*"
     made = []
@@ -242,6 +279,16 @@ def names_of(method: MethodDescriptor) -> tuple[str, ...]:
     return (*made, *real, *real, *real, "workspaces/fuzz", "integrations/fuzz", "fuzz", template)
 
 
+def descriptor_of(field: FieldDescriptor) -> Descriptor:
+    """Returns the type of a field that holds a message."""
+    assert field.message_type is not None
+    return field.message_type
+
+
 def field_type_name(field: FieldDescriptor) -> str:
     """Returns the name of a field's type: TYPE_SINT32."""
-    return next(name for name in dir(FieldDescriptor) if name.startswith("TYPE_") and getattr(FieldDescriptor, name) == field.type)
+    return next(
+        name
+        for name in dir(FieldDescriptor)
+        if name.startswith("TYPE_") and getattr(FieldDescriptor, name) == field.type
+    )

@@ -62,6 +62,7 @@ async def call(
     """Sends bytes to a method; returns how it ended. A stream of answers counts as well once its first one is there."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     descriptor = method.descriptor
+    raw: Any = channel  # of bytes, which its types do not foresee
     arguments: dict[str, Any] = {"metadata": metadata, "timeout": timeout}
     try:
         if descriptor.client_streaming:
@@ -69,13 +70,13 @@ async def call(
             async def requests() -> AsyncIterator[bytes]:
                 yield request
 
-            streams: Any = channel.stream_stream(method.path)(requests(), **arguments)
+            streams: Any = raw.stream_stream(method.path)(requests(), **arguments)
             await streams.read()
         elif descriptor.server_streaming:
-            streams = channel.unary_stream(method.path)(request, **arguments)
+            streams = raw.unary_stream(method.path)(request, **arguments)
             await streams.read()
         else:
-            await channel.unary_unary(method.path)(request, **arguments)
+            await raw.unary_unary(method.path)(request, **arguments)
             return grpc.StatusCode.OK
         if streams.done():
             return grpc.StatusCode(await streams.code())

@@ -12,15 +12,16 @@ import pytest
 from cordboard import sandbox
 from cordboard.auth import revocations
 from cordboard.auth.connections import Connections
+from cordboard.auth.store import connections as rows
 from cordboard.auth.v1 import connection_service_pb2 as pb
 from cordboard.auth.v1 import credential_service_pb2 as credential_pb
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
+from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
 from cordboard.common.v1 import options_pb2 as roles
-from tests.fixtures.auth import BOUND, Auth, a_definition, an_oauth_scheme, refused, until
+from tests.fixtures.auth import BOUND, NOT_FOUND, Auth, a_definition, an_oauth_scheme, refused, until
 from tests.fixtures.serving import Served
 
 NAME = "workspaces/acme/connections/desk-one"
-MISSING = ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
 
 
 async def get(auth: Auth, name: str = NAME, *, at: Served | None = None) -> Any:
@@ -47,11 +48,11 @@ async def test_another_workspaces_connection_is_not_there(auth: Auth, vendor: sa
     await get(auth)  # it is in the cache now
     stub = await auth.as_member(ConnectionServiceStub, "evil", roles.ROLE_WORKSPACE_ADMIN)
     for name in (NAME, NAME.replace("acme", "evil"), "workspaces/acme/connections/nothing"):
-        assert await refused(stub.GetConnection(pb.GetConnectionRequest(name=name))) == MISSING
-        assert await refused(stub.DeleteConnection(pb.DeleteConnectionRequest(name=name))) == MISSING
+        assert await refused(stub.GetConnection(pb.GetConnectionRequest(name=name))) == NOT_FOUND
+        assert await refused(stub.DeleteConnection(pb.DeleteConnectionRequest(name=name))) == NOT_FOUND
     listed = await stub.ListConnections(pb.ListConnectionsRequest(parent="workspaces/evil"))
     assert list(listed.connections) == []
-    assert await refused(stub.ListConnections(pb.ListConnectionsRequest(parent="workspaces/acme"))) == MISSING
+    assert await refused(stub.ListConnections(pb.ListConnectionsRequest(parent="workspaces/acme"))) == NOT_FOUND
 
 
 async def test_the_same_id_in_two_workspaces_is_two_connections(auth: Auth, vendor: sandbox.Vendor) -> None:
@@ -104,7 +105,7 @@ async def test_a_change_is_seen_by_every_replica(auth: Auth, vendor: sandbox.Ven
 
         await until(newer)
         await delete(auth)
-        assert await refused(get(auth)) == MISSING
+        assert await refused(get(auth)) == NOT_FOUND
 
         async def gone() -> bool:
             try:
@@ -135,8 +136,6 @@ async def test_a_cache_that_is_not_told_would_go_on_showing_what_was(
 async def test_a_read_that_a_change_overtook_is_not_kept(
     auth: Auth, vendor: sandbox.Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cordboard.auth.store import connections as rows
-
     await auth.connect()
     read, held_up = rows.connection, asyncio.Event()
 
@@ -169,7 +168,7 @@ async def test_a_deleted_connection_is_revoked_at_the_vendor(auth: Auth, vendor:
     await auth.connect()
     leased = await auth.lease()
     await delete(auth)
-    assert await refused(auth.lease()) == MISSING
+    assert await refused(auth.lease()) == NOT_FOUND
     assert await auth.sql("SELECT * FROM credential") == []
 
     async def revoked() -> bool:
@@ -297,7 +296,8 @@ async def test_no_change_is_missed_under_concurrent_commits(auth: Auth, vendor: 
         await asyncio.wait_for(call.read(), BOUND)
         ids = [f"c-{index:02}" for index in range(40)]
         await asyncio.gather(*(auth.type_in({}, auth_scheme="open", connection_id=each) for each in ids))
-        numbers, seen = [], set()
+        numbers: list[int] = []
+        seen: set[str] = set()
         async with asyncio.timeout(BOUND):
             while len(seen) < len(ids):
                 change = await call.read()
@@ -311,8 +311,6 @@ async def test_no_change_is_missed_under_concurrent_commits(auth: Auth, vendor: 
 @pytest.mark.parametrize("peer", ["envoy", "catalog", "uqi", "flags", "operator"])
 async def test_nobody_but_the_proxy_leases_reports_or_watches(auth: Auth, vendor: sandbox.Vendor, peer: str) -> None:
     await auth.type_in({"api_key": "k"}, auth_scheme="key", connection_id="desk-one")
-    from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
-
     for token in ("", auth._operator_token):
         stub = CredentialServiceStub(auth.served.channel(peer, token))
         lease = stub.LeaseCredential(credential_pb.LeaseCredentialRequest(connection=NAME))

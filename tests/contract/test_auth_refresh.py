@@ -21,12 +21,20 @@ from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from cordboard.common.v1 import options_pb2 as roles
 from cordboard.sandbox.grants import Client
-from tests.fixtures.auth import REDIRECT_URI, Auth, a_definition, an_oauth_scheme, refused, until
+from tests.fixtures.auth import (
+    NOT_FOUND,
+    RECONNECT,
+    REDIRECT_URI,
+    UNAVAILABLE,
+    Auth,
+    a_definition,
+    an_oauth_scheme,
+    refused,
+    until,
+)
 from tests.fixtures.serving import Served
 
 NAME = "workspaces/acme/connections/desk-one"
-RECONNECT = ("FAILED_PRECONDITION", "RECONNECT_REQUIRED", [])
-UNAVAILABLE = ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE", [])
 
 
 @pytest.fixture
@@ -272,7 +280,7 @@ async def test_a_connection_deleted_while_it_is_refreshed_stays_deleted(auth: Au
     await until(lambda: leased_out(auth))
     stub = await auth.as_member(ConnectionServiceStub, "acme", roles.ROLE_WORKSPACE_ADMIN)
     await stub.DeleteConnection(connection_pb.DeleteConnectionRequest(name=NAME))
-    assert await refused(slow) == ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
+    assert await refused(slow) == NOT_FOUND
     assert await auth.sql("SELECT * FROM connection") == []
     assert await auth.sql("SELECT * FROM credential") == []
     # What the vendor gave meanwhile is revoked too.

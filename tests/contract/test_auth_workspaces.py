@@ -13,9 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from cordboard.auth.v1 import workspace_service_pb2 as pb
 from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
 from cordboard.common.v1 import options_pb2 as roles
-from tests.fixtures.auth import Auth, refused
-
-MISSING = ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
+from tests.fixtures.auth import NOT_FOUND, Auth, refused
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ async def test_with_a_mask_its_fields_change_also_to_nothing(operator: Any) -> N
 async def test_a_field_that_cannot_change_is_refused(operator: Any) -> None:
     assert (await refused(update(operator, "name", "etag", "nothing")))[2] == ["update_mask"] * 3
     assert (await refused(update(operator, "tier", tier="NO WAY")))[2] == ["workspace.tier"]
-    assert await refused(update(operator, name="workspaces/nobody")) == MISSING
+    assert await refused(update(operator, name="workspaces/nobody")) == NOT_FOUND
     assert (await refused(update(operator, name="acme")))[2] == ["workspace.name"]
 
 
@@ -119,7 +117,7 @@ async def test_a_tenant_sees_its_own_workspace_and_lists_none(auth: Auth, operat
     stub = await auth.as_member(WorkspaceServiceStub, "acme", roles.ROLE_READER)
     assert (await stub.GetWorkspace(pb.GetWorkspaceRequest(name="workspaces/acme"))).tier == "business"
     for name in ("workspaces/other", "workspaces/nobody"):
-        assert await refused(stub.GetWorkspace(pb.GetWorkspaceRequest(name=name))) == MISSING
+        assert await refused(stub.GetWorkspace(pb.GetWorkspaceRequest(name=name))) == NOT_FOUND
     for call in (stub.ListWorkspaces(pb.ListWorkspacesRequest()), create(stub, "mine"), update(stub, display_name="x")):
         assert (await refused(call))[0] == "PERMISSION_DENIED"
 

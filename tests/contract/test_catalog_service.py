@@ -57,7 +57,7 @@ def a_definition(slug: str = "acme-desk", **replaced: str) -> str:
     """Returns a document; `old=new` replaces a text in it."""
     text = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}")
     for old, new in replaced.items():
-        assert f"{old}: " in text
+        assert f"\n{old}: " in text
         head, _, rest = text.partition(f"\n{old}: ")
         text = f"{head}\n{old}: {new}\n" + rest.partition("\n")[2]
     return text
@@ -240,7 +240,7 @@ async def test_other_calls_are_answered_while_a_large_document_is_read(publisher
         for at in range(1200)
     }
     document = json.dumps(a_document(paths, components={"schemas": schemas}, info={"title": "Large"}))
-    importing = asyncio.create_task(publisher.ImportOpenApi(pb.ImportOpenApiRequest(document=document)))
+    importing = publisher.ImportOpenApi(pb.ImportOpenApiRequest(document=document))
     slowest = 0.0
     answered = 0
     while not importing.done():
@@ -395,7 +395,8 @@ async def test_services_read_with_their_certificate_alone_and_cannot_write(serve
     for peer in ("auth", "uqi", "flags", "proxy"):
         stub = CatalogServiceStub(served.channel(peer))
         assert list((await stub.ListIntegrations(pb.ListIntegrationsRequest())).integrations) == []
-        assert (await refused(stub.PublishDefinition(REQUESTS["PublishDefinition"])))[0] == "UNAUTHENTICATED"
+        for method in ("PublishDefinition", "ImportOpenApi"):
+            assert (await refused(getattr(stub, method)(REQUESTS[method])))[0] == "PERMISSION_DENIED"
 
 
 # --- watching

@@ -23,7 +23,7 @@ from tests.contract.mutations import Mutations
 from tests.fixtures.desk import Desk
 from tests.fixtures.mesh import RunningMesh
 
-INPUTS: Final = 2_000
+INPUTS: Final = 3_000
 # Another one by CORDBOARD_FUZZ_SEED, and the same one again from the line that the test prints.
 SEED: Final = int(os.environ.get("CORDBOARD_FUZZ_SEED", "20260105"))
 AT_ONCE: Final = 32
@@ -89,7 +89,9 @@ def doors(method: contract.Method, tokens: dict[str, str]) -> list[Door]:
 async def attack(mesh: RunningMesh, service: str, tokens: dict[str, str], inputs: int, seed: int) -> Outcome:
     """Sends wrong requests to every method of a service in turn, many at once; returns what came of them."""
     made, outcome = Mutations(seed), Outcome()
-    methods = contract.methods(service)
+    every = contract.methods(service)
+    # Most of it to what is ours; health and reflection are the same everywhere.
+    methods = [method for method in every if "cordboard" in method.path] * 4 + every
     budget = dict(COSTLY)
     identities = {door.identity for method in methods for door in doors(method, tokens)}
     channels = {identity: mesh.channel(service, identity) for identity in identities}

@@ -34,7 +34,8 @@ async def health(channel: grpc.aio.Channel) -> grpc.StatusCode:
     """Returns how a service answers the one method that every peer may call."""
     async with channel:
         try:
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
         except grpc.aio.AioRpcError as error:
             return error.code()
         return grpc.StatusCode.OK

@@ -158,9 +158,7 @@ async def test_the_lease_of_a_credential_is_in_the_trace_too(desk: Desk, operato
     assert any("db.system.name" in span.attributes for span in story.below(answered.span_id))
 
 
-async def test_no_span_of_a_call_holds_a_secret(
-    desk: Desk, northwind: Tenant, traced: Traced
-) -> None:
+async def test_no_span_of_a_call_holds_a_secret(desk: Desk, northwind: Tenant, traced: Traced) -> None:
     told = "\n".join(str(span) for span in traced.spans)
     assert TICKET["subject"] not in told, "a span holds what the caller sent"
     assert northwind.token not in told

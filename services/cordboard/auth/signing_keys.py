@@ -89,7 +89,8 @@ class SigningKeys:
     async def start(self) -> None:
         """Makes the first key where there is none, and opens the one that signs.
 
-        Raises Unreadable when the vault cannot open it, for then it could open nothing else either.
+        Raises Unreadable or DependencyUnavailable when the vault cannot open it, for then it could open nothing else
+        either.
         """
         async with self._database.shared() as connection:
             _, known = await rows.signing_keys(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cordboard.auth.envelope import (
     workspace_key_aad,
 )
 from cordboard.auth.store import keys as rows
+from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
     from cordboard.core.times import Clock
 
+logger = logging.getLogger(__name__)
+
 # What belongs to the mesh and to no tenant. No tenant can have this id: ids begin with a letter.
 SYSTEM: Final = "_system"
 # How long an unwrapped workspace key stays in memory: so long reads survive an outage of the key provider.
 CACHE_SECONDS: Final = 300.0
+# When to try again where an operator has to act first.
+RESTORE_SECONDS: Final = 30.0
 # At this many, the ones that ended are dropped.
 CACHE_SIZE: Final = 4096
 
@@ -78,8 +84,8 @@ class Vault:
     async def drawer(self, workspace: str) -> Drawer:
         """Returns a workspace's drawer, with a first key made when it has none.
 
-        Raises Unreadable when a key cannot be unwrapped, DependencyUnavailable when the provider cannot answer. Call it
-        before a transaction begins: it may need one of its own.
+        Raises DependencyUnavailable when a key cannot be unwrapped, for now or for good. Call it before a transaction
+        begins: it may need one of its own.
         """
         found = self._fresh(workspace)
         if found is not None:
@@ -112,14 +118,19 @@ class Vault:
                 await rows.add_workspace_key(connection, workspace, first)
                 found = await rows.workspace_keys(connection, workspace)
         # No transaction is open here: a provider may be a network away.
-        return {
-            row.version: WrappingKey(
-                row.key_id,
-                row.version,
-                await self._provider.unwrap(workspace_key_aad(workspace, row.key_id, row.version), row.wrapped),
-            )
-            for row in found
-        }
+        try:
+            return {
+                row.version: WrappingKey(
+                    row.key_id,
+                    row.version,
+                    await self._provider.unwrap(workspace_key_aad(workspace, row.key_id, row.version), row.wrapped),
+                )
+                for row in found
+            }
+        except Unreadable:
+            # Not the caller's to mend, and connecting again would not help: an operator has to bring a key back.
+            logger.error("the key of a workspace cannot be unwrapped", extra={"workspace": workspace})
+            raise DependencyUnavailable("vault", RESTORE_SECONDS) from None
 
     async def _made(self, workspace: str) -> rows.WorkspaceKeyRow:
         key_id = f"wk-{os.urandom(12).hex()}"

@@ -58,16 +58,24 @@ class Identity:
             return self._material
 
     def _version(self) -> str:
-        state = (self._directory / "tls.crt").stat()
-        return f"{state.st_ino}-{state.st_mtime_ns}"
+        return _version_of(self._directory / "tls.crt")
 
     def _read(self) -> Material:
+        # Where the directory is swapped by a link, the link is followed once: three reads through it could meet two
+        # directories, and a key that is not the certificate's.
+        link = self._directory / "..data"
+        source = link.resolve() if link.exists() else self._directory
         return Material(
-            version=self._version(),
-            certificate=(self._directory / "tls.crt").read_bytes(),
-            ca=(self._directory / "ca.crt").read_bytes(),
-            secret_key=Secret((self._directory / "tls.key").read_bytes()),
+            version=_version_of(source / "tls.crt"),
+            certificate=(source / "tls.crt").read_bytes(),
+            ca=(source / "ca.crt").read_bytes(),
+            secret_key=Secret((source / "tls.key").read_bytes()),
         )
+
+
+def _version_of(certificate: Path) -> str:
+    state = certificate.stat()
+    return f"{state.st_ino}-{state.st_mtime_ns}"
 
 
 def server_credentials(identity: Identity) -> grpc.ServerCredentials:

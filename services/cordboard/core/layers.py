@@ -49,6 +49,8 @@ DEFAULT_DEADLINE: Final = 30.0
 CANCELLED: Final = "CANCELLED"
 # Probes come every second for ever, and an export of spans that made a span would never end.
 UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
+# Envoy asks for Auth's keys every few seconds: a trace of its own for each would bury the others.
+POLLED: Final = ("cordboard.auth.v1.TokenService/GetJwks",)
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -130,7 +132,8 @@ class Tracing(Layer):
 
     async def enter(self, call: Call) -> None:
         """Opens the span and makes it current."""
-        if call.method.path.startswith(UNTRACED):
+        path = call.method.path
+        if path.startswith(UNTRACED) or (path in POLLED and "traceparent" not in call.metadata):
             return
         parent = remote_context(call.metadata) if "traceparent" in call.metadata else otel_context.Context()
         call.span = tracer().start_span(

@@ -21,6 +21,7 @@ from cordboard.core.errors import (
     VendorUnreachable,
 )
 from cordboard.core.names import new_id
+from cordboard.core.telemetry import ACTION, CONNECTION, DEFINITION_VERSION, INTEGRATION
 from cordboard.proxy.stages import Stages
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -98,6 +99,16 @@ class Call:
     def name(self) -> str:
         """Returns its resource name."""
         return f"workspaces/{self.order.workspace}/calls/{self.id}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Returns what it is about, as attributes of spans."""
+        labels = {CONNECTION: self.order.connection, ACTION: self.order.action}
+        if self.integration:
+            labels[INTEGRATION] = self.integration
+        if self.version:
+            labels[DEFINITION_VERSION] = self.version
+        return labels
 
     def left(self) -> float:
         """Returns the seconds until it has to be done."""

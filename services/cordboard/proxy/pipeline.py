@@ -175,7 +175,7 @@ class Pipeline:
     async def _recorded(self, call: Call, error: BaseException | None) -> None:
         call.settled = True
         call.stages.enter(RECORD)
-        call.stages.tell()
+        call.stages.tell(call.labels)
         await self.recorder.record(call.record(error))
 
     # How they are put together.
@@ -257,7 +257,7 @@ class Pipeline:
             # Nobody waits any more, and this task is to end: the recorder has the row, and writes it by itself.
             call.settled = True
             self.recorder.submit(call.record(error))
-            call.stages.tell()
+            call.stages.tell(call.labels)
             return
         await self._recorded(call, error)
 

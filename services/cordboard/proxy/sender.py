@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -43,11 +44,19 @@ class Sender:
         self._max_bytes = max_bytes
 
     async def send(
-        self, request: Outbound, url: URL, limits: pb.RateLimitHeaders, *, timeout: float, resend: int
+        self,
+        request: Outbound,
+        url: URL,
+        limits: pb.RateLimitHeaders,
+        *,
+        timeout: float,
+        resend: int,
+        labels: Mapping[str, str],
     ) -> Answer:
         """Returns the vendor's answer, whatever its status; raises Unanswered, and EgressDenied at the socket.
 
-        `url` is the request's, checked; `timeout` is in seconds; `resend` counts the attempts before this one.
+        `url` is the request's, checked; `timeout` is in seconds; `resend` counts the attempts before this one;
+        `labels` are attributes of the span.
         """
         span = telemetry.tracer().start_span(
             SEND,
@@ -57,6 +66,7 @@ class Sender:
                 "url.template": request.template,
                 "server.address": url.raw_host or "",
                 "server.port": url.port or 0,
+                **labels,
                 **({"http.request.resend_count": resend} if resend else {}),
             },
         )

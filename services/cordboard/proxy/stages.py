@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from opentelemetry import trace
@@ -57,9 +57,10 @@ class Stages:
         if self._span is not None:
             self._span.set_attribute(FAILED_STAGE, self.current)
 
-    def tell(self) -> None:
-        """Writes what was noted into the trace: all at once, when the call has nothing else left to do."""
+    def tell(self, attributes: Mapping[str, str]) -> None:
+        """Writes what was noted into the trace, and what the call is about: when nothing else is left to do."""
         if self._span is not None:
+            self._span.set_attributes(attributes)
             for name, began in self._noted:
                 self._span.add_event(name, timestamp=began)
             self._noted.clear()

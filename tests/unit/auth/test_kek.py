@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.auth import kek
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.kek import FileKeys, KeysRefused
 from cordboard.core.errors import DependencyUnavailable
@@ -60,7 +59,7 @@ def test_a_key_of_another_user_is_refused(directory: Path, monkeypatch: pytest.M
     if os.geteuid() == 0:
         os.chown(directory / "1.key", 65534, 65534)
     else:
-        monkeypatch.setattr(kek.os, "geteuid", lambda: 65534)
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
     with pytest.raises(KeysRefused, match="belongs to another user"):
         FileKeys.load(directory)
 

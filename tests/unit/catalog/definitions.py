@@ -13,6 +13,7 @@ from cordboard.catalog.v1.definition_pb2 import Definition
 DOCUMENT = """
 slug: acme-desk
 title: Acme Desk
+description: Keeps tickets.
 category: api
 owner: integrations
 criticality: high

@@ -167,7 +167,7 @@ async def test_data_is_reached_and_removed_wherever_it_had_to_go(tmp_path: Path)
         assert state is not None
         inside = Path(state.data_dir).is_relative_to(closed)
         assert inside == (os.geteuid() != 0)
-    assert not Path(state.data_dir).parent.exists()  # noqa: ASYNC240
+    assert not Path(state.data_dir).parent.exists()
 
 
 async def test_what_was_never_started_says_so(folder: Path) -> None:

@@ -1,0 +1,204 @@
+"""Tokens: a wrong, expired, foreign or tampered one is refused at Envoy, and again at each service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+import aiohttp
+import grpc
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.rpc import error_details_pb2, status_pb2
+
+from cordboard.auth.kek import FileKeys
+from cordboard.auth.store.keys import signing_keys
+from cordboard.auth.v1 import token_service_pb2 as tokens
+from cordboard.auth.vault import SYSTEM, Vault
+from cordboard.client import Client, CordboardError
+from cordboard.core.database import Database
+from cordboard.core.times import SystemClock
+from cordboard.local.certificates import SERVICES
+from tests.e2e.forgery import Forger
+from tests.fixtures.desk import Desk, Tenant, browser
+from tests.fixtures.mesh import RunningMesh, until
+
+# A method of each service that wants a token and, asked with nothing, changes nothing.
+METHODS: Final = {
+    "catalog": "/cordboard.catalog.v1.CatalogService/ListIntegrations",
+    "auth": "/cordboard.auth.v1.TokenService/ListSigningKeys",
+    "uqi": "/cordboard.uqi.v1.FormService/ListForms",
+    "flags": "/cordboard.flags.v1.FlagService/ListFlags",
+    "proxy": "/cordboard.proxy.v1.ProxyService/ListBreakers",
+    "telemetry": "/cordboard.telemetry.v1.TraceService/ListTraces",
+}
+REFUSED: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+# What Envoy's filter does not look at; that is why every service looks again.
+BLIND: Final = (
+    "typ", "no typ", "crit", "an empty crit", "an unencoded", "a nested", "compressed", "exp", "a life", "issued", "iat",
+    "no iat", "aud", "sub", "jti", "roles", "workspace", "environment", "tier", "a member of", "alg twice", "claims of 7 KB",
+    "our key and a", "no kid", "kid", "a number of", "nbf", "deep", "a deep", "NaN", "padding", "claims that", "claims with",
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def forger(running_mesh: RunningMesh) -> Forger:
+    """Whoever has stolen the mesh's signing key: no signature keeps these tokens out, only what they say."""
+    kid = str(jwt.get_unverified_header(await running_mesh.token("operator"))["kid"])
+    database = Database(running_mesh.mesh.database_url("auth"))
+    try:
+        vault = Vault(database, FileKeys.load(running_mesh.state_dir / "keys"), SystemClock())
+        drawer = await vault.drawer(SYSTEM)
+        async with database.shared() as connection:
+            _, known = await signing_keys(connection)
+        [row] = [row for row in known if row.kid == kid]
+        pem = drawer.open(f"signingKeys/{kid}", "private_key", 1, row.sealed).reveal()
+    finally:
+        await database.close()
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return Forger(key, kid)
+
+
+async def answer(channel: grpc.aio.Channel, method: str, token: str) -> tuple[grpc.StatusCode, str]:
+    """Returns how a call with a token ended, and our reason: empty where Envoy itself refused."""
+    raw: Any = channel
+    try:
+        await raw.unary_unary(method)(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=20)
+    except grpc.aio.AioRpcError as error:
+        info = error_details_pb2.ErrorInfo()
+        for key, value in error.trailing_metadata() or ():
+            if key == "grpc-status-details-bin" and isinstance(value, bytes):
+                for detail in status_pb2.Status.FromString(value).details:
+                    detail.Unpack(info)
+        return error.code(), info.reason
+    return grpc.StatusCode.OK, ""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_each_service_refuses_every_bad_token_by_itself(
+    running_mesh: RunningMesh, forger: Forger, service: str
+) -> None:
+    bad = list(forger.bad())
+    async with running_mesh.channel(service, "envoy") as channel:
+        good, _ = await answer(channel, METHODS[service], forger.good())
+        assert good not in REFUSED, "the good token is refused too, so this shows nothing"
+        found = await asyncio.gather(*(answer(channel, METHODS[service], token) for _, token in bad))
+    wrong = [(name, each) for (name, _), each in zip(bad, found, strict=True) if each[0] is not grpc.StatusCode.UNAUTHENTICATED]
+    assert wrong == []
+    assert {reason for _, reason in found} == {"TOKEN_INVALID"}
+    assert len({name for name, _ in bad}) == len(bad) >= 100
+
+
+async def test_envoy_lets_no_bad_token_through_to_an_answer(running_mesh: RunningMesh, forger: Forger) -> None:
+    bad = list(forger.bad())
+    async with running_mesh.edge() as channel:
+        good, _ = await answer(channel, METHODS["catalog"], forger.good())
+        assert good is grpc.StatusCode.OK
+        found = await asyncio.gather(*(answer(channel, METHODS["catalog"], token) for _, token in bad))
+    outcomes = dict(zip((name for name, _ in bad), found, strict=True))
+    assert {name: each for name, each in outcomes.items() if each[0] not in REFUSED} == {}
+    passed = [name for name, (_, reason) in outcomes.items() if reason]
+    assert [name for name in passed if not name.startswith(BLIND)] == []
+    print(f"\n{len(bad)} bad tokens: Envoy refused {len(bad) - len(passed)} by itself, the service the other {len(passed)}")
+    # Whatever needs our signature to be taken, and has none, gets no further than Envoy.
+    for name in ("another key under our kid", "RS512", "HS256 with the modulus", "expired an hour ago", "four parts"):
+        assert not outcomes[name][1], name
+
+
+async def test_a_token_of_another_workspace_finds_nothing(desk: Desk, northwind: Tenant) -> None:
+    other = await desk.tenant()
+    async with desk.mesh.client(other.token) as client:
+        for look in (
+            lambda: client.execute(northwind.connection, "get_me"),
+            lambda: client.execute(f"workspaces/{northwind.workspace}/connections/none", "get_me"),
+        ):
+            with pytest.raises(CordboardError) as refused:
+                await look()
+            assert refused.value.code is grpc.StatusCode.NOT_FOUND
+            assert refused.value.reason == "RESOURCE_NOT_FOUND"
+        own = await client.execute(other.connection, "get_me")
+    assert own.vendor_status == 200
+
+
+async def test_a_token_of_another_environment_cannot_use_the_connection(desk: Desk, northwind: Tenant) -> None:
+    staging = await desk.mesh.token("member", workspace=northwind.workspace, environment="staging")
+    async with desk.mesh.client(staging) as client:
+        with pytest.raises(CordboardError) as refused:
+            await client.execute(northwind.connection, "get_me")
+    assert refused.value.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
+
+
+async def test_a_signing_key_is_rotated_under_traffic_and_no_call_fails(
+    desk: Desk, operator: Client, running_mesh: RunningMesh
+) -> None:
+    tenant = await desk.tenant()
+    failures: list[str] = []
+    kids: list[str] = []
+    going = True
+
+    async def traffic() -> None:
+        while going:
+            # A fresh token each time: the first that a new key signs is used at once.
+            token = await running_mesh.token("member", workspace=tenant.workspace)
+            kids.append(str(jwt.get_unverified_header(token)["kid"]))
+            async with running_mesh.client(token) as client:
+                try:
+                    await client.execute(tenant.connection, "get_me")
+                except CordboardError as error:
+                    failures.append(f"{error.code.name}: {error}")
+            await asyncio.sleep(0.03)
+
+    running = [asyncio.create_task(traffic()) for _ in range(2)]
+    try:
+        await until(lambda: _are(len(kids) > 5), "traffic")
+        before = kids[-1]
+        began = time.monotonic()
+        made = await operator.tokens.RotateSigningKey(tokens.RotateSigningKeyRequest())
+        kid = made.name.partition("/")[2]
+        assert kid != before
+        await until(lambda: _are(kids[-1] == kid), "the new key to sign", patience=60)
+        signing = time.monotonic() - began
+        count = len(kids)
+        await until(lambda: _are(len(kids) > count + 20), "more traffic")
+    finally:
+        going = False
+        await asyncio.gather(*running)
+    print(f"\nkey rotation: {len(kids)} calls with a fresh token each, {len(failures)} failed; signs after {signing:.1f} s")
+    assert failures == []
+    assert {before, kid} <= set(kids)
+    async with browser(running_mesh) as web, web.get(f"{running_mesh.mesh.public_url}/.well-known/jwks.json") as found:
+        published = {key["kid"] for key in json.loads(await found.text())["keys"]}
+    assert {before, kid} <= published, "the old key still verifies what it signed"
+
+
+async def test_a_key_that_was_never_published_is_refused_however_often_it_comes(
+    running_mesh: RunningMesh, forger: Forger
+) -> None:
+    # The control of the rotation: what it must not do is to take a key that the key set does not have.
+    stranger = Forger(rsa.generate_private_key(65537, 2048), "not-published")
+    async with running_mesh.channel("catalog", "envoy") as channel:
+        found = [await answer(channel, METHODS["catalog"], stranger.good()) for _ in range(20)]
+        assert await answer(channel, METHODS["catalog"], forger.good()) == (grpc.StatusCode.OK, "")
+    assert set(found) == {(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")}
+
+
+async def test_the_key_set_holds_public_keys_only(running_mesh: RunningMesh) -> None:
+    session: aiohttp.ClientSession
+    async with browser(running_mesh) as session, session.get(
+        f"{running_mesh.mesh.public_url}/.well-known/jwks.json"
+    ) as found:
+        assert found.status == 200
+        assert found.content_type == "application/json"
+        keys = json.loads(await found.text())["keys"]
+    assert keys
+    assert all(set(key) == {"kty", "use", "alg", "kid", "n", "e"} for key in keys)
+
+
+async def _are(condition: bool) -> bool:
+    return condition
