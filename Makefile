@@ -36,7 +36,7 @@ test: lint unit e2e ## Run every check: lint, types, borders, protos, and all te
 
 lint: $(STAMP) ## Check style, types, borders between modules, and protos
 	@echo "== style";   $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
-	@echo "== types";   $(BIN)/mypy services tests bench protos/build.py
+	@echo "== types";   $(BIN)/mypy services tests bench docs
 	@echo "== borders"; $(BIN)/lint-imports --no-logo
 	@echo "== protos";  $(BIN)/python protos/check.py
 

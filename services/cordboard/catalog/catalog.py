@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +17,7 @@ from cordboard.catalog.v1.definition_pb2 import Category, Criticality, Definitio
 from cordboard.core.audit import Entry
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import AlreadyExists, InvalidFields
+from cordboard.core.telemetry import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -91,7 +93,7 @@ class Catalog:
             one = self._snapshot.integration(slug)
             if category not in (Category.CATEGORY_UNSPECIFIED, one.category):
                 continue
-            if any(wanted in text.casefold() for text in (slug, one.title, one.description)):
+            if not wanted or any(wanted in text.casefold() for text in (slug, one.title, one.description)):
                 found.append(one)
                 if len(found) == limit:
                     break
@@ -118,12 +120,13 @@ class Catalog:
         """
         loaded = await self._snapshot.version(slug, self._snapshot.integration(slug).active_version)
         wanted = query.casefold()
-        found = [
-            one
-            for one in loaded.actions
-            if one.id > after and any(wanted in text.casefold() for text in (one.id, one.title, one.path))
-        ]
-        return found[:limit]
+        found: list[pb.ActionSummary] = []
+        for one in loaded.actions[bisect_right(loaded.actions, after, key=lambda action: action.id) :]:
+            if not wanted or any(wanted in text.casefold() for text in (one.id, one.title, one.path)):
+                found.append(one)
+                if len(found) == limit:
+                    break
+        return found
 
     async def watch(self, after: int) -> AsyncIterator[tuple[int, pb.DefinitionVersion | None]]:
         """Yields each version that was published after a change, and the number of its change, for ever. None comes
@@ -145,7 +148,8 @@ class Catalog:
 
     async def _work(self, task: Callable[[], Result]) -> Result:
         # Documents of several megabytes take seconds: the loop goes on answering meanwhile.
-        return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+        with span("read document"):
+            return await asyncio.get_running_loop().run_in_executor(self._worker, task)
 
     async def _publish(self, checked: _Checked, *, validate_only: bool) -> pb.DefinitionVersion:
         slug = checked.definition.slug

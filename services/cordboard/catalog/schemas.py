@@ -50,15 +50,6 @@ def parts(schema: Any) -> Iterator[Any]:
             yield from value.values()
 
 
-def references(schema: Any) -> Iterator[str]:
-    """Yields every `$ref` in a schema."""
-    if isinstance(schema, dict):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        for part in parts(schema):
-            yield from references(part)
-
-
 def wording_problem(schema: Any, names: Mapping[str, Any]) -> str:
     """Returns the first thing in a schema that a definition's schema cannot say, or an empty text."""
     if isinstance(schema, bool):

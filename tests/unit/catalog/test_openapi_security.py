@@ -59,7 +59,7 @@ def became(operation: dict[str, Any], *, root: Any = None, **schemes: Any) -> An
 )
 def test_a_security_scheme_becomes_an_auth_scheme(declared: Any, kind: str) -> None:
     schemes = became(an_operation(), one=declared, other=BASIC).definition.auth_schemes
-    assert [scheme.id for scheme in schemes] == ["one", "other"]
+    assert [scheme.id for scheme in schemes if scheme.id != "one_token"] == ["one", "other"]
     assert schemes[0].WhichOneof("kind") == kind
 
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_a_loss_and_the_operation_stays(declared: Any) ->
 def test_the_code_flow_is_taken_over_with_its_scopes() -> None:
     operation = an_operation(security=[{"oauth": ["read", "extra"]}])
     result = became(operation, oauth={**CODE, "description": "How"})
-    (scheme,) = result.definition.auth_schemes
+    scheme, _ = result.definition.auth_schemes
     assert scheme.description == "How"
     assert scheme.oauth2.authorization_url == "https://acme.example/authorize"
     assert scheme.oauth2.token_url == "https://api.acme.example/token"
@@ -95,6 +95,16 @@ def test_the_code_flow_is_taken_over_with_its_scopes() -> None:
     assert list(scheme.oauth2.default_scopes) == ["read", "extra"]
     assert list(result.definition.actions[0].scopes) == ["read", "extra"]
     assert any("'a b' cannot be an OAuth scope" in text for _, text in repairs(result))
+
+
+def test_a_token_can_be_pasted_instead_of_the_code_flow() -> None:
+    result = became(an_operation(security=[{"oauth": ["read"]}]), oauth=CODE, basic=BASIC)
+    assert [(scheme.id, scheme.WhichOneof("kind")) for scheme in result.definition.auth_schemes] == [
+        ("oauth", "oauth2"),
+        ("oauth_token", "bearer"),
+        ("basic", "basic"),
+    ]
+    assert list(result.definition.actions[0].auth_schemes) == ["oauth", "oauth_token"]
 
 
 def test_very_many_scopes_are_not_asked_for_by_default() -> None:
@@ -147,7 +157,7 @@ def test_of_two_keys_that_are_needed_at_once_one_becomes_an_input() -> None:
 def test_the_flows_of_one_server_declared_twice_are_one() -> None:
     result = became(an_operation(security=[{"a": ["read"], "b": ["read"]}]), a=IMPLICIT, b=CODE)
     (action,) = result.definition.actions
-    assert (list(action.auth_schemes), list(action.scopes)) == (["b"], ["read"])
+    assert (list(action.auth_schemes), list(action.scopes)) == (["b", "b_token"], ["read"])
     assert input_schema(action)["properties"] == {}
 
 

@@ -74,6 +74,8 @@ class _Known:
 
     scheme: AuthScheme
     is_code_flow: bool = True
+    pasted: AuthScheme | None = None
+    """The way around the code flow: a token that the vendor's own pages gave, pasted by a person."""
     used: set[str] = field(default_factory=set)
 
 
@@ -104,9 +106,10 @@ class Security:
 
     def schemes(self) -> list[AuthScheme]:
         """Returns the auth schemes; one that asks for nothing where the document has none that can be used."""
-        schemes = [known.scheme for known in self._known.values()]
+        schemes = []
         for known in self._known.values():
             self._choose_default_scopes(known)
+            schemes += [known.scheme] if known.pasted is None else [known.scheme, known.pasted]
         return schemes or [AuthScheme(id="none", title="No authentication", none=NoAuth())]
 
     @property
@@ -131,9 +134,13 @@ class Security:
                 self._report.note(where, "of the ways to authenticate, those that need one thing only are kept")
             names = list(dict.fromkeys(name for one in single for name in one))
             scopes = next((found for one in single if (found := self._scopes(one))), ())
-            ids = tuple(self._known[name].scheme.id for name in names)
-            return Requirement(() if len(ids) == len(self._known) else ids, scopes, sent=self._keys(names))
+            ids = () if len(names) == len(self._known) else self._ids(names)
+            return Requirement(ids, scopes, sent=self._keys(names))
         return self._together(usable[0], where)
+
+    def _ids(self, names: Iterable[str]) -> tuple[str, ...]:
+        known = [self._known[name] for name in names]
+        return tuple(scheme.id for each in known for scheme in (each.scheme, each.pasted) if scheme is not None)
 
     def _keys(self, names: Iterable[str]) -> tuple[ApiKey, ...]:
         schemes = [self._known[name].scheme for name in names]
@@ -154,7 +161,7 @@ class Security:
         for name in lost:
             self._report.repair(pointer, f"{name!r} is asked for beside {first!r}; a connection has one of them")
         return Requirement(
-            (self._known[first].scheme.id,),
+            self._ids([first]),
             self._scopes({first: needed[first]}),
             tuple(keys),
             (*self._keys([first]), *(key.api_key for key in keys)),
@@ -237,6 +244,8 @@ class Security:
             else:
                 self._report.repair(pointer, f"{scope[:100]!r} cannot be an OAuth scope and was left out")
         known.scheme.oauth2.CopyFrom(oauth2)
+        # An access token is a bearer token (RFC 6750) however it was got, and many vendors hand them out on a page.
+        known.pasted = AuthScheme(id=self._id(f"{known.scheme.id}_token"), title="Access token", bearer=Bearer())
 
     def _paste(self, known: _Known, pointer: str, text_: str) -> None:
         self._report.note(pointer, text_)
@@ -271,7 +280,9 @@ class Security:
         wanted = _UNSAFE.sub("_", name).strip("_.-")[:56]
         if not wanted or not wanted[0].isalpha():
             wanted = f"scheme_{wanted}".rstrip("_")
-        taken = {known.scheme.id for known in self._known.values()}
+        taken = {
+            scheme.id for known in self._known.values() for scheme in (known.scheme, known.pasted) if scheme is not None
+        }
         chosen, number = wanted, 1
         while chosen in taken:
             number += 1
