@@ -136,6 +136,8 @@ def _candidates(definition: pb.Definition) -> list[list[Candidate]]:
             made = sample(schema | {"type": "object"}, definitions | schema.get("$defs", {}))
         except (NoSample, StopIteration):
             continue
+        # Secrets that the description wants as parameters beside the credential are as made up as the credential.
+        made |= {name: "demo" for name, part in schema.get("properties", {}).items() if part.get("writeOnly")}
         if action.request.method == "POST" and action.request.HasField("body"):
             write.append(Candidate(action, made))
         elif action.request.method == "GET":
