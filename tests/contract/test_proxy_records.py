@@ -17,9 +17,10 @@ from sqlalchemy import make_url, text
 
 from cordboard.core.audit import Journal, Link, verify
 from cordboard.core.database import Database
-from cordboard.core.errors import AuditUnavailable
+from cordboard.core.errors import AuditUnavailable, NotFound
 from cordboard.local.certificates import Identities
 from cordboard.proxy import recorder as recording
+from cordboard.proxy.archive import Archive
 from cordboard.proxy.calls import CallRecord
 from cordboard.proxy.recorder import Recorder, digest
 from cordboard.proxy.store import ProxyStore
@@ -80,6 +81,21 @@ async def test_what_was_recorded_is_read_back_as_it_was(kept: ServiceDatabase) -
         await recorder.record(a_record())
         assert await store.call("acme", "c1") == a_record()
         assert await store.call("globex", "c1") is None
+
+
+async def test_a_call_that_ended_is_read_once_and_one_that_runs_is_read_until_it_ends(kept: ServiceDatabase) -> None:
+    async with a_recorder(kept) as (recorder, store):
+        archive = Archive(store, kept=2)
+        await recorder.intend(a_record(outcome=int(pb.Call.OUTCOME_UNSPECIFIED)))
+        assert (await archive.call("acme", "c1")).outcome == pb.Call.OUTCOME_UNSPECIFIED
+        for call_id in ("c1", "c2", "c3"):
+            await recorder.record(a_record(call_id))
+            assert (await archive.call("acme", call_id)).outcome == pb.Call.OUTCOME_OK
+        await sql(kept, "DELETE FROM call")
+        assert (await archive.call("acme", "c3")) == a_record("c3")
+        for workspace, call_id in (("globex", "c3"), ("acme", "c1")):
+            with pytest.raises(NotFound):
+                await archive.call(workspace, call_id)
 
 
 async def test_rows_of_one_moment_are_written_in_one_commit(kept: ServiceDatabase) -> None:

@@ -278,7 +278,7 @@ async def test_a_redirect_on_the_list_is_followed_with_the_credential(mesh: Mesh
     "location",
     ["http://127.0.0.1:{other}/", "//127.0.0.1:{other}/", "http://localhost:{other}/", "https://127.0.0.1:{other}/",
      "http://127.0.0.1:{own}@127.0.0.1:{other}/", "file:///etc/passwd", "http://[::1]:{other}/", "javascript:1",
-     "http:\\\\127.0.0.1:{other}/"],
+     "http:\\\\127.0.0.1:{other}/", "http://[", "http://127.0.0.1:{other}/\xe4"],
 )  # fmt: skip
 async def test_a_redirect_off_the_list_is_not_followed(mesh: Mesh, location: str) -> None:
     async with a_vendor() as other, a_vendor() as vendor:

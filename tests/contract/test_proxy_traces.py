@@ -88,6 +88,18 @@ async def test_an_attempt_says_what_was_asked_of_whom_and_what_came(mesh: Mesh, 
         "server.address": host,
         "server.port": int(port),
         "http.response.status_code": 200,
+        "cordboard.integration": SLUG,
+        "cordboard.action": "get_ticket",
+        "cordboard.connection": CONNECTION,
+        "cordboard.definition.version": "1.0.0",
+    }
+    about = {key: value for key, value in (of_call(spans).attributes or {}).items() if key.startswith("cordboard.")}
+    assert about == {
+        "cordboard.workspace": "acme",
+        "cordboard.integration": SLUG,
+        "cordboard.action": "get_ticket",
+        "cordboard.connection": CONNECTION,
+        "cordboard.definition.version": "1.0.0",
     }
     assert sent.kind.name == "CLIENT"
 

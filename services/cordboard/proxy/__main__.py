@@ -10,6 +10,7 @@ from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
+from cordboard.proxy.archive import Archive
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.exchange import Exchange
@@ -55,7 +56,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         ),
         owned=set(),
     )
-    add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, store, breakers, clock), mesh.server)
+    add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)
     mesh.on_close(pipeline.close)

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import orjson
+from multidict import MultiMapping
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 
@@ -59,7 +60,7 @@ class Answer:
 
 
 def read_answer(
-    status: int, headers: Mapping[str, str], body: bytes, limits: pb.RateLimitHeaders, now: datetime
+    status: int, headers: MultiMapping[str], body: bytes, limits: pb.RateLimitHeaders, now: datetime
 ) -> Answer:
     """Returns the answer that these parts make; `headers` finds names in any case."""
     quota = read_quota(headers, limits, now)
@@ -69,7 +70,7 @@ def read_answer(
         body=body,
         quota=quota,
         retry_after=read_retry_after(headers, quota, status, now) if status >= 400 else None,
-        link=headers.get("Link", ""),
+        link=", ".join(headers.getall("Link", ())),
         location=headers.get("Location", ""),
     )
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urljoin
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url, host_key
@@ -24,6 +23,7 @@ from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Action, Definition
+from cordboard.proxy.paging import joined
 from cordboard.proxy.plan import Outbound
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
@@ -132,7 +132,9 @@ class Exchange:
         call.stages.current = SEND
         resend, call.attempts = call.attempts, call.attempts + 1
         try:
-            answer = await self._sender.send(placed, url, target.definition.rate_limits, timeout=timeout, resend=resend)
+            answer = await self._sender.send(
+                placed, url, target.definition.rate_limits, timeout=timeout, resend=resend, labels=call.labels
+            )
         except Unanswered as lost:
             if lost.fate is Fate.NOT_SENT:
                 call.doubtful = doubtful
@@ -158,7 +160,7 @@ class Exchange:
             progress.redirects += 1
             if progress.redirects > MAX_REDIRECTS:
                 return False
-            place = urljoin(progress.request.url, answer.location).partition("#")[0]
+            place = joined(progress.request.url, answer.location)
             progress.request = progress.request.to(str(check_url(place, progress.target.place.hosts)))
             progress.attempt -= 1
             return True

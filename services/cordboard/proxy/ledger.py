@@ -2,7 +2,8 @@
 
 A key is started (a call has it, for as long as its lease), done (its answer is kept for a day), or indeterminate: the
 request may have had an effect, and is never sent again by itself. Only a request that may reach the vendor twice, by
-its nature or because the vendor takes a key, is sent again after doubt.
+its nature or because the vendor takes a key, is sent again after doubt. Kept answers stand in the Proxy's own schema as
+the vendor gave them, behind row-level security, and are deleted after the day.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.core.errors import StateConflict
+from cordboard.core.errors import EgressDenied, StateConflict
 
 _LINK: Final = re.compile(
     r"\s*<([^<>]*)>((?:\s*;\s*[\w!#$&+\-.^`|~*]+(?:\s*=\s*(?:\"[^\"]*\"|[^\s;,\"]+))?)*)\s*(?:,|$)"
@@ -50,6 +50,14 @@ def next_link(header: str) -> str:
                 return match[1]
         position = match.end()
     return ""
+
+
+def joined(base: str, reference: str) -> str:
+    """Returns where a reference leads from a URL (RFC 3986 section 5), without a fragment; raises EgressDenied."""
+    try:
+        return urljoin(base, reference).partition("#")[0]
+    except ValueError:
+        raise EgressDenied("") from None
 
 
 class Pages:
@@ -141,7 +149,7 @@ class Pages:
         if not target:
             return None
         self._seen.add(url)
-        absolute = urljoin(url, target).partition("#")[0]
+        absolute = joined(url, target)
         self._pass(absolute)
         return Step(url=absolute)
 

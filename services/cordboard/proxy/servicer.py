@@ -8,14 +8,13 @@ from itertools import islice
 from typing import Any
 
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import NotFound
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.core.times import Clock
+from cordboard.proxy.archive import Archive
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.messages import to_breakers, to_call, to_order, to_page, to_response
 from cordboard.proxy.pipeline import Pipeline
-from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceServicer
 
@@ -23,10 +22,10 @@ from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceServicer
 class ProxyServicer(ProxyServiceServicer):
     """Serves ProxyService."""
 
-    def __init__(self, pipeline: Pipeline, store: ProxyStore, breakers: Breakers, clock: Clock) -> None:
+    def __init__(self, pipeline: Pipeline, archive: Archive, breakers: Breakers, clock: Clock) -> None:
         """Takes the parts that do the work."""
         self._pipeline = pipeline
-        self._store = store
+        self._archive = archive
         self._breakers = breakers
         self._clock = clock
 
@@ -45,16 +44,14 @@ class ProxyServicer(ProxyServiceServicer):
 
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.Call:
         """Returns what is kept of a call."""
-        record = await self._store.call(*parse(request.name, "workspaces/*/calls/*"))
-        if record is None:
-            raise NotFound(request.name)
-        return to_call(record)
+        workspace, call_id = parse(request.name, "workspaces/*/calls/*")
+        return to_call(await self._archive.call(workspace, call_id))
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         """Lists a workspace's calls, newest first."""
         paging = Paging.of(request)
         (workspace,) = parse(request.parent, "workspaces/*", field="parent")
-        records = await self._store.calls(workspace, before=paging.after, limit=paging.size + 1)
+        records = await self._archive.calls(workspace, before=paging.after, limit=paging.size + 1)
         token = paging.token(records[paging.size - 1].id) if len(records) > paging.size else ""
         return pb.ListCallsResponse(calls=map(to_call, records[: paging.size]), next_page_token=token)
 

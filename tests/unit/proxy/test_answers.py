@@ -103,5 +103,10 @@ def test_what_is_not_json_says_so(content_type: str, body: bytes) -> None:
         an_answer(body=body, content_type=content_type).json()
 
 
+def test_links_of_several_headers_are_all_read() -> None:
+    headers = CIMultiDict([("Link", '<a>; rel="prev"'), ("link", '<b>; rel="next"')])
+    assert read_answer(200, headers, b"", LIMITS, NOW).link == '<a>; rel="prev", <b>; rel="next"'
+
+
 def test_an_answer_does_not_show_its_body() -> None:
     assert "canary" not in repr(an_answer(body=b"canary", link="canary", location="canary"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.core.errors import StateConflict
+from cordboard.core.errors import EgressDenied, StateConflict
 from cordboard.proxy.paging import Pages, Step, next_link, pointed
 
 URL = "https://api.example/v1/items"
@@ -145,6 +145,11 @@ def test_links_are_followed_wherever_they_point_from() -> None:
 def test_a_link_to_where_one_is_is_a_circle(target: str) -> None:
     with pytest.raises(StateConflict):
         after(pages(LINK), [1], link=f'<{target}>; rel="next"')
+
+
+def test_a_link_that_is_no_url_leads_nowhere() -> None:
+    with pytest.raises(EgressDenied):
+        after(pages(LINK), [1], link='<http://[>; rel="next"')
 
 
 def test_the_next_url_is_read_from_the_page() -> None:
