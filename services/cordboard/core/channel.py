@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 # Definitions of large APIs travel whole.
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-# Streams that ended go on for this long on the channel they began on, in seconds.
-RETIRE_AFTER: Final = 600.0
+# How long a channel with a replaced certificate stays open for its streams, in seconds: longer than any server keeps a
+# connection (an hour, see core.server), so that what closes here is idle and no watcher is cut off by our own hand.
+RETIRE_AFTER: Final = 7_200.0
 
 
 class Channels:
