@@ -137,27 +137,33 @@ async def test_a_read_that_a_change_overtook_is_not_kept(
     auth: Auth, vendor: sandbox.Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await auth.connect()
-    read, held_up = rows.connection, asyncio.Event()
+    read, forget = rows.connection, Connections.forget
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    told: set[int] = set()
 
     async def slow(*args: Any) -> Any:
         found = await read(*args)
-        await held_up.wait()
+        begun.set()
+        await go_on.wait()
         return found
 
-    monkeypatch.setattr(rows, "connection", slow)
+    def noted(self: Connections, *args: str) -> None:
+        forget(self, *args)
+        told.add(id(self))
+
+    async def both_told() -> bool:
+        return len(told) == 2
+
     async with auth.replica() as other:
+        monkeypatch.setattr(rows, "connection", slow)
         reading = asyncio.ensure_future(get(auth, at=other))
-        await asyncio.sleep(0.3)
+        await begun.wait()
         monkeypatch.setattr(rows, "connection", read)
+        monkeypatch.setattr(Connections, "forget", noted)
         assert (await auth.connect()).credential_generation == 2
-
-        async def followed() -> bool:
-            return bool((await auth.lease(at=other)).generation == 2)
-
-        await until(followed)
-        await asyncio.sleep(0.2)
-        held_up.set()
-        await reading
+        await until(both_told)
+        go_on.set()
+        assert (await reading).credential_generation == 1
         assert (await get(auth, at=other)).credential_generation == 2
 
 

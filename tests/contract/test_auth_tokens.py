@@ -56,7 +56,7 @@ async def claims_of(auth: Auth, token: str) -> dict[str, Any]:
         if entry["kid"] == jwt.get_unverified_header(token)["kid"]
     )
     claims: dict[str, Any] = jwt.decode(
-        token, jwt.PyJWK(key).key, algorithms=["RS256"], audience=AUDIENCE, issuer=ISSUER
+        token, jwt.PyJWK(key).key, algorithms=["RS256"], audience=AUDIENCE, issuer=ISSUER, leeway=60
     )
     return claims
 

@@ -25,9 +25,9 @@ CACHE_SIZE: Final = 20_000
 CHANGES_AT_ONCE: Final = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Connection:
-    """A connection, without its credential."""
+    """A connection, without its credential. While it does not change, reading it gives the same object."""
 
     workspace: str
     id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cordboard.auth.callback_page import CallbackPage
     from cordboard.auth.clients import OAuthClients
     from cordboard.auth.connect import Connect
-    from cordboard.auth.connections import Connections
+    from cordboard.auth.connections import Connection, Connections
     from cordboard.auth.leases import Leases
     from cordboard.auth.signing_keys import SigningKeys
     from cordboard.auth.tokens import TokenIssuer
@@ -155,10 +156,15 @@ class ConnectionServicer(ConnectionServiceServicer):
     def __init__(self, connections: Connections) -> None:
         """Takes the connections."""
         self._connections = connections
+        # Most reads find a connection as it was: its message need not be made again.
+        self._messages: WeakKeyDictionary[Connection, connection_pb.Connection] = WeakKeyDictionary()
 
     async def GetConnection(self, request: connection_pb.GetConnectionRequest, _: Any) -> connection_pb.Connection:
-        workspace, connection = parse(request.name, CONNECTION)
-        return messages.connection_message(await self._connections.connection(workspace, connection))
+        found = await self._connections.connection(*parse(request.name, CONNECTION))
+        message = self._messages.get(found)
+        if message is None:
+            message = self._messages[found] = messages.connection_message(found)
+        return message
 
     async def ListConnections(
         self, request: connection_pb.ListConnectionsRequest, _: Any
