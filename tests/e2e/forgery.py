@@ -46,7 +46,9 @@ class Forger:
 
     def token(self, header: Any = None, claims: Any = None, key: rsa.RSAPrivateKey | None = None) -> str:
         """Returns a token of this header and these claims (values, or JSON text as it is), signed with RS256."""
-        signed = f"{_part(self.header() if header is None else header)}.{_part(self.claims() if claims is None else claims)}"
+        signed = (
+            f"{_part(self.header() if header is None else header)}.{_part(self.claims() if claims is None else claims)}"
+        )
         signature = (key or self.key).sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_encoded(signature)}"
 
@@ -77,7 +79,10 @@ class Forger:
         }
         for name, secret in secrets.items():
             signed = f"{_part(self.header(alg='HS256'))}.{claims}"
-            yield f"HS256 with {name}", f"{signed}.{_encoded(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
+            yield (
+                f"HS256 with {name}",
+                f"{signed}.{_encoded(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}",
+            )
         for name, digest in (("RS384", hashes.SHA384()), ("RS512", hashes.SHA512())):
             signed = f"{_part(self.header(alg=name))}.{claims}"
             yield name, f"{signed}.{_encoded(self.key.sign(signed.encode(), padding.PKCS1v15(), digest))}"
@@ -94,7 +99,10 @@ class Forger:
         yield "another key and its jwk", self.token(self.header(jwk=jwk), key=other)
         yield "another key and its jwk alone", self.token(self.header(jwk=jwk, kid=None), key=other)
         yield "our key and a jwk", self.token(self.header(jwk=jwk))
-        yield "another key and a jku", self.token(self.header(jku="https://127.0.0.1/jwks.json", kid="theirs"), key=other)
+        yield (
+            "another key and a jku",
+            self.token(self.header(jku="https://127.0.0.1/jwks.json", kid="theirs"), key=other),
+        )
         yield "our key and a jku", self.token(self.header(jku="https://127.0.0.1/jwks.json"))
         yield "an x5u", self.token(self.header(x5u="https://127.0.0.1/x.pem"), key=other)
         yield "an x5c", self.token(self.header(x5c=["AAAA"]), key=other)
@@ -118,7 +126,10 @@ class Forger:
         expired = {"an hour ago": now - 3600, "a minute ago": now - 60, "at the beginning": 0, "before it": -1}
         for name, value in expired.items():
             yield f"expired {name}", self.token(claims=self.claims(exp=value))
-        for value in (str(now + 600), now + 600.5, 2**31, 2**53, 2**62, 2**63 - 1, 2**63, 10**19, 2**64, True, [], {}):
+        strange: tuple[Any, ...] = (
+            str(now + 600), now + 600.5, 2**31, 2**53, 2**62, 2**63 - 1, 2**63, 10**19, 2**64, True, [], {},
+        )  # fmt: skip
+        for value in strange:
             yield f"exp {value!r}", self.token(claims=self.claims(exp=value))
         yield "exp of 1e400", self.token(claims=_json(self.claims()).replace(f'"exp":{now + 600}', '"exp":1e400'))
         yield "no exp", self.token(claims=self.claims(exp=None))
@@ -162,6 +173,7 @@ class Forger:
         yield "a deep header", self.token(header=_json(self.header())[:-1] + f',"x":{"[" * DEEP}{"]" * DEEP}}}')
         yield "claims that are not UTF-8", self.token(claims=text.encode().replace(b"forger", b"forg\xff\xfe", 1))
         yield "claims with a byte order mark", self.token(claims=b"\xef\xbb\xbf" + text.encode())
+        yield "claims in UTF-16", self.token(claims=text.encode("utf-16"))
         yield "a number of 5000 digits", self.token(claims=text[:-1] + f',"x":{"9" * 4400}}}')
         yield "claims of 7 KB", self.token(claims=self.claims(x="x" * 7000))
 
@@ -183,7 +195,10 @@ class Forger:
         yield "a longer signature", f"{header}.{claims}.{signature}AAAA"
         yield "a bit of the signature flipped", f"{header}.{claims}.{_encoded(flipped)}"
         yield "other claims under the signature", f"{header}.{strange}.{signature}"
-        yield "claims with a character changed", f"{header}.{claims[:20]}{'A' if claims[20] != 'A' else 'B'}{claims[21:]}.{signature}"
+        yield (
+            "claims with a character changed",
+            f"{header}.{claims[:20]}{'A' if claims[20] != 'A' else 'B'}{claims[21:]}.{signature}",
+        )
         yield "padding", f"{header}.{claims}=.{signature}=="
         yield "a space in the middle", f"{header}. {claims}.{signature}"
         yield "an asterisk in the signature", f"{header}.{claims}.*{signature[1:]}"

@@ -167,13 +167,21 @@ def chained(sequence: int, previous: bytes, body: str) -> bytes:
     return hashlib.sha256(b"\x01" + sequence.to_bytes(8, "big") + previous + inner).digest()
 
 
-def verify(links: Iterable[Link]) -> Break | None:
-    """Returns the first place where a chain does not hold, or None. Takes one whole chain, in order of sequence."""
-    previous, expected = GENESIS, 1
+def verify(links: Iterable[Link], length: int | None = None) -> Break | None:
+    """Returns the first place where a chain does not hold, or None. Takes one whole chain, in order of sequence.
+
+    `length` is the sequence in the chain's head: without it nobody can tell that entries at the end are gone.
+    """
+    previous, expected, chain = GENESIS, 1, ""
     for link in links:
+        chain = link.chain
         if link.sequence != expected:
-            return Break(link.chain, expected, "missing")
+            return Break(chain, expected, "missing")
         if chained(link.sequence, previous, link.body) != link.hash:
-            return Break(link.chain, link.sequence, "changed")
+            return Break(chain, link.sequence, "changed")
+        if length is not None and link.sequence > length:
+            return Break(chain, link.sequence, "added")
         previous, expected = link.hash, expected + 1
+    if length is not None and expected <= length:
+        return Break(chain, expected, "missing")
     return None

@@ -81,7 +81,7 @@ class Database:
                     await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
                 yield connection
         except DBAPIError as error:
-            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)) or _away(error):
                 raise DependencyUnavailable("database") from error
             raise
         except (PoolTimeout, *_CONNECTION_LOST) as error:
@@ -106,6 +106,11 @@ class Database:
     async def close(self) -> None:
         """Closes the pool."""
         await self._engine.dispose()
+
+
+def _away(error: DBAPIError) -> bool:
+    """Tells whether PostgreSQL is starting, stopping or full, which SQLAlchemy does not tell from a wrong statement."""
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(("08", "53", "57P"))
 
 
 async def notify(connection: AsyncConnection, channel: str) -> None:

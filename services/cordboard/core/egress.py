@@ -160,7 +160,8 @@ class ResponseTooLarge(aiohttp.ClientPayloadError):
 
 async def read_limited(response: aiohttp.ClientResponse, limit: int = MAX_RESPONSE_BYTES) -> bytes:
     """Returns the body, decompressed; raises ResponseTooLarge as soon as it exceeds `limit` bytes."""
-    if (response.content_length or 0) > limit:
+    # The answer to HEAD tells the length of a body that does not come.
+    if (response.content_length or 0) > limit and response.method != "HEAD":
         response.close()
         raise ResponseTooLarge(limit)
     chunks: list[bytes] = []

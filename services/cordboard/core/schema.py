@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
+from urllib.parse import unquote
 
 import jsonschema_rs
 
 from cordboard.core.errors import Violation
 
 MAX_VIOLATIONS: Final = 50
+# Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
+MAX_EFFORT: Final = 5_000
+
+_MOST_LEVELS: Final = 150
+_IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
+_IN_PLACE: Final = ("not", "if", "then", "else")
+_IN_PLACE_NAMED: Final = ("dependentSchemas", "dependencies")
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class SchemaInvalid(ValueError):
@@ -28,7 +38,9 @@ class JsonSchema:
 
     @classmethod
     def compile(cls, schema: dict[str, Any] | bool) -> JsonSchema:
-        """Compiles a schema; raises SchemaInvalid."""
+        """Compiles a schema; raises SchemaInvalid, also where checking a value against it could take for ever."""
+        if isinstance(schema, dict) and effort(schema) > MAX_EFFORT:
+            raise SchemaInvalid(f"more than {MAX_EFFORT} schemas may apply to a single value")
         try:
             validator = jsonschema_rs.validator_for(
                 schema,
@@ -75,3 +87,91 @@ def _text(error: Any) -> str:
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
         return "is required"
     return str(error.message)[:300]
+
+
+def effort(document: Mapping[str, Any]) -> int:
+    """Returns how many schemas a validator may have to apply to a single value, at the worst place of a document.
+
+    Anything above MAX_EFFORT is only known to be above it.
+    """
+    reckoning = _Reckoning(document)
+    worst = 0
+    for node in _nodes(document):
+        worst = max(worst, reckoning.of(node, _MOST_LEVELS))
+        if worst > MAX_EFFORT:
+            break
+    return worst
+
+
+class _Reckoning:
+    """Counts the schemas that apply to one value, each reference's target once."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._known: dict[str, int] = {}
+        self._roots: list[Any] = [document]
+        self._anchors: dict[str, list[Any]] = {}
+        for node in _nodes(document):
+            if node is not document and isinstance(node.get("$id"), str):
+                self._roots.append(node)
+            for keyword in ("$anchor", "$dynamicAnchor"):
+                if isinstance(node.get(keyword), str):
+                    self._anchors.setdefault(node[keyword], []).append(node)
+
+    def of(self, node: Any, levels: int) -> int:
+        if not isinstance(node, Mapping):
+            return 1
+        if levels < 0:
+            return MAX_EFFORT + 1
+        total = 1
+        for part in _in_place(node):
+            total += self.of(part, levels - 1)
+        for keyword in _REFERENCES:
+            reference = node.get(keyword)
+            if isinstance(reference, str):
+                if reference not in self._known:
+                    self._known[reference] = 1  # a circle costs nothing more: what it leads to counts where it stands
+                    costs = (self.of(target, levels - 1) for target in self._targets(reference))
+                    self._known[reference] = max(costs, default=1)
+                total += self._known[reference]
+        return min(total, MAX_EFFORT + 1)
+
+    def _targets(self, reference: str) -> Iterator[Any]:
+        """Yields whatever the reference may mean: which of several documents in one it names is left open."""
+        fragment = unquote(reference.partition("#")[2])
+        if fragment and not fragment.startswith("/"):
+            yield from self._anchors.get(fragment, ())
+            return
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in fragment.split("/")[1:]]
+        for root in self._roots:
+            node: Any = root
+            for step in steps:
+                if isinstance(node, Mapping):
+                    node = node.get(step)
+                elif isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+                    node = node[int(step)]
+                else:
+                    node = None
+            yield node
+
+
+def _in_place(node: Mapping[str, Any]) -> Iterator[Any]:
+    for keyword in _IN_PLACE_LISTS:
+        if isinstance(node.get(keyword), list):
+            yield from node[keyword]
+    for keyword in _IN_PLACE:
+        if keyword in node:
+            yield node[keyword]
+    for keyword in _IN_PLACE_NAMED:
+        if isinstance(node.get(keyword), Mapping):
+            yield from node[keyword].values()
+
+
+def _nodes(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    waiting: list[Any] = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, Mapping):
+            yield node
+            waiting.extend(node.values())

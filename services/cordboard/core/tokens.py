@@ -5,6 +5,7 @@ Envoy verifies them first; every service does it again, for Envoy is a door and 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -50,6 +51,7 @@ class TokenVerifier:
         self._keys: dict[str, Any] = {}
         self._fetched = -KEYS_LIVE
         self._asked = -REFETCH_AFTER
+        self._fetching: asyncio.Task[None] | None = None
         # A token is checked once and then known by its text until it expires or the keys change.
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
@@ -102,7 +104,8 @@ class TokenVerifier:
         return float(claims["exp"]), _caller(claims, peer)
 
     async def _key(self, kid: str) -> Any:
-        if kid not in self._keys and time.monotonic() - self._asked >= REFETCH_AFTER:
+        # Whoever comes while the keys are being fetched waits for them: a new key's first tokens come together.
+        if kid not in self._keys and (self._fetching or time.monotonic() - self._asked >= REFETCH_AFTER):
             await self._refresh()
         found = self._keys.get(kid)
         if found is None:
@@ -120,7 +123,19 @@ class TokenVerifier:
                 await self._refresh()
 
     async def _refresh(self) -> None:
-        self._asked = time.monotonic()
+        if self._fetching is None:
+            self._asked = time.monotonic()
+            self._fetching = asyncio.create_task(self._take_keys())
+            self._fetching.add_done_callback(self._taken)
+        # A caller who goes away must not take the fetch from the others.
+        await asyncio.shield(self._fetching)
+
+    def _taken(self, fetching: asyncio.Task[None]) -> None:
+        self._fetching = None
+        if not fetching.cancelled():
+            fetching.exception()  # looked at, for it may be that nobody waits any more
+
+    async def _take_keys(self) -> None:
         text = await self._fetch()
         keys = {}
         for entry in json.loads(text)["keys"]:
@@ -159,7 +174,8 @@ def _json_object(part: str) -> dict[str, Any]:
         raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
         if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
             raise TokenInvalid("malformed")
-        found = json.loads(raw, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        # As text: of bytes the library guesses the encoding, and takes UTF-16 or a byte order mark.
+        found = json.loads(raw.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, binascii.Error, RecursionError):
         raise TokenInvalid("malformed") from None
     if not isinstance(found, dict):

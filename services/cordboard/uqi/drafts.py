@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cordboard.catalog.v1 import definition_pb2
-from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import appsmith, fields, intersection, json_schema, keys, reading, source, texts
 from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind, Secret, Text
 from cordboard.uqi.reading import Limits, Reader
@@ -142,8 +142,8 @@ def _usable(tree: FormTree) -> tuple[FormTree, dict[str, Any], list[str]]:
 def _problem(tree: FormTree, document: dict[str, Any]) -> str:
     if tree.shared and len(json_text(tree.shared)) > MAX_SHARED_CHARACTERS:
         return f"the schemas behind the form have more than {MAX_SHARED_CHARACTERS} characters"
-    if json_schema.effort(document) > json_schema.MAX_EFFORT:
-        return f"the schemas behind the form apply more than {json_schema.MAX_EFFORT} schemas to a value"
+    if effort(document) > MAX_EFFORT:
+        return f"the schemas behind the form apply more than {MAX_EFFORT} schemas to a value"
     try:
         JsonSchema.compile(document)
     except SchemaInvalid as error:

@@ -34,13 +34,8 @@ from cordboard.uqi.texts import plain_label
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 # Keywords that a field's attributes say and that bind nothing.
 LABELS: Final = frozenset({"title", "description", "default", "examples", "deprecated"})
-# Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
-MAX_EFFORT: Final = 5_000
 
-_MOST_LEVELS: Final = 150
 _SLOT: Final = "x-uqi"
-_IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
-_IN_PLACE: Final = ("not", "if", "then", "else")
 # Kinds without attributes: the keywords that say them, and their name in the slot.
 _PLAIN: Final[Mapping[type[Kind], tuple[Mapping[str, Any], str]]] = {
     Number: ({"type": "number"}, "number"),
@@ -110,59 +105,6 @@ def read(schema: Mapping[str, Any]) -> FormTree:
         constraints=_without(schema, said),
         shared=schema.get("$defs", {}),
     )
-
-
-def effort(document: Mapping[str, Any]) -> int:
-    """Returns how many schemas a validator may have to apply to a single value, at the worst place of a document.
-
-    Anything above MAX_EFFORT is only known to be above it.
-    """
-    memory: dict[str, int] = {}
-    shared = document.get("$defs", {})
-    worst = 0
-    for node in _nodes(document):
-        worst = max(worst, _effort(node, shared, memory, _MOST_LEVELS))
-        if worst > MAX_EFFORT:
-            break
-    return worst
-
-
-def _effort(node: Any, shared: Mapping[str, Any], memory: dict[str, int], levels: int) -> int:
-    if not isinstance(node, Mapping):
-        return 1
-    if levels < 0:
-        return MAX_EFFORT + 1
-    total = 1
-    for part in _in_place(node):
-        total += _effort(part, shared, memory, levels - 1)
-    reference = node.get("$ref")
-    if isinstance(reference, str):
-        if reference not in memory:
-            memory[reference] = 1  # a circle costs nothing more here: what it leads to is counted where it stands
-            name = reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
-            memory[reference] = _effort(shared.get(name, True), shared, memory, levels - 1)
-        total += memory[reference]
-    return min(total, MAX_EFFORT + 1)
-
-
-def _in_place(node: Mapping[str, Any]) -> Iterator[Any]:
-    for keyword in _IN_PLACE_LISTS:
-        yield from node.get(keyword, ())
-    for keyword in _IN_PLACE:
-        if keyword in node:
-            yield node[keyword]
-    yield from node.get("dependentSchemas", {}).values()
-
-
-def _nodes(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    waiting: list[Any] = [document]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting.extend(node)
-        elif isinstance(node, Mapping):
-            yield node
-            waiting.extend(node.values())
 
 
 def _target(target: Command | Datasource) -> dict[str, Any]:

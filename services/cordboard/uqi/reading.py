@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import json_schema
 from cordboard.uqi.fields import (
     Boolean,
@@ -303,7 +303,7 @@ class Reader:
         schema = json_schema.schema_of(field)
         if any(references(schema)):
             schema["$defs"] = self._source.closure(schema)
-        if json_schema.effort(schema) > json_schema.MAX_EFFORT:
+        if effort(schema) > MAX_EFFORT:
             return False
         try:
             return JsonSchema.compile(schema).accepts(value)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from cordboard.core.schema import JsonSchema
-from cordboard.uqi import json_schema
+from cordboard.core.schema import JsonSchema, effort
 from tests.unit.uqi.samples import an_auth_form, an_input, the_draft
 
 
@@ -60,8 +59,8 @@ def test_shared_schemas_that_cannot_be_read_are_named_in_every_form() -> None:
 
 
 def test_the_effort_of_a_schema_counts_what_is_applied_to_one_value() -> None:
-    assert json_schema.effort({"allOf": [True, {"anyOf": [True, True]}]}) == 5
-    assert json_schema.effort({"properties": {"a": {"allOf": [True]}, "b": {"allOf": [True]}}}) == 2
+    assert effort({"allOf": [True, {"anyOf": [True, True]}]}) == 5
+    assert effort({"properties": {"a": {"allOf": [True]}, "b": {"allOf": [True]}}}) == 2
 
 
 def test_references_that_double_at_each_step_are_not_checked_at_all() -> None:

@@ -1,0 +1,316 @@
+"""Workspace tokens: the one good shape, each bad one with its word, and what is known of keys over time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from cordboard.core import tokens
+from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
+from cordboard.core.tokens import KEYS_LIVE, REFETCH_AFTER, TokenVerifier
+from tests.e2e.forgery import Forger
+from tests.fixtures.serving import AUDIENCE, ISSUER, TokenMint
+
+NOW = int(time.time())
+
+
+@dataclass
+class Clock:
+    """The time as the verifier sees it."""
+
+    ahead: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return self.began + self.ahead
+
+
+@dataclass
+class Auth:
+    """Where keys come from; it counts how often it is asked."""
+
+    mints: list[TokenMint]
+    asked: int = 0
+    away: bool = False
+
+    async def jwks(self) -> str:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise DependencyUnavailable("auth")
+        return json.dumps({"keys": [key for mint in self.mints for key in json.loads(await mint.jwks())["keys"]]})
+
+
+@pytest.fixture(scope="module")
+def other() -> TokenMint:
+    return TokenMint()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(tokens, "time", made)
+    return made
+
+
+@pytest.fixture
+def auth(mint: TokenMint) -> Auth:
+    return Auth([mint])
+
+
+@pytest.fixture
+def verifier(auth: Auth) -> TokenVerifier:
+    return TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+
+
+async def problem(verifier: TokenVerifier, token: str) -> str:
+    with pytest.raises(TokenInvalid) as refused:
+        await verifier.verify(token, "envoy")
+    assert len(token) < 20 or token not in refused.value.text
+    return refused.value.metadata["problem"]
+
+
+async def test_a_good_token_is_its_caller(verifier: TokenVerifier, mint: TokenMint) -> None:
+    caller = await verifier.verify(mint.token("member", "reader", workspace="acme", jti="t-1"), "envoy")
+    assert (caller.peer, caller.subject, caller.workspace) == ("envoy", "workspaces/acme", "acme")
+    assert (caller.roles, caller.token_id) == (frozenset({"member", "reader"}), "t-1")
+    assert (caller.environment, caller.tier, caller.region) == ("production", "business", "eu")
+    assert not caller.is_operator
+
+
+async def test_an_operator_needs_no_workspace(verifier: TokenVerifier, mint: TokenMint) -> None:
+    assert (await verifier.verify(mint.token("operator"), "envoy")).is_operator
+
+
+async def test_a_token_known_from_one_peer_is_the_other_peers_too(verifier: TokenVerifier, mint: TokenMint) -> None:
+    token = mint.token("operator")
+    assert [(await verifier.verify(token, peer)).peer for peer in ("envoy", "client/a", "envoy")] == [
+        "envoy", "client/a", "envoy",
+    ]  # fmt: skip
+
+
+async def test_every_forgery_is_refused_each_time_it_comes(verifier: TokenVerifier, mint: TokenMint) -> None:
+    forger = Forger(mint.key, mint.kid)
+    await verifier.verify(forger.good(), "envoy")
+    taken, count = [], 0
+    for what, token in forger.bad():
+        for _ in range(2):
+            count += 1
+            try:
+                await verifier.verify(token, "envoy")
+            except TokenInvalid:
+                continue
+            taken.append(what)
+    assert taken == []
+    assert count > 250
+
+
+CLAIMS: list[tuple[str, Any, str]] = [
+    ("exp", NOW - 60, "expired"),
+    ("exp", NOW + 13 * 3600, "claims"),
+    ("exp", 2**40, "claims"),
+    ("exp", True, "expired"),
+    ("exp", None, "malformed"),
+    ("iat", None, "malformed"),
+    ("iat", NOW + 100, "malformed"),
+    ("nbf", NOW + 100, "malformed"),
+    ("iss", "https://evil.example", "issuer"),
+    ("iss", None, "malformed"),
+    ("aud", "other", "audience"),
+    ("aud", [AUDIENCE], "audience"),
+    ("aud", None, "malformed"),
+    ("sub", "a\r\nb", "claims"),
+    ("sub", " a", "claims"),
+    ("sub", None, "malformed"),
+    ("jti", "", "claims"),
+    ("jti", "é", "claims"),
+    ("roles", "operator", "claims"),
+    ("roles", ["root"], "claims"),
+    ("roles", [["operator"]], "claims"),
+    ("roles", ["member"], "claims"),
+    ("roles", [], ""),
+    ("roles", None, "claims"),
+    ("workspace", "a\nb", "claims"),
+    ("region", ["eu"], "claims"),
+    ("tier", "x" * 256, "claims"),
+]
+
+
+@pytest.mark.parametrize(("claim", "value", "word"), CLAIMS)
+async def test_a_wrong_claim_has_its_word(
+    verifier: TokenVerifier, mint: TokenMint, claim: str, value: Any, word: str
+) -> None:
+    token = mint.token("operator", **{claim: value})
+    if word:
+        assert await problem(verifier, token) == word
+    else:
+        assert (await verifier.verify(token, "envoy")).roles == frozenset()
+
+
+HEADERS: list[tuple[dict[str, Any], str]] = [
+    ({"typ": "JWT"}, "malformed"),
+    ({"alg": "none"}, "malformed"),
+    ({"alg": "HS256"}, "malformed"),
+    ({"alg": "RS512"}, "malformed"),
+    ({"crit": ["exp"]}, "malformed"),
+    ({"jwk": {"kty": "RSA"}}, "malformed"),
+    ({"kid": 1}, "malformed"),
+    ({"kid": None}, "malformed"),
+    ({"kid": "unknown"}, "signature"),
+]
+
+
+@pytest.mark.parametrize(("changes", "word"), HEADERS)
+async def test_a_wrong_header_has_its_word(
+    verifier: TokenVerifier, mint: TokenMint, changes: dict[str, Any], word: str
+) -> None:
+    forger = Forger(mint.key, mint.kid)
+    assert await problem(verifier, forger.token(forger.header(**changes))) == word
+
+
+async def test_another_key_and_other_bytes_have_their_words(verifier: TokenVerifier, mint: TokenMint) -> None:
+    forger = Forger(mint.key, mint.kid)
+    good = forger.good()
+    header, claims, signature = good.split(".")
+    doubled = json.dumps(forger.claims())[:-1] + ',"sub":"other"}'
+    # The last character of a signature of 256 bytes carries four bits; two more make it another text of the same bytes.
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".index(claims[-1])
+    respelled = claims if len(claims) % 4 == 0 else claims[:-1] + (
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last ^ 1]
+    )
+    words = {
+        "another key": (forger.token(key=rsa.generate_private_key(65537, 2048)), "signature"),
+        "four parts": (f"{good}.{signature}", "malformed"),
+        "no parts": ("x", "malformed"),
+        "nothing": ("", "malformed"),
+        "10 KB": ("a." * 5_000, "malformed"),
+        "long claims": (forger.token(claims=forger.claims(x="x" * 10_000)), "malformed"),
+        "a key twice": (forger.token(claims=doubled), "malformed"),
+        "deep": (forger.token(claims="[" * 2_000 + "]" * 2_000), "malformed"),
+        "no base64": (f"{header}.{claims[:-1]}*.{signature}", "malformed"),
+        "padded": (f"{header}=.{claims}.{signature}", "malformed"),
+        "beyond ASCII": (f"{header}.é{claims}.{signature}", "malformed"),
+    }
+    if respelled != claims:
+        words["another spelling"] = (f"{header}.{respelled}.{signature}", "malformed")
+    found = {what: await problem(verifier, token) for what, (token, _) in words.items()}
+    assert found == {what: word for what, (_, word) in words.items()}
+
+
+async def test_unknown_keys_cause_one_fetch_an_interval(auth: Auth, clock: Clock, other: TokenMint) -> None:
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    token = other.token("operator")
+    for _ in range(20):
+        assert await problem(verifier, token) == "signature"
+    assert auth.asked == 1
+    clock.ahead += REFETCH_AFTER
+    await asyncio.gather(*(problem(verifier, token) for _ in range(20)))
+    assert auth.asked == 2
+
+
+async def test_a_new_key_verifies_after_the_interval(
+    auth: Auth, clock: Clock, mint: TokenMint, other: TokenMint
+) -> None:
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    await verifier.verify(mint.token("operator"), "envoy")
+    auth.mints.append(other)
+    clock.ahead += REFETCH_AFTER
+    # They come together, and all wait for the one fetch.
+    await asyncio.gather(*(verifier.verify(other.token("operator"), "envoy") for _ in range(20)))
+    assert auth.asked == 2
+
+
+async def test_a_key_that_left_the_set_stops_verifying(
+    auth: Auth, clock: Clock, mint: TokenMint, other: TokenMint
+) -> None:
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    token = mint.token("operator")
+    await verifier.verify(token, "envoy")
+    auth.mints[:] = [other]
+    await verifier.verify(token, "envoy")
+    clock.ahead += KEYS_LIVE
+    assert await problem(verifier, token) == "signature"
+
+
+async def test_a_key_replaced_under_its_id_stops_verifying(auth: Auth, clock: Clock, mint: TokenMint) -> None:
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    token = mint.token("operator")
+    await verifier.verify(token, "envoy")
+    replaced = TokenMint()
+    replaced.kid = mint.kid
+    auth.mints[:] = [replaced]
+    clock.ahead += KEYS_LIVE
+    assert await problem(verifier, token) == "signature"
+
+
+async def test_known_keys_outlive_an_outage_of_auth(auth: Auth, clock: Clock, mint: TokenMint) -> None:
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    await verifier.verify(mint.token("operator"), "envoy")
+    auth.away = True
+    clock.ahead += 2 * KEYS_LIVE
+    for _ in range(5):
+        assert (await verifier.verify(mint.token("operator"), "envoy")).is_operator
+    assert auth.asked == 2, "an Auth that is away is not asked by every call"
+
+
+async def test_without_any_keys_the_dependency_is_named(auth: Auth, mint: TokenMint) -> None:
+    auth.away = True
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    with pytest.raises(CordboardError) as refused:
+        await verifier.verify(mint.token("operator"), "envoy")
+    assert isinstance(refused.value, DependencyUnavailable)
+    auth.away = False
+    assert (await verifier.verify(mint.token("operator"), "envoy")).is_operator
+
+
+async def test_a_known_token_ends_with_its_time(verifier: TokenVerifier, clock: Clock, mint: TokenMint) -> None:
+    token = mint.token("operator", exp=int(time.time()) + 30)
+    await verifier.verify(token, "envoy")
+    clock.ahead += 29
+    await verifier.verify(token, "envoy")
+    clock.ahead += 10
+    assert await problem(verifier, token) == "expired"
+
+
+async def test_a_caller_who_leaves_does_not_take_the_fetch_along(mint: TokenMint) -> None:
+    release, begun = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        begun.set()
+        await release.wait()
+        return await mint.jwks()
+
+    verifier = TokenVerifier(slow, ISSUER, AUDIENCE)
+    first = asyncio.create_task(verifier.verify(mint.token("operator"), "envoy"))
+    await begun.wait()
+    second = asyncio.create_task(verifier.verify(mint.token("operator"), "envoy"))
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    release.set()
+    assert (await second).is_operator
+
+
+@pytest.mark.parametrize("changes", [{"kty": "EC"}, {"alg": "HS256"}, {"use": "enc"}, {"use": None}])
+async def test_a_key_for_something_else_verifies_nothing(mint: TokenMint, changes: dict[str, Any]) -> None:
+    (entry,) = json.loads(await mint.jwks())["keys"]
+
+    async def keys() -> str:
+        return json.dumps({"keys": [{**entry, **changes}]})
+
+    assert await problem(TokenVerifier(keys, ISSUER, AUDIENCE), mint.token("operator")) == "signature"
+
+
+def test_the_corpus_speaks_of_the_same_issuer(mint: TokenMint) -> None:
+    payload = Forger(mint.key, mint.kid).good().split(".")[1]
+    assert json.loads(base64.urlsafe_b64decode(payload + "=="))["iss"] == ISSUER
