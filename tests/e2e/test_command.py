@@ -1,0 +1,139 @@
+"""The `cordboard` command against the running mesh: what it prints for programs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.mesh import PROCESSES, until
+
+COMMAND = str(Path(sys.executable).parent / "cordboard")
+
+
+async def command(desk: Desk, *arguments: str, answers: str = "") -> tuple[int, str, str]:
+    """Runs the command against the mesh; returns its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "--state-dir", str(desk.mesh.state_dir), *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate(answers.encode())
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def as_json(desk: Desk, *arguments: str) -> Any:
+    """Runs a command that must go well with `-o json`; returns what it printed."""
+    code, output, errors = await command(desk, *arguments, "-o", "json")
+    assert code == 0, errors
+    return json.loads(output)
+
+
+async def test_status_lists_every_process(desk: Desk) -> None:
+    status = await as_json(desk, "status")
+    assert set(status["processes"]) == set(PROCESSES)
+    assert all(process["ready"] for process in status["processes"].values())
+
+
+async def test_integrations_can_be_listed_shown_and_searched(desk: Desk) -> None:
+    listed = await as_json(desk, "integrations", "list")
+    assert "integrations/acme-desk" in [each["name"] for each in listed]
+    shown = await as_json(desk, "integrations", "show", "acme-desk")
+    assert shown["activeVersion"]
+    actions = await as_json(desk, "integrations", "actions", "acme-desk", "ticket")
+    assert "create_ticket" in [each["id"] for each in actions]
+    versions = await as_json(desk, "integrations", "versions", "acme-desk")
+    assert versions[0]["active"] is True
+
+
+async def test_a_call_prints_the_output_and_leaves_a_record_and_a_trace(desk: Desk, northwind: Tenant) -> None:
+    code, output, errors = await command(desk, "call", f"{northwind.workspace}/desk", "list_tickets", "limit:=2")
+    assert code == 0, errors
+    assert len(json.loads(output)["data"]) == 2
+    trace = errors.rpartition("trace ")[2].strip()
+    calls = await as_json(desk, "calls", "list", northwind.workspace)
+    assert trace in [each["traceId"] for each in calls]
+
+    async def stored() -> bool:
+        code, output, _ = await command(desk, "trace", "show", trace, "-o", "json")
+        return code == 0 and {"envoy", "proxy"} <= set(json.loads(output)["services"])
+
+    await until(stored, "the trace")
+    assert await as_json(desk, "trace", "list", "--attribute", "cordboard.action=list_tickets")
+
+
+async def test_a_workspace_is_made_connected_and_gets_a_token(desk: Desk) -> None:
+    workspace = f"cli-{uuid4().hex[:8]}"
+    await as_json(desk, "workspaces", "create", workspace, "--tier", "business")
+    scheme = desk.schemes["basic"]
+    settings = desk.vendor.settings
+    made = await as_json(
+        desk, "connect", "acme-desk", "-w", workspace, "--scheme", scheme, "--id", "desk",
+        "--value", f"username={settings.basic_user}", "--value", f"password={settings.basic_password}",
+    )  # fmt: skip
+    assert made["name"] == f"workspaces/{workspace}/connections/desk"
+    listed = await as_json(desk, "connections", "list", workspace)
+    assert [each["state"] for each in listed] == ["STATE_READY"]
+    issued = await as_json(desk, "token", "-w", workspace, "--role", "reader")
+    assert issued["accessToken"].count(".") == 2
+    code, _, _ = await command(desk, "connections", "delete", f"{workspace}/desk")
+    assert code == 0
+    assert await as_json(desk, "connections", "list", workspace) == []
+
+
+async def test_a_flag_is_rolled_out_killed_restored_and_rolled_back(desk: Desk) -> None:
+    slug = f"cli-{uuid4().hex[:8]}"
+    await as_json(desk, "flag", "rollout", slug, "--tier", "business")
+    key = f"integration.{slug}"
+    evaluated = await as_json(desk, "flag", "evaluate", key, "workspace=a1", "tier=business")
+    assert (evaluated["variant"], evaluated["value"]) == ("on", True)
+    assert (await as_json(desk, "flag", "kill", key, "--reason", "a test"))["killed"] is True
+    assert (await as_json(desk, "flag", "evaluate", key, "tier=business"))["reason"] == "DISABLED"
+    await as_json(desk, "flag", "restore", key)
+    await as_json(desk, "flag", "rollout", slug, "--tier", "enterprise")
+    rolled = await as_json(desk, "flag", "rollback", key, "1")
+    assert rolled["rules"][0]["tiers"] == ["business"]
+    assert len(await as_json(desk, "flag", "history", key)) == 5
+
+
+async def test_a_form_is_shown_in_every_way(desk: Desk) -> None:
+    code, output, errors = await command(desk, "form", "acme-desk", "create_ticket")
+    assert code == 0, errors
+    assert "subject" in output
+    code, output, _ = await command(desk, "form", "acme-desk", "create_ticket", "--json-schema")
+    assert "subject" in json.loads(output)["required"]
+    code, output, _ = await command(desk, "form", "acme-desk", "create_ticket", "--appsmith")
+    assert "editor" in json.loads(output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("integrations", "show", "nothing"), 3, "does not exist"),
+        (("call", "acme", "x"), 2, "WORKSPACE/CONNECTION"),
+        (("call", "a/b", "x", "--input", "{"), 2, "not JSON"),
+        (("publish", "/nowhere.yaml"), 2, "No such file"),
+        (("flag", "rollback", "integration.acme-desk", "4711"), 3, "does not exist"),
+        (("logs", "nothing"), 3, "there are:"),
+        (("trace", "show", "xyz"), 2, "name"),
+    ],
+)
+async def test_a_command_that_fails_says_why_and_how(
+    desk: Desk, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    ended, _, errors = await command(desk, *arguments)
+    assert (ended, told in errors) == (code, True), errors
+    assert "Traceback" not in errors
+
+
+async def test_a_broken_definition_is_refused_with_its_place(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("slug: x\nslug: y\n")
+    code, _, errors = await command(desk, "publish", str(file))
+    assert code == 2
+    assert "line 2" in errors
