@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import Text
 
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import AuditUnavailable, CordboardError
+from cordboard.core.errors import AuditUnavailable
 from cordboard.core.telemetry import trace_id
 from cordboard.core.times import Clock, SystemClock
 
@@ -150,7 +149,7 @@ class Journal:
             try:
                 async with self._database.everywhere() as connection:
                     await self.append_bodies(connection, [(workspace, body) for workspace, body, _ in batch])
-            except (CordboardError, SQLAlchemyError) as error:
+            except Exception as error:  # whatever it was: an entry that waits for ever would hold its call
                 logger.error("audit entries were not written", extra={"count": len(batch)}, exc_info=error)
                 problem = AuditUnavailable()
             for _, _, done in batch:

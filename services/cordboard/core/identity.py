@@ -1,23 +1,29 @@
 """Who this process is: its certificate, key and trust bundle, read again when they are replaced.
 
-SPIFFE ids are `spiffe://{trust domain}/{path}`. The directory is swapped as a whole (Kubernetes' `..data` link), so
-the three files always belong together.
+SPIFFE ids are `spiffe://{trust domain}/{path}`. The directory is best swapped as a whole (Kubernetes' `..data` link),
+so that the three files always belong together. Where they are replaced one by one, what was there stays until they do.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
+FILES: Final = ("tls.crt", "tls.key", "ca.crt")
 # How stale a look at the directory may be, in seconds: handshakes are frequent, certificates are not.
 LOOK_EVERY: Final = 1.0
 
@@ -53,29 +59,31 @@ class Identity:
             now = time.monotonic()
             if now - self._looked >= LOOK_EVERY:
                 self._looked = now
-                if self._version() != self._material.version:
-                    self._material = self._read()
+                try:
+                    if _version_of(self._directory) != self._material.version:
+                        self._material = self._read()
+                except (OSError, ValueError) as error:
+                    # Somebody is in the middle of replacing them: the old ones are good until they expire.
+                    logger.warning("the new certificate cannot be used", extra={"problem": type(error).__name__})
             return self._material
-
-    def _version(self) -> str:
-        return _version_of(self._directory / "tls.crt")
 
     def _read(self) -> Material:
         # Where the directory is swapped by a link, the link is followed once: three reads through it could meet two
         # directories, and a key that is not the certificate's.
         link = self._directory / "..data"
         source = link.resolve() if link.exists() else self._directory
-        return Material(
-            version=_version_of(source / "tls.crt"),
-            certificate=(source / "tls.crt").read_bytes(),
-            ca=(source / "ca.crt").read_bytes(),
-            secret_key=Secret((source / "tls.key").read_bytes()),
-        )
+        # Before the reads: what changes during them is looked at again.
+        version = _version_of(source)
+        certificate, key, ca = ((source / name).read_bytes() for name in FILES)
+        own = x509.load_pem_x509_certificate(certificate).public_key()
+        if own != load_pem_private_key(key, password=None).public_key():
+            raise ValueError("the key is not the certificate's")
+        return Material(version=version, certificate=certificate, ca=ca, secret_key=Secret(key))
 
 
-def _version_of(certificate: Path) -> str:
-    state = certificate.stat()
-    return f"{state.st_ino}-{state.st_mtime_ns}"
+def _version_of(directory: Path) -> str:
+    states = [(directory / name).stat() for name in FILES]
+    return ",".join(f"{state.st_ino}-{state.st_mtime_ns}" for state in states)
 
 
 def server_credentials(identity: Identity) -> grpc.ServerCredentials:

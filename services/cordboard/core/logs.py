@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 from datetime import UTC, datetime
@@ -43,18 +44,42 @@ class JsonFormatter(logging.Formatter):
             line["trace_id"] = found
         for key, value in vars(record).items():
             if key not in _STANDARD:
-                line[key] = scrubbed(value) if isinstance(value, str) else value
+                line[key] = _plain(value)
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = _described(record.exc_info[1])
         if record.name != "root":
             line["logger"] = record.name
         # ensure_ascii escapes control characters and line separators: nothing in a value can forge a line.
-        return json.dumps(line, default=lambda value: type(value).__name__)[:MAX_LINE]
+        text = json.dumps(line)
+        width = 1024
+        # After scrubbing, for a cut can hide half a secret; and by value, for half a line is no JSON.
+        while len(text) > MAX_LINE and width:
+            text = json.dumps({key: _cut(value, width) for key, value in line.items()})
+            width //= 2
+        return text
 
 
 def scrubbed(text: str) -> str:
     """Returns the text without anything that looks like a credential."""
     return _SECRETS.sub("***", text)
+
+
+def _plain(value: Any, levels: int = 4) -> Any:
+    """Returns a value as JSON, scrubbed at every depth; what is no JSON is named by its type."""
+    if isinstance(value, str):
+        return scrubbed(value)
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, dict) and levels:
+        return {scrubbed(str(key)): _plain(member, levels - 1) for key, member in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)) and levels:
+        return [_plain(member, levels - 1) for member in value]
+    return type(value).__name__
+
+
+def _cut(value: Any, width: int) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return value if len(text) <= width else text[:width]
 
 
 def _described(error: BaseException) -> dict[str, Any]:

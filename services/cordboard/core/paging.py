@@ -53,7 +53,8 @@ def _read(token: str, binding: str) -> str:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         bound, after = json.loads(raw)
-    except (ValueError, binascii.Error, RecursionError):
+        str(after).encode()  # half a surrogate pair is a text for JSON and none for PostgreSQL
+    except (TypeError, ValueError, binascii.Error, RecursionError):
         raise InvalidFields.one("page_token", "is not a token of this list") from None
     # PostgreSQL takes no NUL in a text; no token of ours has one.
     if bound != binding or not isinstance(after, str) or "\0" in after:

@@ -14,7 +14,6 @@ MAX_VIOLATIONS: Final = 50
 # Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
 MAX_EFFORT: Final = 5_000
 
-_MOST_LEVELS: Final = 150
 _IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _IN_PLACE: Final = ("not", "if", "then", "else")
 _IN_PLACE_NAMED: Final = ("dependentSchemas", "dependencies")
@@ -97,17 +96,17 @@ def effort(document: Mapping[str, Any]) -> int:
     reckoning = _Reckoning(document)
     worst = 0
     for node in _nodes(document):
-        worst = max(worst, reckoning.of(node, _MOST_LEVELS))
+        worst = max(worst, reckoning.of(node))
         if worst > MAX_EFFORT:
             break
     return worst
 
 
 class _Reckoning:
-    """Counts the schemas that apply to one value, each reference's target once."""
+    """Counts the schemas that apply to one value, looking at each schema of the document once."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self._known: dict[str, int] = {}
+        self._known: dict[int, int] = {}
         self._roots: list[Any] = [document]
         self._anchors: dict[str, list[Any]] = {}
         for node in _nodes(document):
@@ -117,23 +116,32 @@ class _Reckoning:
                 if isinstance(node.get(keyword), str):
                     self._anchors.setdefault(node[keyword], []).append(node)
 
-    def of(self, node: Any, levels: int) -> int:
-        if not isinstance(node, Mapping):
-            return 1
-        if levels < 0:
-            return MAX_EFFORT + 1
-        total = 1
-        for part in _in_place(node):
-            total += self.of(part, levels - 1)
-        for keyword in _REFERENCES:
-            reference = node.get(keyword)
-            if isinstance(reference, str):
-                if reference not in self._known:
-                    self._known[reference] = 1  # a circle costs nothing more: what it leads to counts where it stands
-                    costs = (self.of(target, levels - 1) for target in self._targets(reference))
-                    self._known[reference] = max(costs, default=1)
-                total += self._known[reference]
-        return min(total, MAX_EFFORT + 1)
+    def of(self, start: Mapping[str, Any]) -> int:
+        # Not by recursion: references can make a chain longer than Python's stack.
+        opened: dict[int, list[list[Any]]] = {}
+        waiting: list[Any] = [start]
+        while waiting:
+            node = waiting[-1]
+            here = id(node)
+            if here in opened:
+                groups = opened.pop(here)
+                self._known[here] = min(1 + sum(self._worst(group) for group in groups), MAX_EFFORT + 1)
+            elif here not in self._known and isinstance(node, Mapping):
+                opened[here] = self._applied(node)
+                waiting.extend(each for group in opened[here] for each in group if id(each) not in opened)
+                continue
+            waiting.pop()
+        return self._known[id(start)]
+
+    def _worst(self, group: list[Any]) -> int:
+        # What is not known yet is a circle, or no schema but a truth value. A circle costs nothing more: what it leads
+        # to is counted where it stands.
+        return max((self._known.get(id(each), 1) for each in group), default=1)
+
+    def _applied(self, node: Mapping[str, Any]) -> list[list[Any]]:
+        """Returns what applies to the same value as this schema: of each list, one."""
+        references = [node[keyword] for keyword in _REFERENCES if isinstance(node.get(keyword), str)]
+        return [*([part] for part in _in_place(node)), *(list(self._targets(each)) for each in references)]
 
     def _targets(self, reference: str) -> Iterator[Any]:
         """Yields whatever the reference may mean: which of several documents in one it names is left open."""

@@ -6,9 +6,10 @@ Every process has an environment of its own, so there is one prefix, `CORDBOARD_
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,16 +18,17 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
-    model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX = "CORDBOARD_"
 
 
 def _address(value: str) -> str:
     host, separator, port = value.rpartition(":")
-    if not (separator and host and port.isdigit() and 0 <= int(port) <= 65535):
+    if not (separator and host and port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
         raise ValueError("must be HOST:PORT")
     return value
 
@@ -36,7 +38,10 @@ def _optional_address(value: str) -> str:
 
 
 def _network(value: str) -> str:
-    return str(ipaddress.ip_network(value))
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError("must be a network as CIDR, without host bits") from None
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -82,6 +87,10 @@ class Settings(BaseSettings):
     def _database_url(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with postgresql+asyncpg://")
+        try:
+            make_url(value.get_secret_value())
+        except (ValueError, ArgumentError):
+            raise ValueError("must be postgresql+asyncpg://ROLE:PASSWORD@HOST:PORT/DATABASE") from None
         return value
 
     @field_validator("identity_dir")
@@ -92,11 +101,12 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a directory with {', '.join(missing)}")
         return value
 
-    @model_validator(mode="after")
-    def _secure(self) -> Self:
-        if self.public_url and not self.public_url.startswith("https://"):
-            raise ValueError("public_url must begin with https://")
-        return self
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str) -> str:
+        if value and not value.startswith("https://"):
+            raise ValueError("must begin with https://")
+        return value
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -111,6 +121,11 @@ def load(kind: type[SettingsType]) -> SettingsType:
             name = ".".join(str(part) for part in problem["loc"]).upper()
             text = problem["msg"].removeprefix("Value error, ")
             sys.stderr.write(f"{PREFIX}{name}: {text}\n" if name else f"{text}\n")
+        raise SystemExit(2) from None
+    except SettingsError as error:
+        # Lists are read as JSON before anything is checked, and the library's error names the field in its text alone.
+        name = next(iter(re.findall(r'field "(\w+)"', str(error))), "").upper()
+        sys.stderr.write(f"{PREFIX}{name}: must be a JSON array\n")
         raise SystemExit(2) from None
 
 

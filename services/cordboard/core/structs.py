@@ -9,8 +9,9 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from cordboard.core.errors import InvalidFields
 
-# json_format stops near 50 levels too; a definition's real inputs stay below 20.
-MAX_DEPTH = 64
+# Containers around a value. Protobuf reads 100 messages inside each other, and an object is three of them: what is
+# deeper would be an answer that no caller can read. Real inputs stay below 20.
+MAX_DEPTH = 32
 
 
 def to_value(item: Any, depth: int = 0) -> Value:
@@ -43,13 +44,13 @@ def to_struct(item: dict[str, Any]) -> Struct:
     """Returns a JSON object as a protobuf Struct."""
     struct = Struct()
     for key, member in item.items():
-        struct.fields[key].CopyFrom(to_value(member))
+        struct.fields[key].CopyFrom(to_value(member, 1))
     return struct
 
 
 def to_list(items: list[Any]) -> ListValue:
     """Returns a JSON array as a protobuf ListValue."""
-    return ListValue(values=[to_value(item) for item in items])
+    return ListValue(values=[to_value(item, 1) for item in items])
 
 
 def from_value(value: Value, field: str = "value", depth: int = 0) -> Any:
@@ -67,7 +68,7 @@ def from_value(value: Value, field: str = "value", depth: int = 0) -> Any:
     if kind == "bool_value":
         return value.bool_value
     if kind == "struct_value":
-        return from_struct(value.struct_value, field, depth + 1)
+        return from_struct(value.struct_value, field, depth)
     if kind == "list_value":
         return [
             from_value(member, f"{field}[{index}]", depth + 1) for index, member in enumerate(value.list_value.values)
@@ -77,6 +78,4 @@ def from_value(value: Value, field: str = "value", depth: int = 0) -> Any:
 
 def from_struct(struct: Struct, field: str = "input", depth: int = 0) -> dict[str, Any]:
     """Returns a protobuf Struct as a JSON object; whole numbers become ints. Raises InvalidFields naming `field`."""
-    if depth > MAX_DEPTH:
-        raise InvalidFields.one(field, f"is nested more than {MAX_DEPTH} levels deep")
     return {key: from_value(member, f"{field}.{key}", depth + 1) for key, member in struct.fields.items()}

@@ -49,6 +49,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[str, Any] = {}
+        self._key_text = ""
         self._fetched = -KEYS_LIVE
         self._asked = -REFETCH_AFTER
         self._fetching: asyncio.Task[None] | None = None
@@ -141,9 +142,9 @@ class TokenVerifier:
         for entry in json.loads(text)["keys"]:
             if entry.get("kty") == "RSA" and entry.get("alg") == ALGORITHM and entry.get("use") == "sig":
                 keys[entry["kid"]] = RSAAlgorithm.from_jwk(entry)
-        if set(keys) != set(self._keys):
+        if text != self._key_text:
             self._known.clear()
-        self._keys = keys
+        self._keys, self._key_text = keys, text
         self._fetched = time.monotonic()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -69,5 +70,5 @@ def test_new_ids_differ_are_names_and_sort_by_time(monkeypatch: pytest.MonkeyPat
     flat = [each for moment in ids for each in moment]
     assert len(set(flat)) == 400
     assert all(re.fullmatch("[0-9a-z]{26}", each) for each in flat)
-    assert all(max(earlier) < min(later) for earlier, later in zip(ids, ids[1:], strict=False))
+    assert all(max(earlier) < min(later) for earlier, later in itertools.pairwise(ids))
     assert parse(f"traces/{flat[0]}", "traces/*") == (flat[0],)

@@ -42,7 +42,7 @@ def test_a_negative_size_is_refused() -> None:
     assert error.value.violations[0].field == "page_size"
 
 
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=100))
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=100))
 def test_a_token_leads_to_where_it_was_made(last: str) -> None:
     assert page(page().token(last)).after == last
 
@@ -52,11 +52,11 @@ def test_another_page_size_may_go_on() -> None:
 
 
 def test_a_token_of_other_conditions_is_refused() -> None:
-    versions = Paging.of(pb.ListVersionsRequest(parent="integrations/a"))
+    versions = Paging.of(pb.ListDefinitionVersionsRequest(parent="integrations/a"))
     token = versions.token("1.0.0")
-    assert Paging.of(pb.ListVersionsRequest(parent="integrations/a", page_token=token)).after == "1.0.0"
+    assert Paging.of(pb.ListDefinitionVersionsRequest(parent="integrations/a", page_token=token)).after == "1.0.0"
     with pytest.raises(InvalidFields):
-        Paging.of(pb.ListVersionsRequest(parent="integrations/b", page_token=token))
+        Paging.of(pb.ListDefinitionVersionsRequest(parent="integrations/b", page_token=token))
 
 
 def test_a_token_of_another_scope_is_refused() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.core.errors import InvalidFields
 from cordboard.core.structs import MAX_DEPTH, from_struct, from_value, to_list, to_struct, to_value
+from cordboard.proxy.v1.proxy_service_pb2 import ExecuteResponse
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=10)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
@@ -23,11 +24,27 @@ values = st.recursive(
 )
 
 
-def nested(levels: int) -> Value:
-    value = Value(string_value="x")
+def nested(levels: int, *, objects: bool) -> Any:
+    item: Any = {}
     for _ in range(levels):
-        value = Value(list_value=ListValue(values=[value]))
-    return value
+        item = {"a": item} if objects else [item]
+    return item
+
+
+def field(number: int, raw: bytes) -> bytes:
+    size, rest = len(raw), bytearray()
+    while size > 127:
+        rest.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *rest, size]) + raw
+
+
+def wrapped_object(value: bytes) -> bytes:
+    return field(5, field(1, field(1, b"a") + field(2, value)))
+
+
+def wrapped_list(value: bytes) -> bytes:
+    return field(6, field(1, value))
 
 
 @given(st.dictionaries(texts, values, max_size=5))
@@ -61,17 +78,28 @@ def test_a_number_that_is_none_is_refused_by_its_path(number: float) -> None:
     assert [violation.field for violation in refused.value.violations] == ["input.a[0].b"]
 
 
-def test_nesting_ends_at_a_level() -> None:
-    from_value(nested(MAX_DEPTH))
-    with pytest.raises(InvalidFields, match="nested more than"):
-        from_value(nested(MAX_DEPTH + 1))
+@pytest.mark.parametrize("objects", [True, False])
+def test_nesting_ends_before_protobuf_cannot_read_it(objects: bool) -> None:
+    deepest = nested(MAX_DEPTH, objects=objects)
+    response = ExecuteResponse(output=to_value(deepest))
+    assert from_value(ExecuteResponse.FromString(response.SerializeToString()).output) == deepest
+    with pytest.raises(TypeError, match="nested too deeply"):
+        to_value(nested(MAX_DEPTH + 1, objects=objects))
 
 
-def test_what_is_nested_too_deeply_or_no_json_is_not_written() -> None:
-    deep: Any = "x"
+@pytest.mark.parametrize("objects", [True, False])
+def test_what_comes_nested_too_deeply_is_refused(objects: bool) -> None:
+    # Built from the leaf up, as no writer of ours does.
+    raw = Value(string_value="x").SerializeToString()
     for _ in range(MAX_DEPTH + 1):
-        deep = [deep]
-    for wrong in (deep, object(), b"x", {"a": {1, 2}}):
+        raw = (wrapped_object if objects else wrapped_list)(raw)
+    with pytest.raises(InvalidFields, match="nested more than") as refused:
+        from_value(Value.FromString(raw))
+    assert refused.value.violations[0].field.startswith("value.a.a" if objects else "value[0][0]")
+
+
+def test_what_is_no_json_is_not_written() -> None:
+    for wrong in (object(), b"x", {"a": {1, 2}}):
         with pytest.raises(TypeError):
             to_value(wrong)
 
