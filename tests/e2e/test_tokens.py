@@ -38,9 +38,9 @@ METHODS: Final = {
 REFUSED: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 # What Envoy's filter does not look at; that is why every service looks again.
 BLIND: Final = (
-    "typ ", "no typ", "crit ", "an empty crit", "an unencoded", "a nested", "compressed", "our key and a ", "kid ''", "no kid",
-    "exp ", "a life of", "issued tomorrow", "no iat", "aud \"['cordboard'", "sub ", "jti ", "roles ", "workspace ",
-    "environment ", "tier ", "a member of", "claims of 7 KB", "a dot ",
+    "typ ", "no typ", "crit ", "an empty crit", "an unencoded", "a nested", "compressed", "our key and a ",
+    "kid ''", "no kid", "exp ", "a life of", "issued tomorrow", "no iat", "aud \"['cordboard'", "sub ", "jti ",
+    "roles ", "workspace ", "environment ", "tier ", "a member of", "claims of 7 KB", "a dot ",
 )  # fmt: skip
 
 
