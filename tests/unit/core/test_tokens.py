@@ -147,7 +147,8 @@ CLAIMS: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("claim", "value", "word"), CLAIMS)
+# Names without times: two workers that collect in two seconds must agree on them.
+@pytest.mark.parametrize(("claim", "value", "word"), CLAIMS, ids=[f"{row[0]}-{n}" for n, row in enumerate(CLAIMS)])
 async def test_a_wrong_claim_has_its_word(
     verifier: TokenVerifier, mint: TokenMint, claim: str, value: Any, word: str
 ) -> None:
