@@ -42,6 +42,7 @@ FAULTS: Final = {
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     )
 }
+BROKEN: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,13 @@ def request_of(method: contract.Method, rule: Rule) -> Any:
 
 async def observed(channel: grpc.aio.Channel, method: contract.Method, request: Any, token: str) -> str:
     """Calls, and returns what happened."""
-    code = await contract.call(channel, method, request.SerializeToString(), token)
+    for attempt in range(5):
+        code = await contract.call(channel, method, request.SerializeToString(), token)
+        # On a busy machine a connection breaks now and then, or a stream is reset before its status is read: that is no
+        # decision about the caller. A service that answers so every time is still found.
+        if code not in BROKEN:
+            break
+        await asyncio.sleep(0.1 * attempt)
     return (CODES | FAULTS).get(code, IN)
 
 

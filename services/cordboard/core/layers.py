@@ -8,6 +8,7 @@ requests itself (a deserialiser of gRPC would answer with the names of our types
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from contextvars import ContextVar
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 # A caller that sends no deadline gets this one for unary calls, in seconds.
 DEFAULT_DEADLINE: Final = 30.0
+# How long a refused stream of requests is read on for its end, in seconds.
+DRAIN_SECONDS: Final = 0.5
 CANCELLED: Final = "CANCELLED"
 # Probes come every second for ever, and an export of spans that made a span would never end.
 UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
@@ -332,6 +335,8 @@ class Gate(grpc.aio.ServerInterceptor):
                 error = raised
             error = self._leave(call, error, entered)
             if error is not None:
+                if streams:
+                    await _read_to_the_end(request)
                 await _end(context, error)
             return result
 
@@ -372,6 +377,8 @@ class Gate(grpc.aio.ServerInterceptor):
                     self._watches.discard(task)
             error = self._leave(call, error, entered)
             if error is not None:
+                if streams:
+                    await _read_to_the_end(request)
                 await _end(context, error)
 
         made = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_stream_rpc_method_handler
@@ -392,6 +399,14 @@ class Gate(grpc.aio.ServerInterceptor):
             for layer in self._layers:
                 layer.check(message)
             yield message
+
+
+async def _read_to_the_end(stream: AsyncIterator[bytes]) -> None:
+    # A status that overtakes the caller's own messages reaches it as a reset stream, and as INTERNAL.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in stream:
+                pass
 
 
 async def _end(context: Any, error: BaseException) -> None:
