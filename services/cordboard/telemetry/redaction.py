@@ -25,6 +25,8 @@ _REMEMBERED_LENGTH: Final = 128
 _SECRET_KEY: Final = re.compile(
     r"authorization|cookie|api[-_.]?key|token|passw(?:or)?d|passphrase|secret|credential|private[-_.]?key", re.I
 )
+# The status text that Envoy copies: it is for the caller, and names what the caller sent.
+_CALLERS_TEXT: Final = "grpc.message"
 _QUERY_KEYS: Final = frozenset({"url.query", "url.fragment"})
 _PATH_KEYS: Final = frozenset({"url.path", "http.target", "http.path", ":path", "http.route"})
 
@@ -55,7 +57,7 @@ CURRENT_NAMES: Final = {
 
 def is_secret(key: str) -> bool:
     """Tells whether an attribute of this name is taken to hold a secret, whatever its case."""
-    return _SECRET_KEY.search(key) is not None
+    return key.lower() == _CALLERS_TEXT or _SECRET_KEY.search(key) is not None
 
 
 def clean_text(text: str) -> str:
