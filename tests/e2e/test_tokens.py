@@ -9,18 +9,11 @@ from typing import Any, Final
 import grpc
 import jwt
 import pytest
-import pytest_asyncio
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.rpc import error_details_pb2, status_pb2
 
-from cordboard.auth.kek import FileKeys
-from cordboard.auth.store.keys import signing_keys
 from cordboard.auth.v1 import token_service_pb2 as tokens
-from cordboard.auth.vault import SYSTEM, Vault
 from cordboard.client import Client, CordboardError
-from cordboard.core.database import Database
-from cordboard.core.times import SystemClock
 from cordboard.local.certificates import SERVICES
 from tests.e2e.forgery import Forger
 from tests.fixtures.desk import Desk, Tenant
@@ -42,25 +35,6 @@ BLIND: Final = (
     "kid ''", "no kid", "exp ", "a life of", "issued tomorrow", "no iat", "aud \"['cordboard'", "sub ", "jti ",
     "roles ", "workspace ", "environment ", "tier ", "a member of", "claims of 7 KB", "a dot ",
 )  # fmt: skip
-
-
-@pytest_asyncio.fixture
-async def forger(running_mesh: RunningMesh) -> Forger:
-    """Whoever has stolen the mesh's signing key: no signature keeps these tokens out, only what they say."""
-    kid = str(jwt.get_unverified_header(await running_mesh.token("operator"))["kid"])
-    database = Database(running_mesh.mesh.database_url("auth"))
-    try:
-        vault = Vault(database, FileKeys.load(running_mesh.state_dir / "keys"), SystemClock())
-        drawer = await vault.drawer(SYSTEM)
-        async with database.shared() as connection:
-            _, known = await signing_keys(connection)
-        [row] = [row for row in known if row.kid == kid]
-        pem = drawer.open(f"signingKeys/{kid}", "private_key", 1, row.sealed).reveal()
-    finally:
-        await database.close()
-    key = serialization.load_pem_private_key(pem.encode(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return Forger(key, kid)
 
 
 async def answer(channel: grpc.aio.Channel, method: str, token: str) -> tuple[grpc.StatusCode, str]:

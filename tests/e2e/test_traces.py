@@ -13,7 +13,7 @@ import pytest_asyncio
 from cordboard.client import Client, NotFound
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.mesh import RunningMesh, new_traceparent, until
+from tests.fixtures.mesh import new_traceparent, until
 
 EXECUTE: Final = "cordboard.proxy.v1.ProxyService/Execute"
 LEASE: Final = "cordboard.auth.v1.CredentialService/LeaseCredential"
@@ -101,10 +101,12 @@ class Traced:
 
 
 @pytest_asyncio.fixture
-async def traced(running_mesh: RunningMesh, northwind: Tenant, operator: Client) -> Traced:
+async def traced(desk: Desk, northwind: Tenant, member: Client, operator: Client) -> Traced:
     """An Execute that a caller with a trace of its own made."""
+    # A credential that ended meanwhile is renewed by a call that nobody looks at.
+    await desk.reach(member, northwind)
     trace_id, header = new_traceparent()
-    async with running_mesh.client(northwind.token, traceparent=lambda: header) as client:
+    async with desk.mesh.client(northwind.token, traceparent=lambda: header) as client:
         result = await client.execute(northwind.connection, "create_ticket", TICKET, idempotency_key=trace_id)
     assert result.call.trace_id == trace_id
     return Traced(trace_id, header.split("-")[2], await spans_of(operator, trace_id))

@@ -236,6 +236,22 @@ async def test_a_server_that_is_not_there_is_a_dependency() -> None:
     await data.close()
 
 
+async def test_a_server_that_takes_no_connections_now_is_a_dependency(where: ServiceDatabase) -> None:
+    # SQLAlchemy has no class of its own for this, nor for a server that is still starting: the code alone tells.
+    data = Database(where.url)
+    root = await superuser(where)
+    try:
+        await root.execute("ALTER ROLE cordboard_catalog CONNECTION LIMIT 0")
+        with pytest.raises(DependencyUnavailable):
+            await data.check()
+        await root.execute("ALTER ROLE cordboard_catalog CONNECTION LIMIT -1")
+        await data.check()
+    finally:
+        await root.execute("ALTER ROLE cordboard_catalog CONNECTION LIMIT -1")
+        await root.close()
+        await data.close()
+
+
 async def test_a_pool_that_stays_empty_is_a_dependency(where: ServiceDatabase) -> None:
     data = Database(where.url, pool_size=1)
     data._engine.pool._timeout = 0.05  # type: ignore[attr-defined] # the real one is five seconds

@@ -1,0 +1,80 @@
+"""Health, as gRPC's own protocol has it: by service, as a list, and as a stream of changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cordboard.core.health import Health
+from cordboard.core.server import Process
+from cordboard.core.settings import Settings
+from tests.fixtures.serving import Served, Serving
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+NOWHERE = "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nothing"
+
+
+async def start(process: Process[Settings]) -> None:
+    """Wires nothing: health is there by itself."""
+
+
+@pytest.fixture
+async def served(serving: Serving) -> AsyncIterator[Served]:
+    async with serving("catalog", Settings, start, database_url=NOWHERE) as running:
+        yield running
+
+
+def asked(service: str = "") -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+async def test_nothing_serves_before_the_first_check_has_passed() -> None:
+    health = Health()
+    assert (await health.Check(asked(), None)).status == NOT_SERVING
+    health.tell(("", "a.B"), serving=True)
+    assert (await health.Check(asked("a.B"), None)).status == SERVING
+
+
+async def test_what_has_ended_does_not_serve_again() -> None:
+    health = Health()
+    health.tell(("", "a.B"), serving=True)
+    health.end()
+    health.tell(("", "a.B"), serving=True)
+    assert [(await health.Check(asked(name), None)).status for name in ("", "a.B")] == [NOT_SERVING] * 2
+
+
+async def test_a_watcher_is_told_of_each_change_and_of_nothing_else() -> None:
+    health = Health()
+    watch = health.Watch(asked("a.B"), None)
+    assert (await anext(watch)).status == UNKNOWN
+    following = asyncio.ensure_future(anext(watch))
+    health.tell(("other",), serving=True)
+    await asyncio.sleep(0)
+    assert not following.done()
+    health.tell(("a.B",), serving=True)
+    assert (await following).status == SERVING
+    following = asyncio.ensure_future(anext(watch))
+    health.tell(("a.B",), serving=True)
+    health.end()
+    assert (await following).status == NOT_SERVING
+    await watch.aclose()  # type: ignore[attr-defined]
+
+
+async def test_every_method_of_health_is_answered_by_a_service(served: Served) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(served.channel("envoy"))
+    watch = stub.Watch(asked())
+    while (await watch.read()).status != SERVING:
+        pass
+    watch.cancel()
+    assert (await stub.Check(asked())).status == SERVING
+    listed = await stub.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
+    assert listed.statuses[""].status == SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Check(asked("no.Such" * 100))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
