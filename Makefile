@@ -12,7 +12,7 @@ OPENAPI ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo bench node clean
+.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo soak scale bench node clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ unit: $(STAMP) node ## Run the unit and contract tests
 e2e: $(STAMP) node ## Run the scenarios and the end-to-end tests on a whole mesh
 	@echo "== scenarios and end-to-end tests"
 	@$(BIN)/pytest tests/scenarios tests/e2e -q
+
+soak: $(STAMP) node ## Run the long suites: faults, kills, fuzz (about an hour)
+	@$(BIN)/pytest tests/soak -q -rA -s
+
+scale: $(STAMP) node ## Measure with big catalogs, many edges and real API descriptions
+	@$(BIN)/python -m tests.scale
 
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run
 	@$(BIN)/python -m bench

@@ -1,0 +1,40 @@
+"""Sets of flags in flagd's JSON, and their evaluation in process, for every service that asks one."""
+from __future__ import annotations
+
+from cordboard.core.flagging.bucketing import ALGORITHMS, BUCKETING
+from cordboard.core.flagging.decisions import (
+    DEFAULT,
+    DISABLED,
+    ERROR,
+    FLAG_NOT_FOUND,
+    GENERAL,
+    KILLED,
+    PARSE_ERROR,
+    REVISION,
+    STATIC,
+    TARGETING_MATCH,
+    Decision,
+)
+from cordboard.core.flagging.rules import RuleBroken, compiled, inlined, specialised
+from cordboard.core.flagging.sets import FlagSet
+
+__all__ = [
+    "ALGORITHMS",
+    "BUCKETING",
+    "DEFAULT",
+    "DISABLED",
+    "ERROR",
+    "FLAG_NOT_FOUND",
+    "GENERAL",
+    "KILLED",
+    "PARSE_ERROR",
+    "REVISION",
+    "STATIC",
+    "TARGETING_MATCH",
+    "Decision",
+    "FlagSet",
+    "RuleBroken",
+    "compiled",
+    "inlined",
+    "specialised",
+]
