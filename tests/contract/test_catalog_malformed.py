@@ -52,6 +52,8 @@ def a_request(kind: Any, chance: random.Random) -> Any:
             setattr(request, field.name, chance.random() < 0.5)
         elif field.type == field.TYPE_ENUM:
             setattr(request, field.name, chance.choice([0, 1, 7, -1]))
+        elif field.type == field.TYPE_MESSAGE:
+            getattr(request, field.name).MergeFrom(a_request(type(getattr(request, field.name)), chance))
         else:
             setattr(request, field.name, chance.choice([0, 1, -1, 2**31 - 1, -(2**31)]))
     return request

@@ -11,6 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from cordboard.catalog.catalog import Catalog
+from cordboard.catalog.gate import Gate
+from cordboard.catalog.lifecycle import Lifecycle
+from cordboard.catalog.publication import Publication
 from cordboard.catalog.snapshot import Snapshot
 from cordboard.catalog.store import CatalogStore
 from cordboard.core.audit import Journal
@@ -26,10 +29,10 @@ class CountingStore(CatalogStore):
 
     reads = 0
 
-    async def content(self, slug: str, version: str) -> bytes | None:
+    async def content(self, slug: str, version: str, *, workspace: str = "") -> bytes | None:
         """Counts, and reads."""
         self.reads += 1
-        return await super().content(slug, version)
+        return await super().content(slug, version, workspace=workspace)
 
 
 @dataclass
@@ -59,7 +62,10 @@ async def parts(shared: ServiceDatabase) -> AsyncIterator[Callable[[int], Parts]
             opened.append(database)
             store = CountingStore(database)
             snapshot = Snapshot(store, cache_bytes=cache_bytes)
-            catalog = Catalog(store, snapshot, Journal(database), SystemClock(), worker)
+            journal, clock, gate = Journal(database), SystemClock(), Gate(snapshot, worker)
+            lifecycle = Lifecycle(store, snapshot, journal, clock, gate)
+            publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=1)
+            catalog = Catalog(snapshot, publication, gate, worker)
             return Parts(store, snapshot, catalog, database)
 
         yield make

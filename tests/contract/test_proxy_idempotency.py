@@ -15,7 +15,7 @@ from cordboard.core.caller import Caller
 from cordboard.core.database import Database
 from cordboard.core.errors import CallInProgress, CordboardError, IdempotencyKeyReused, Indeterminate
 from cordboard.local.certificates import Identities
-from cordboard.proxy.answers import Answer
+from cordboard.planning.answers import Answer
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.ledger import Ledger
 from cordboard.proxy.store import ProxyStore

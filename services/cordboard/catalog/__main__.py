@@ -8,12 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cordboard.catalog.catalog import Catalog
+from cordboard.catalog.gate import Gate
+from cordboard.catalog.governance_servicer import GovernanceServicer
+from cordboard.catalog.inventory import Inventory
+from cordboard.catalog.lifecycle import Lifecycle
+from cordboard.catalog.pins import Pins
+from cordboard.catalog.publication import Publication
 from cordboard.catalog.servicer import CatalogServicer
 from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.snapshot import Snapshot
+from cordboard.catalog.sources.schedule import Schedule
+from cordboard.catalog.sources.servicer import SourceServicer
+from cordboard.catalog.sources.sources import Sources
+from cordboard.catalog.sources.store import SourceStore
 from cordboard.catalog.store import CHANNEL, CatalogStore
+from cordboard.catalog.sync.wiring import start_sync
+from cordboard.catalog.usage import Usage
 from cordboard.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from cordboard.catalog.v1.governance_service_pb2_grpc import add_GovernanceServiceServicer_to_server
+from cordboard.catalog.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
 from cordboard.core.database import Changes
+from cordboard.core.egress import Egress
 from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
@@ -30,8 +45,25 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     changes = Changes(database, CHANNEL)
     # One at a time: two documents at once would only share the interpreter.
     worker = ThreadPoolExecutor(1, thread_name_prefix="documents")
-    catalog = Catalog(store, snapshot, mesh.journal(), SystemClock(), worker)
+    journal, clock = mesh.journal(), SystemClock()
+    gate = Gate(snapshot, worker)
+    lifecycle = Lifecycle(store, snapshot, journal, clock, gate)
+    limit = mesh.settings.private_integrations
+    publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=limit)
+    catalog = Catalog(snapshot, publication, gate, worker)
+    usage = Usage(database)
+    pins = Pins(store, snapshot, journal, clock)
+    inventory = Inventory(store, snapshot, usage, journal, clock)
     add_CatalogServiceServicer_to_server(CatalogServicer(catalog), mesh.server)
+    governance = GovernanceServicer(catalog, lifecycle, pins, inventory, usage)
+    add_GovernanceServiceServicer_to_server(governance, mesh.server)
+    await start_sync(mesh, store, changes)
+    egress = Egress(mesh.settings.egress_allowed_networks)
+    sources = Sources(
+        database, SourceStore(database), catalog, journal, clock, egress, roots=mesh.settings.source_folders
+    )
+    add_SourceServiceServicer_to_server(SourceServicer(sources), mesh.server)
+    mesh.background(Schedule(database, sources).run())
     # Without a database the service starts all the same, and is not ready.
     with contextlib.suppress(DependencyUnavailable):
         await snapshot.refresh()

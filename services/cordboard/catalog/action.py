@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cordboard.catalog.auth_scheme import path_keys
 from cordboard.catalog.findings import shown
+from cordboard.catalog.paging import check_paging
+from cordboard.catalog.response import check_error_rules, check_response, check_retry
 from cordboard.catalog.schemas import wording_problem
 from cordboard.catalog.syntax import (
     RESERVED_HEADERS,
     has_stray_brace,
     is_line,
     is_media_type,
-    is_pointer,
     is_prose,
     is_scope,
     is_token,
@@ -25,10 +27,10 @@ from cordboard.catalog.syntax import (
 from cordboard.catalog.v1.definition_pb2 import BodyEncoding, Placement, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from cordboard.catalog.findings import Findings
-    from cordboard.catalog.v1.definition_pb2 import Action, Body, Paging, Parameter, RequestPlan
+    from cordboard.catalog.v1.definition_pb2 import Action, Body, Constant, Definition, Parameter, RequestPlan
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 MAX_TITLE: Final = 200
@@ -40,6 +42,7 @@ MAX_TAGS: Final = 32
 
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _PATH: Final = re.compile(r"(?:/(?:[!$%&'()*+,\-.0-9:;=@A-Z_a-z~|^\[\]]|\{[^{}]*\})*)*", re.ASCII)
+_XML_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}(?::[A-Za-z_][A-Za-z0-9_.-]{0,127})?", re.ASCII)
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _STYLES: Final[dict[int, frozenset[int]]] = {
@@ -65,10 +68,13 @@ def object_schema(text: str) -> dict[str, Any] | None:
 class ActionCheck:
     """Checks one action after the other against the definition they stand in."""
 
-    def __init__(self, shared: Mapping[str, Any], auth_schemes: Collection[str]) -> None:
-        """Takes the definition's shared schemas by name, and the ids of its auth schemes."""
+    def __init__(self, shared: Mapping[str, Any], definition: Definition) -> None:
+        """Takes the definition, and its shared schemas by name."""
         self._shared = shared
-        self._auth_schemes = auth_schemes
+        self._auth_schemes = {scheme.id for scheme in definition.auth_schemes}
+        self._path_keys = {scheme.id: path_keys(scheme, definition.auth_schemes) for scheme in definition.auth_schemes}
+        self._variables = {variable.name for variable in definition.config_variables}
+        self._servers = {server.id for server in definition.servers}
         self.schemas: dict[str, Any] = {}
         """The actions' schemas that are worth compiling, by the path of their field."""
 
@@ -92,12 +98,18 @@ class ActionCheck:
         )
         properties = self._input(action, found, path)
         self._output(action, found, path)
-        bound = _check_request(action.request, found.below("request"))
+        bound = _check_request(action.request, self._filled(action), found.below("request"))
+        self._check_constants(action.request, found.below("request"))
         _check_bindings(properties, bound, found)
         if action.HasField("paging"):
-            _check_paging(action.paging, properties, found.below("paging"))
-        if action.idempotency_key_header:
-            _check_header(action.idempotency_key_header, "idempotency_key_header", found)
+            check_paging(action.paging, properties, found.below("paging"))
+            found.require(not action.streaming, "streaming", "cannot stand beside `paging`")
+        _check_idempotency_key(action, found)
+        if action.HasField("response"):
+            check_response(action.response, found.below("response"))
+        if action.HasField("retry"):
+            check_retry(action.retry, found.below("retry"))
+        check_error_rules(action.error_rules, found, paged=action.HasField("paging"))
         if action.HasField("timeout"):
             span = action.timeout.seconds + action.timeout.nanos / 1e9
             found.require(0 < span <= MAX_TIMEOUT, "timeout", f"must be more than 0 s and at most {MAX_TIMEOUT} s")
@@ -106,6 +118,33 @@ class ActionCheck:
                 found.add(f"auth_schemes[{index}]", f"{shown(scheme)} is not one of the definition's auth schemes")
         for index, scope in enumerate(action.scopes):
             found.require(is_scope(scope), f"scopes[{index}]", "is not an OAuth scope")
+
+    def _filled(self, action: Action) -> set[str]:
+        """Returns the placeholders of the path that every scheme of the action fills."""
+        ids = [one for one in action.auth_schemes if one in self._path_keys] or list(self._path_keys)
+        return set.intersection(*(self._path_keys[one] for one in ids)) if ids else set()
+
+    def _check_constants(self, request: RequestPlan, found: Findings) -> None:
+        taken = {(one.placement, _on_wire(one)) for one in request.parameters}
+        taken.update((Placement.PLACEMENT_HEADER, name.lower()) for name in request.headers)
+        taken.update((Placement.PLACEMENT_BODY, one.name) for one in request.body.fields)
+        for index, constant in enumerate(request.constants):
+            below = found.below("constants", index)
+            place = (constant.placement, _on_wire(constant))
+            below.require(place not in taken, "name", f"{shown(constant.name)} stands there already")
+            taken.add(place)
+            source = constant.WhichOneof("source")
+            if source is None:
+                below.add("", "needs a value or a config variable")
+            elif source == "config_variable" and constant.config_variable not in self._variables:
+                below.add("config_variable", f"{shown(constant.config_variable)} is not one of the config variables")
+            _check_constant_place(constant, request, below)
+        variable = request.server_variable
+        if variable:
+            found.require(
+                variable in self._variables, "server_variable", f"{shown(variable)} is not one of the config variables"
+            )
+            found.require("" not in self._servers, "server_variable", "needs every server to have an id")
 
     def _input(self, action: Action, found: Findings, path: str) -> dict[str, Any]:
         """Returns the properties of the input."""
@@ -140,8 +179,8 @@ class ActionCheck:
             self.schemas[f"{path}.output_schema"] = schema
 
 
-def _check_request(request: RequestPlan, found: Findings) -> Counter[str]:
-    """Returns how often each property of the input is bound."""
+def _check_request(request: RequestPlan, filled: set[str], found: Findings) -> Counter[str]:
+    """Returns how often each property of the input is bound; the credential fills some placeholders."""
     found.require(request.method in METHODS, "method", f"must be one of {', '.join(METHODS)}")
     _check_path(request.path, found)
     if request.server_url:
@@ -157,7 +196,7 @@ def _check_request(request: RequestPlan, found: Findings) -> Counter[str]:
     if len(request.parameters) > MAX_PARAMETERS:
         found.add("parameters", f"are more than {MAX_PARAMETERS}")
         return bound
-    in_path = set()
+    in_path = {one.name for one in request.constants if one.placement == Placement.PLACEMENT_PATH}
     places: Counter[tuple[int, str]] = Counter()
     for index, parameter in enumerate(request.parameters):
         _check_parameter(parameter, found.below("parameters", index))
@@ -171,7 +210,9 @@ def _check_request(request: RequestPlan, found: Findings) -> Counter[str]:
             in_path.add(parameter.name)
     wanted = dict.fromkeys(placeholders(request.path))
     for name in wanted:
-        if name not in in_path:
+        if name in in_path and name in filled:
+            found.add("path", f"{{{name}}} is bound to a parameter and to the credential")
+        elif name not in in_path and name not in filled:
             found.add("path", f"{{{name}}} is bound to no parameter")
     for name in sorted(in_path.difference(wanted)):
         found.add("path", f"has no {{{name}}} for the parameter of that name")
@@ -194,6 +235,13 @@ def _check_path(path: str, found: Findings) -> None:
 def _check_parameter(parameter: Parameter, found: Findings) -> None:
     found.require(0 < len(parameter.name) <= 256 and is_line(parameter.name), "name", "must be one line of text")
     allowed = _STYLES.get(parameter.placement)
+    found.require(
+        not parameter.json or not (parameter.style or parameter.allow_reserved),
+        "json",
+        "cannot stand beside `style` and `allow_reserved`",
+    )
+    if parameter.allow_reserved and parameter.placement not in (Placement.PLACEMENT_PATH, Placement.PLACEMENT_QUERY):
+        found.add("allow_reserved", "is only for the path and the query")
     if allowed is None:
         found.add("placement", "must be path, query, header or cookie")
         return
@@ -203,6 +251,40 @@ def _check_parameter(parameter: Parameter, found: Findings) -> None:
         _check_header(parameter.name, "name", found)
     if parameter.placement == Placement.PLACEMENT_COOKIE:
         found.require(is_token(parameter.name), "name", "is not a cookie's name")
+
+
+def _on_wire(one: Parameter | Constant) -> str:
+    return one.name.lower() if one.placement == Placement.PLACEMENT_HEADER else one.name
+
+
+def _check_constant_place(constant: Constant, request: RequestPlan, found: Findings) -> None:
+    if constant.placement == Placement.PLACEMENT_HEADER:
+        _check_header(constant.name, "name", found)
+    elif constant.placement == Placement.PLACEMENT_COOKIE:
+        found.require(is_token(constant.name), "name", "is not a cookie's name")
+    elif constant.placement == Placement.PLACEMENT_BODY and (
+        not request.HasField("body") or request.body.property or request.body.encoding in _WHOLE_ONLY
+    ):
+        found.add("placement", "is the body, and the request has no body that is made of members")
+
+
+def _check_idempotency_key(action: Action, found: Findings) -> None:
+    if action.idempotency_key_header:
+        _check_header(action.idempotency_key_header, "idempotency_key_header", found)
+    if not action.HasField("idempotency_key"):
+        return
+    key, below = action.idempotency_key, found.below("idempotency_key")
+    below.require(not action.idempotency_key_header, "", "cannot stand beside `idempotency_key_header`")
+    if key.placement == Placement.PLACEMENT_HEADER:
+        _check_header(key.name, "name", below)
+    elif key.placement in (Placement.PLACEMENT_QUERY, Placement.PLACEMENT_BODY):
+        below.require(0 < len(key.name) <= 256 and is_line(key.name), "name", "must be one line of text")
+        if key.placement == Placement.PLACEMENT_BODY and (
+            not action.request.HasField("body") or action.request.body.encoding in _WHOLE_ONLY
+        ):
+            below.add("placement", "is the body, and the request has no body that is made of members")
+    else:
+        below.add("placement", "must be header, query or body")
 
 
 def _check_header(name: str, field: str, found: Findings) -> None:
@@ -216,6 +298,9 @@ def _check_body(body: Body, found: Findings) -> Counter[str]:
     found.require(body.encoding != BodyEncoding.BODY_ENCODING_UNSPECIFIED, "encoding", "is required")
     if body.media_type:
         found.require(is_media_type(body.media_type), "media_type", "is not a media type")
+    if body.xml_root or body.encoding == BodyEncoding.BODY_ENCODING_XML:
+        fits = body.encoding == BodyEncoding.BODY_ENCODING_XML and _XML_NAME.fullmatch(body.xml_root) is not None
+        found.require(fits, "xml_root", "must be the name of an element, and goes with XML alone")
     if body.property and body.fields:
         found.add("fields", "cannot stand beside `property`")
     if not body.property and body.encoding in _WHOLE_ONLY:
@@ -239,23 +324,3 @@ def _check_bindings(properties: Mapping[str, Any], bound: Counter[str], found: F
     for name in properties:
         if name not in bound:
             found.add("input_schema", f"the property {shown(name)} goes nowhere: `request` does not bind it")
-
-
-def _check_paging(paging: Paging, properties: Mapping[str, Any], found: Findings) -> None:
-    found.require(is_pointer(paging.items_pointer), "items_pointer", "is not a JSON Pointer")
-    kind = paging.WhichOneof("kind")
-    if kind is None:
-        found.add("", "must say how the next page is asked for: cursor, page, offset, link or next_url")
-        return
-    plan: Any = getattr(paging, kind)
-    below = found.below(kind)
-    for field in plan.DESCRIPTOR.fields:
-        value = getattr(plan, field.name)
-        if field.name.endswith("_property"):
-            needed = field.name in ("cursor_property", "page_property", "offset_property")
-            if (value or needed) and value not in properties:
-                below.add(field.name, f"{shown(value)} is not a property of the input")
-        elif field.name == "next_pointer":
-            below.require(value != "" and is_pointer(value), field.name, "is not a JSON Pointer to a member")
-        elif field.name == "first_page":
-            below.require(value >= 0, field.name, "must not be negative")

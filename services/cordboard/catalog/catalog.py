@@ -3,71 +3,121 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cordboard.catalog.definition import MAX_VIOLATIONS, content_hash, problems
-from cordboard.catalog.document import read
-from cordboard.catalog.messages import version_message
+from cordboard.catalog.difference import Change, differences
+from cordboard.catalog.document import Document, read
+from cordboard.catalog.extension import resolved
+from cordboard.catalog.index import words_of
+from cordboard.catalog.lifecycle import DRAFT, LIVE, RETIRED
+from cordboard.catalog.messages import pin_message
 from cordboard.catalog.openapi import Imported, import_document
-from cordboard.catalog.semver import following
-from cordboard.catalog.store import IntegrationRecord, VersionRecord
-from cordboard.catalog.v1.definition_pb2 import Category, Criticality, Definition
-from cordboard.core.audit import Entry
+from cordboard.catalog.publication import Checked, ensure_shared, make_private
+from cordboard.catalog.snapshot import ACTIVE
+from cordboard.catalog.v1 import catalog_service_pb2 as pb
+from cordboard.catalog.v1.definition_pb2 import Category, Definition
+from cordboard.catalog.v1.lifecycle_pb2 import RetiredVersion
+from cordboard.catalog.visibility import View
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import AlreadyExists, InvalidFields
+from cordboard.core.errors import InvalidFields, NotFound
+from cordboard.core.ownership import owner_of
 from cordboard.core.telemetry import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from concurrent.futures import Executor
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from cordboard.catalog.snapshot import Snapshot
-    from cordboard.catalog.store import CatalogStore
-    from cordboard.catalog.v1 import catalog_service_pb2 as pb
+    from cordboard.catalog.compatibility.definitions import Breakage
+    from cordboard.catalog.gate import Gate, Verdict
+    from cordboard.catalog.publication import Publication
+    from cordboard.catalog.snapshot import Logged, Snapshot
     from cordboard.catalog.v1.catalog_service_pb2 import ImportReport
-    from cordboard.core.audit import Journal
-    from cordboard.core.times import Clock
 
 Result = TypeVar("Result")
 
-PUBLISHED: Final = "catalog.definition.publish"
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which integrations are asked for; what is empty is no condition."""
+
+    category: int = 0
+    query: str = ""
+    state: int = 0
+    owner: str = ""
+    tag: str = ""
+    changed_since: float | None = None
+    """In seconds since 1970."""
+
+    def fits(self, one: pb.Integration) -> bool:
+        """Tells whether an integration has all that is asked for, but for the words."""
+        # In this order: what is not asked for is not read, which takes more time than anything here.
+        if self.category and self.category != one.category:
+            return False
+        if (self.state and self.state != one.state) or (self.owner and self.owner != one.owner):
+            return False
+        if self.tag and self.tag not in one.tags:
+            return False
+        if self.changed_since is None:
+            return True
+        return one.update_time.seconds + one.update_time.nanos / 1e9 >= self.changed_since
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """A definition that may be published, and the hash of what it says."""
+class Difference:
+    """What is new, gone and changed between two versions, and who would be hurt."""
 
-    definition: Definition
-    content_hash: str
-    origin: dict[str, Any]
-    """Where it came from, for the audit journal."""
+    old: str
+    new: str
+    changes: list[Change]
+    breakages: list[Breakage]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What publishing a document would do."""
+
+    version: pb.DefinitionVersion
+    difference: Difference
+    verdict: Verdict
 
 
 class Catalog:
     """What the mesh can reach."""
 
-    def __init__(
-        self, store: CatalogStore, snapshot: Snapshot, journal: Journal, clock: Clock, worker: Executor
-    ) -> None:
-        """Takes the store, what is in memory of it, the journal, the time, and who reads large documents."""
-        self._store = store
+    def __init__(self, snapshot: Snapshot, publication: Publication, gate: Gate, worker: Executor) -> None:
+        """Takes what is in memory of the catalog, what adds to it, what keeps promises, and who reads documents."""
         self._snapshot = snapshot
-        self._journal = journal
-        self._clock = clock
+        self._publication = publication
+        self._gate = gate
         self._worker = worker
 
-    async def publish(self, document: str, *, validate_only: bool = False) -> pb.DefinitionVersion:
-        """Publishes a definition document and returns the version that has its content.
+    async def publish(
+        self, document: str, *, workspace: str = "", stage: int = 0, validate_only: bool = False
+    ) -> pb.DefinitionVersion:
+        """Publishes a definition document, in the shared catalog or for one workspace alone, and returns the version
+        that has its content.
 
         Raises DocumentInvalid, InvalidFields with all that is wrong, and AlreadyExists when the document names a
         version that has other content.
         """
-        checked = await self._work(lambda: _read(document))
-        return await self._publish(checked, validate_only=validate_only)
+        checked = await self._checked(document, workspace)
+        return await self._publication.publish(checked, stage=stage, validate_only=validate_only)
+
+    async def validate(self, document: str) -> Validation:
+        """Says what publishing a document would do, and whether it would be refused. Raises as publishing does, but
+        where it only breaks its promise.
+        """
+        checked = await self._checked(document, "")
+        version = await self._publication.publish(checked, stage=DRAFT, validate_only=True)
+        slug = checked.definition.slug
+        try:
+            old = (await self._snapshot.version(slug, ACTIVE)).message.definition
+        except NotFound:
+            old = Definition()
+        verdict = await self._gate.verdict(checked.definition)
+        return Validation(version, await self._difference(old, version.definition), verdict)
 
     async def import_openapi(
         self, document: str, *, slug: str, owner: str, source_uri: str, server_url: str, validate_only: bool = False
@@ -79,21 +129,40 @@ class Catalog:
         imported, checked = await self._work(
             lambda: _import(document, slug=slug, owner=owner, source_uri=source_uri, server_url=server_url)
         )
-        return await self._publish(checked, validate_only=validate_only), imported.report
+        return await self._publication.publish(checked, validate_only=validate_only), imported.report
+
+    async def promote(self, name: str, *, slug: str, version: str, stage: int) -> pb.DefinitionVersion:
+        """Publishes a private version in the shared catalog; raises what PromoteIntegration documents."""
+        loaded = await self._snapshot.version(name, version or ACTIVE)
+        definition = Definition()
+        definition.CopyFrom(loaded.message.definition)
+        workspace, _, own = name.rpartition("--")
+        if not workspace:
+            raise InvalidFields.one("name", "is in the shared catalog already")
+        definition.slug, definition.version = slug or own, ""
+        found = problems(definition)
+        if found:
+            raise InvalidFields(found[:MAX_VIOLATIONS])
+        ensure_shared(definition)
+        checked = Checked(definition, content_hash(definition), {"origin": "promotion", "from": loaded.message.name})
+        return await self._publication.publish(checked, stage=stage)
 
     def integration(self, slug: str) -> pb.Integration:
         """Returns an integration; raises NotFound."""
-        return self._snapshot.integration(slug)
+        found = self._snapshot.integration(slug)
+        if not self._view.sees(slug, found.state):
+            raise NotFound(found.name)
+        return found
 
-    def integrations(self, *, after: str, limit: int, category: int, query: str) -> list[pb.Integration]:
-        """Returns up to `limit` integrations with a slug above `after`, in order; `query` is text to look for."""
-        wanted = query.casefold()
+    def integrations(self, wanted: Wanted, *, after: str, limit: int) -> list[pb.Integration]:
+        """Returns up to `limit` integrations with a slug above `after`, in order."""
+        words, view, index = words_of(wanted.query), self._view, self._snapshot.index
         found: list[pb.Integration] = []
         for slug in self._snapshot.slugs(after):
-            one = self._snapshot.integration(slug)
-            if category not in (Category.CATEGORY_UNSPECIFIED, one.category):
+            if words and not index.matches(slug, words):
                 continue
-            if not wanted or any(wanted in text.casefold() for text in (slug, one.title, one.description)):
+            one = self._snapshot.integration(slug)
+            if wanted.fits(one) and view.sees(slug, one.state):
                 found.append(one)
                 if len(found) == limit:
                     break
@@ -101,145 +170,173 @@ class Catalog:
 
     async def version(self, slug: str, version: str) -> pb.DefinitionVersion:
         """Returns a version with its definition; `active` stands for the active one. Raises NotFound."""
+        if not self._view.sees(slug, self._snapshot.record(slug, version).state):
+            raise NotFound(f"integrations/{slug}/versions/{version}")
         return (await self._snapshot.version(slug, version)).message
 
     def versions(self, slug: str, *, before: str, limit: int) -> list[tuple[str, pb.DefinitionVersion]]:
         """Returns up to `limit` versions, newest first, each with its place in the list; `before` is the last place
         that was seen. Raises NotFound.
         """
-        found = []
-        for one in self._snapshot.versions(slug):
-            place = f"{self._snapshot.sequence(slug, one.name.rpartition('/')[2]):020d}"
-            if not before or place < before:
-                found.append((place, one))
+        self.integration(slug)
+        view, found = self._view, []
+        for record in self._snapshot.records(slug):
+            place = f"{record.published:020d}"
+            if view.sees(slug, record.state) and (not before or place < before):
+                found.append((place, self._snapshot.described(record)))
         return found[:limit]
 
-    async def actions(self, slug: str, *, after: str, limit: int, query: str) -> list[pb.ActionSummary]:
-        """Returns up to `limit` actions of the active version with an id above `after`, in order; `query` is text to
+    def actions(self, slug: str, *, after: str, limit: int, query: str) -> list[pb.ActionSummary]:
+        """Returns up to `limit` actions of the active version with an id above `after`, in order; `query` is words to
         look for. Raises NotFound.
         """
-        loaded = await self._snapshot.version(slug, self._snapshot.integration(slug).active_version)
+        self.integration(slug)
+        entry = self._snapshot.index.entry(slug)
         wanted = query.casefold()
         found: list[pb.ActionSummary] = []
-        for one in loaded.actions[bisect_right(loaded.actions, after, key=lambda action: action.id) :]:
+        for one in entry.summaries():
+            if one.id <= after:
+                continue
             if not wanted or any(wanted in text.casefold() for text in (one.id, one.title, one.path)):
                 found.append(one)
                 if len(found) == limit:
                     break
         return found
 
-    async def watch(self, after: int) -> AsyncIterator[tuple[int, pb.DefinitionVersion | None]]:
-        """Yields each version that was published after a change, and the number of its change, for ever. None comes
-        once, when all that existed at the beginning was yielded.
+    def search(
+        self, query: str, *, after: tuple[str, str], limit: int, category: int
+    ) -> list[tuple[pb.Integration, pb.ActionSummary]]:
+        """Returns up to `limit` actions of all integrations with all the words of `query`, in order of slug and id,
+        above one slug and id; raises InvalidFields.
         """
+        words = words_of(query)
+        if not words:
+            raise InvalidFields.one("query", "is required", "REQUIRED")
+        view, index = self._view, self._snapshot.index
+        found: list[tuple[pb.Integration, pb.ActionSummary]] = []
+        begun, last = after
+        slugs = self._snapshot.slugs(begun)
+        for slug in [begun, *slugs] if begun else slugs:
+            if not index.holds(slug, words):
+                continue
+            one = self._snapshot.integration(slug)
+            if category not in (Category.CATEGORY_UNSPECIFIED, one.category) or not view.sees(slug, one.state):
+                continue
+            for action in index.found(slug, words, after=last if slug == begun else ""):
+                found.append((one, action))
+                if len(found) == limit:
+                    return found
+        return found
+
+    async def compare(self, slug: str, old: str, new: str) -> Difference:
+        """Returns what is new, gone and changed between two versions; raises NotFound."""
+        versions = [await self.version(slug, version) for version in (old, new)]
+        return await self._difference(versions[0].definition, versions[1].definition)
+
+    async def watch(self, after: int) -> AsyncIterator[pb.WatchDefinitionsResponse]:
+        """Yields each change after one, for ever: versions that are live, versions that were retired, and pins. Says
+        once that it has caught up, when all that existed at the beginning was yielded.
+        """
+        caller = current_caller()
+        view = View.of(caller)
         # A number from another database, or from the time before a restore, says nothing here.
         seen = after if after <= self._snapshot.head else 0
         head = self._snapshot.head
         caught_up = False
         while True:
             grown = self._snapshot.grown
-            for sequence, slug, version in self._snapshot.after(seen):
-                yield sequence, await self.version(slug, version)
-                seen = sequence
+            for logged in self._snapshot.after(seen):
+                message = await self._told(logged, view)
+                if message is not None:
+                    yield message
+                seen = logged[0]
             if not caught_up:
                 caught_up = True
-                yield head, None
+                yield pb.WatchDefinitionsResponse(sequence=head, caught_up=True)
             await grown.wait()
+
+    async def _told(self, logged: Logged, view: View) -> pb.WatchDefinitionsResponse | None:
+        sequence, key = logged
+        if len(key) == 3:
+            if not view.everywhere:
+                return None
+            return pb.WatchDefinitionsResponse(sequence=sequence, pin=pin_message(self._snapshot.pin(key)))
+        try:
+            record = self._snapshot.record(*key)
+            if not view.sees(key[0], record.state):
+                return None
+            if record.state in LIVE:
+                version = (await self._snapshot.version(*key)).message
+                return pb.WatchDefinitionsResponse(sequence=sequence, definition_version=version)
+        except NotFound:
+            # It went while the stream was on its way to it; what came of it has a number of its own.
+            return None
+        if record.state != RETIRED:
+            return None
+        gone = RetiredVersion(name=record.name, successor=record.successor, workspace=record.workspace_id)
+        return pb.WatchDefinitionsResponse(sequence=sequence, retired_version=gone)
+
+    @property
+    def _view(self) -> View:
+        return View.of(current_caller())
+
+    async def _difference(self, old: Definition, new: Definition) -> Difference:
+        changes = await self._work(lambda: differences(old, new))
+        hurt = await self._gate.compared(old, new, backward=True, forward=True) if old.slug else []
+        return Difference(old.version, new.version, changes, hurt)
+
+    async def _checked(self, text: str, workspace: str) -> Checked:
+        document = await self._work(lambda: read(text))
+        definition = document.definition
+        if not definition.HasField("extends"):
+            return await self._work(lambda: _check(document, definition, workspace))
+
+        async def lookup(slug: str, version: str) -> Definition | None:
+            try:
+                found = await self._snapshot.version(slug, version)
+            except NotFound:
+                return None
+            # A base is published, and whoever builds on it sees it: a shared one stands on shared ones alone.
+            usable = found.message.state in LIVE and owner_of(slug) in ("", workspace)
+            return found.message.definition if usable else None
+
+        try:
+            whole = await resolved(definition, lookup)
+        except InvalidFields as error:
+            raise InvalidFields([document.placed(one) for one in error.violations]) from None
+        return await self._work(lambda: _check(document, whole, workspace))
 
     async def _work(self, task: Callable[[], Result]) -> Result:
         # Documents of several megabytes take seconds: the loop goes on answering meanwhile.
         with span("read document"):
             return await asyncio.get_running_loop().run_in_executor(self._worker, task)
 
-    async def _publish(self, checked: _Checked, *, validate_only: bool) -> pb.DefinitionVersion:
-        slug = checked.definition.slug
-        if validate_only:
-            async with self._store.reading() as connection:
-                found, version = await self._settle(connection, checked)
-            return found or self._new(checked, version)[0]
-        async with self._store.writing() as (connection, sequence):
-            found, version = await self._settle(connection, checked)
-            if found is not None:
-                return found
-            message, record = self._new(checked, version, sequence)
-            await self._store.put_integration(connection, self._integration(checked, record))
-            await self._store.add_version(connection, record, message.definition.SerializeToString(deterministic=True))
-            details = {"content_hash": record.content_hash, "actions": len(message.definition.actions)}
-            entry = Entry(action=PUBLISHED, resource=record.name, details={**details, **checked.origin})
-            await self._journal.append(connection, entry)
-        # Whoever published reads it back from this replica at once.
-        await self._snapshot.refresh()
-        return (await self._snapshot.version(slug, record.version)).message
 
-    async def _settle(self, connection: AsyncConnection, checked: _Checked) -> tuple[pb.DefinitionVersion | None, str]:
-        """Returns the version that has this content already, if any, and what a new one is called."""
-        slug, wanted = checked.definition.slug, checked.definition.version
-        integration = await self._store.integration(connection, slug)
-        active_version = "" if integration is None else integration.active_version
-        known = await self._store.versions(connection, slug)
-        for record in reversed(known):
-            if wanted and record.version == wanted and record.content_hash != checked.content_hash:
-                raise AlreadyExists(
-                    record.name, f"version {wanted} of {slug!r} exists with other content: publish another version"
-                )
-            if record.content_hash == checked.content_hash and wanted in ("", record.version):
-                definition = _versioned(checked.definition, record.version)
-                message = version_message(record, active=record.version == active_version, definition=definition)
-                return message, record.version
-        return None, wanted or following(active_version, {record.version for record in known})
-
-    def _new(self, checked: _Checked, version: str, sequence: int = 0) -> tuple[pb.DefinitionVersion, VersionRecord]:
-        definition = _versioned(checked.definition, version)
-        record = VersionRecord(
-            slug=definition.slug,
-            version=version,
-            content_hash=checked.content_hash,
-            sequence=sequence,
-            create_time=self._clock.now(),
-            creator=current_caller().actor,
-        )
-        return version_message(record, active=True, definition=definition), record
-
-    def _integration(self, checked: _Checked, record: VersionRecord) -> IntegrationRecord:
-        definition = checked.definition
-        return IntegrationRecord(
-            slug=definition.slug,
-            title=definition.title,
-            description=definition.description,
-            category=definition.category or Category.CATEGORY_API,
-            owner=definition.owner,
-            criticality=definition.criticality or Criticality.CRITICALITY_MEDIUM,
-            active_version=record.version,
-            action_count=len(definition.actions),
-            auth_schemes=tuple(scheme.id for scheme in definition.auth_schemes),
-            tags=tuple(definition.tags),
-            sequence=record.sequence,
-            create_time=record.create_time,
-            update_time=record.create_time,
-        )
-
-
-def _read(text: str) -> _Checked:
-    document = read(text)
-    found = problems(document.definition)
+def _check(document: Document, definition: Definition, workspace: str) -> Checked:
+    found = problems(definition)
     if found:
         raise InvalidFields([document.placed(one) for one in found[:MAX_VIOLATIONS]])
-    return _Checked(document.definition, content_hash(document.definition), {"origin": "document"})
+    origin: dict[str, Any] = {"origin": "document"}
+    try:
+        if workspace:
+            make_private(definition, workspace)
+            found = problems(definition)
+            if found:
+                raise InvalidFields(found[:MAX_VIOLATIONS])
+        else:
+            ensure_shared(definition)
+    except InvalidFields as error:
+        raise InvalidFields([document.placed(one) for one in error.violations]) from None
+    return Checked(definition, content_hash(definition), origin)
 
 
-def _import(document: str, **arguments: str) -> tuple[Imported, _Checked]:
+def _import(document: str, **arguments: str) -> tuple[Imported, Checked]:
     imported = import_document(document, **arguments)
+    ensure_shared(imported.definition)
     report = imported.report
     origin = {
         "origin": "openapi",
         "operations": report.operation_count,
         "losses": sum(finding.severity == finding.SEVERITY_LOSS for finding in report.findings),
     }
-    return imported, _Checked(imported.definition, content_hash(imported.definition), origin)
-
-
-def _versioned(definition: Definition, version: str) -> Definition:
-    copy = Definition()
-    copy.CopyFrom(definition)
-    copy.version = version
-    return copy
+    return imported, Checked(imported.definition, content_hash(imported.definition), origin)

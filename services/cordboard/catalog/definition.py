@@ -14,25 +14,31 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cordboard.catalog.action import ActionCheck, object_schema
+from cordboard.catalog.auth_scheme import check_auth_schemes
+from cordboard.catalog.capabilities import check_capabilities
 from cordboard.catalog.document import to_plain
 from cordboard.catalog.findings import Findings, shown
+from cordboard.catalog.reference import check_references
+from cordboard.catalog.response import check_error_rules, check_rate_limit_headers, check_retry
 from cordboard.catalog.schemas import NAME, compile_problems, wording_problem
 from cordboard.catalog.semver import SemVer
+from cordboard.catalog.shape import check_shape
 from cordboard.catalog.syntax import (
-    RESERVED_HEADERS,
     host_of,
     host_problem,
     is_line,
     is_prose,
-    is_scope,
-    is_token,
+    mixed_word,
     placeholders,
     url_problem,
 )
-from cordboard.catalog.v1.definition_pb2 import Action, ApiKey, AuthScheme, Category, Definition, OAuth2, Placement
+from cordboard.catalog.v1.definition_pb2 import Action, Category, Definition
+from cordboard.catalog.variable import check_config_variables
 from cordboard.core.errors import InvalidFields
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cordboard.catalog.v1.definition_pb2 import Server
     from cordboard.core.errors import Violation
 
@@ -42,12 +48,35 @@ MAX_SERVERS: Final = 50
 MAX_VIOLATIONS: Final = 100
 MAX_TEXT: Final = 4096
 
+# Words of the resource names and of the command line: a slug of these would be read as something else.
+RESERVED_SLUGS: Final = frozenset(
+    [
+        "actions",
+        "active",
+        "all",
+        "any",
+        "catalog",
+        "cordboard",
+        "default",
+        "edges",
+        "integrations",
+        "latest",
+        "new",
+        "none",
+        "null",
+        "pins",
+        "self",
+        "sources",
+        "system",
+        "undefined",
+        "versions",
+        "workspaces",
+    ]
+)
+
 _SLUG: Final = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
-_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _VALUE: Final = re.compile(r"[A-Za-z0-9._~:/@+-]{1,255}", re.ASCII)
-# `Authorization` is where many keys go; the other reserved headers are nobody's.
-_NOT_FOR_KEYS: Final = RESERVED_HEADERS - {"authorization"}
 
 
 def check(definition: Definition) -> None:
@@ -63,13 +92,19 @@ def problems(definition: Definition) -> list[Violation]:
     if definition.ByteSize() > MAX_BYTES:
         found.add("actions", f"make the definition larger than {MAX_BYTES // 1024 // 1024} MiB")
         return found.violations
+    check_shape(definition, found)
     _check_head(definition, found)
     _check_servers(definition, found)
-    _check_auth_schemes(definition, found)
-    limits = definition.rate_limit_headers
-    for name in ("limit", "remaining", "reset"):
-        header = getattr(limits, name)
-        found.require(not header or is_token(header), f"rate_limit_headers.{name}", "is not a header's name")
+    check_config_variables(definition, found)
+    check_auth_schemes(definition, found)
+    check_rate_limit_headers(definition.rate_limit_headers, found.below("rate_limit_headers"))
+    for index, headers in enumerate(definition.more_rate_limit_headers):
+        check_rate_limit_headers(headers, found.below("more_rate_limit_headers", index))
+    if definition.HasField("retry"):
+        check_retry(definition.retry, found.below("retry"))
+    paged = any(action.HasField("paging") for action in definition.actions)
+    check_error_rules(definition.error_rules, found, paged=paged)
+    check_capabilities(definition, found)
     _check_actions(definition, found)
     return found.violations
 
@@ -95,6 +130,10 @@ def _check_head(definition: Definition, found: Findings) -> None:
         "slug",
         "must be 2 to 63 of a-z, 0-9 and hyphens, begin with a letter and not end in a hyphen",
     )
+    # `rpartition`: a private integration has its workspace's id before its own slug.
+    found.require(definition.slug.rpartition("--")[2] not in RESERVED_SLUGS, "slug", "is a reserved word")
+    mixed = mixed_word(definition.title)
+    found.require(not mixed, "title", f"mixes letters of different scripts in {shown(mixed)}")
     if definition.version:
         found.require(SemVer.parse(definition.version) is not None, "version", "must be a semantic version: 1.4.0")
     found.require(
@@ -122,14 +161,19 @@ def _check_servers(definition: Definition, found: Findings) -> None:
     if definition.category in (Category.CATEGORY_UNSPECIFIED, Category.CATEGORY_API) and not definition.servers:
         found.add("servers", "an API needs at least one")
     found.require(len(definition.servers) <= MAX_SERVERS, "servers", f"must be at most {MAX_SERVERS}")
+    variables = {one.name for one in definition.config_variables if not one.secret}
+    ids: set[str] = set()
     for index, server in enumerate(definition.servers[:MAX_SERVERS]):
-        _check_server(server, found.below("servers", index))
+        below = found.below("servers", index)
+        _check_server(server, variables, below)
+        below.require(not server.id or server.id not in ids, "id", f"{shown(server.id)} stands there already")
+        ids.add(server.id)
     for index, host in enumerate(definition.allowed_hosts):
         problem = host_problem(host)
         found.require(not problem, f"allowed_hosts[{index}]", problem)
 
 
-def _check_server(server: Server, found: Findings) -> None:
+def _check_server(server: Server, variables: Collection[str], found: Findings) -> None:
     problem = url_problem(server.url, placeholders_allowed=True)
     if problem:
         found.add("url", problem)
@@ -153,68 +197,8 @@ def _check_server(server: Server, found: Findings) -> None:
             )
             if variable.allowed_values and variable.default_value not in variable.allowed_values:
                 below.add("default_value", "is not one of the allowed values")
-    for name in sorted(wanted - known):
-        found.add("url", f"{{{name}}} is not one of the variables")
-
-
-def _check_auth_schemes(definition: Definition, found: Findings) -> None:
-    ids: Counter[str] = Counter()
-    for index, scheme in enumerate(definition.auth_schemes):
-        below = found.below("auth_schemes", index)
-        ids[scheme.id] += 1
-        below.require(
-            _ID.fullmatch(scheme.id) is not None,
-            "id",
-            "must be letters, digits, underscores, dots and hyphens, begin with a letter, and be at most 64",
-        )
-        below.require(ids[scheme.id] == 1, "id", f"{shown(scheme.id)} stands there already")
-        below.require(len(scheme.title) <= 200 and is_line(scheme.title), "title", "must be one line of text")
-        below.require(
-            len(scheme.description) <= MAX_TEXT and is_prose(scheme.description), "description", "must be text"
-        )
-        _check_auth_kind(scheme, below)
-
-
-def _check_auth_kind(scheme: AuthScheme, found: Findings) -> None:
-    kind = scheme.WhichOneof("kind")
-    if kind is None:
-        found.add("", "must be of a kind: oauth2, api_key, basic, bearer or none")
-    elif kind == "oauth2":
-        _check_oauth2(scheme.oauth2, found.below("oauth2"))
-    elif kind == "api_key":
-        _check_api_key(scheme.api_key, found.below("api_key"))
-
-
-def _check_oauth2(oauth2: OAuth2, found: Findings) -> None:
-    for name, needed in (
-        ("authorization_url", True),
-        ("token_url", True),
-        ("revocation_url", False),
-        ("issuer", False),
-    ):
-        url = getattr(oauth2, name)
-        if url or needed:
-            problem = url_problem(url, base=False)
-            found.require(not problem and "#" not in url, name, problem or "must have no fragment")
-    names: Counter[str] = Counter()
-    for index, scope in enumerate(oauth2.scopes):
-        names[scope.name] += 1
-        held = is_scope(scope.name) and names[scope.name] == 1
-        found.require(held, f"scopes[{index}].name", "must be an OAuth scope, and stand there once")
-    for index, default in enumerate(oauth2.default_scopes):
-        held = is_scope(default) and (not names or default in names)
-        found.require(held, f"default_scopes[{index}]", "must be one of the scopes")
-
-
-def _check_api_key(key: ApiKey, found: Findings) -> None:
-    if key.placement == Placement.PLACEMENT_QUERY:
-        found.require(0 < len(key.name) <= 128 and is_line(key.name), "name", "must be one line of text")
-    elif key.placement in (Placement.PLACEMENT_HEADER, Placement.PLACEMENT_COOKIE):
-        held = is_token(key.name) and key.name.lower() not in _NOT_FOR_KEYS
-        found.require(held, "name", "is not a header or cookie that can hold a key")
-    else:
-        found.add("placement", "must be header, query or cookie")
-    found.require(len(key.prefix) <= 64 and is_line(key.prefix) and key.prefix.isascii(), "prefix", "must be ASCII")
+    for name in sorted(wanted - known - set(variables)):
+        found.add("url", f"{{{name}}} is neither one of the variables nor a config variable that is not secret")
 
 
 def _check_actions(definition: Definition, found: Findings) -> None:
@@ -233,7 +217,7 @@ def _check_actions(definition: Definition, found: Findings) -> None:
             found.add(f"schemas.{name}", problem)
         else:
             sound[name] = schema
-    one = ActionCheck(shared, {scheme.id for scheme in definition.auth_schemes})
+    one = ActionCheck(shared, definition)
     ids: Counter[str] = Counter()
     hosts = _reachable_hosts(definition)
     for index, action in enumerate(definition.actions):
@@ -249,6 +233,7 @@ def _check_actions(definition: Definition, found: Findings) -> None:
     if len(sound) == len(shared):
         for path, problem in compile_problems(shared, one.schemas).items():
             found.add(path.replace("$defs/", "schemas.", 1) or "schemas", problem)
+    check_references(definition, found)
     _check_check_action(definition, found)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 JSON_SUFFIX: Final = "_json"
+OBJECTS: Final = ("schema_json", "schemas_json", "input_json", "config_json")
 MAX_PROBLEMS: Final = 10
 
 _DURATION: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?s")
@@ -39,7 +40,12 @@ class Document:
     _parsed: Parsed = field(repr=False)
 
     def placed(self, violation: Violation) -> Violation:
-        """Returns the violation with its line and column in the text."""
+        """Returns the violation with its line and column in the text.
+
+        In a definition that extends a base, list members are counted with the base's, and only `extends` has a place.
+        """
+        if self.definition.HasField("extends") and not violation.field.startswith("extends"):
+            return Violation(violation.field, f"{violation.description} (merged with the base)", violation.reason)
         path: Path = tuple(int(step[1:-1]) if step.startswith("[") else step for step in _STEP.findall(violation.field))
         position = self._parsed.position(path)
         if position is None:
@@ -93,9 +99,14 @@ def document_name(descriptor: FieldDescriptor) -> str:
     return descriptor.name
 
 
+def holds_object(descriptor: FieldDescriptor) -> bool:
+    """Tells whether a field of JSON text holds an object; the others hold any value."""
+    return descriptor.name.endswith(OBJECTS)
+
+
 def enum_names(descriptor: EnumDescriptor) -> dict[str, int]:
     """Returns the values of an enum by what they are called in documents; the unspecified one has no name."""
-    prefix = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", descriptor.name).upper() + "_"
+    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return {value.name.removeprefix(prefix).lower(): value.number for value in descriptor.values if value.number}
 
 
@@ -155,10 +166,11 @@ class _Reader:
 
     def _field(self, message: Message, descriptor: FieldDescriptor, value: Any, path: Path) -> None:
         name = descriptor.name
-        if value is None:
+        is_json = document_name(descriptor) != name
+        if value is None and not (is_json and not holds_object(descriptor)):
             self._wrong(path, "is null; leave it out")
-        elif document_name(descriptor) != name:
-            self._schema(message, name, value, path)
+        elif is_json:
+            self._json(message, descriptor, value, path)
         elif is_map(descriptor):
             self._map(getattr(message, name), value, path)
         elif descriptor.is_repeated:
@@ -198,9 +210,9 @@ class _Reader:
             else:
                 self._wrong((*path, key), _not_text(item))
 
-    def _schema(self, message: Message, name: str, value: Any, path: Path) -> None:
-        if isinstance(value, dict):
-            setattr(message, name, orjson.dumps(value).decode())
+    def _json(self, message: Message, descriptor: FieldDescriptor, value: Any, path: Path) -> None:
+        if isinstance(value, dict) or not holds_object(descriptor):
+            setattr(message, descriptor.name, orjson.dumps(value).decode())
         else:
             self._wrong(path, f"must be a mapping, not {_kind(value)}")
 

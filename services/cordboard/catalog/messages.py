@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.definition_pb2 import Action, Definition, Idempotency
+from cordboard.catalog.v1.lifecycle_pb2 import Pin
 from cordboard.core.times import to_timestamp
 
 if TYPE_CHECKING:
-    from cordboard.catalog.store import IntegrationRecord, VersionRecord
+    from cordboard.catalog.store import IntegrationRecord, PinRecord, VersionRecord
 
 _BY_METHOD: Final = {
     "GET": Idempotency.IDEMPOTENCY_SAFE,
@@ -35,6 +37,8 @@ def integration_message(record: IntegrationRecord) -> pb.Integration:
         tags=record.tags,
         create_time=to_timestamp(record.create_time),
         update_time=to_timestamp(record.update_time),
+        state=record.state,  # type: ignore[arg-type]
+        workspace=record.workspace_id,
     )
 
 
@@ -49,7 +53,37 @@ def version_message(
         active=active,
         create_time=to_timestamp(record.create_time),
         creator=record.creator,
+        state=record.state,  # type: ignore[arg-type]
+        etag=etag_of(record),
+        sunset_time=None if record.sunset_time is None else to_timestamp(record.sunset_time),
+        successor=record.successor,
+        workspace=record.workspace_id,
+        update_time=to_timestamp(record.update_time),
+        reason=record.reason,
     )
+
+
+def pin_message(record: PinRecord, state: int = 0) -> Pin:
+    """Returns a pin as it is answered, with the state of its version."""
+    return Pin(
+        name=record.name,
+        version=record.version,
+        reason=record.reason,
+        etag=etag_of(record),
+        update_time=to_timestamp(record.update_time),
+        creator=record.creator,
+        state=state,  # type: ignore[arg-type]
+    )
+
+
+def etag_of(record: VersionRecord | PinRecord) -> str:
+    """Returns the tag of a record's revision."""
+    return hashlib.sha256(f"{record.name}/{record.revision}".encode()).hexdigest()[:16]
+
+
+def listing_of(definition: Definition) -> bytes:
+    """Returns what lists say of a definition's actions, serialised."""
+    return pb.ListActionsResponse(actions=action_summaries(definition)).SerializeToString(deterministic=True)
 
 
 def action_summaries(definition: Definition) -> list[pb.ActionSummary]:

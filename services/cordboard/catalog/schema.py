@@ -15,7 +15,7 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from cordboard.catalog.document import document_name, enum_names, is_duration, is_map
+from cordboard.catalog.document import document_name, enum_names, holds_object, is_duration, is_map
 from cordboard.catalog.v1.definition_pb2 import Definition
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -70,14 +70,14 @@ def _message(descriptor: Any, described: dict[str, str], shared: dict[str, Any])
         schema["required"] = required
     for oneof in descriptor.oneofs:
         if len(oneof.fields) > 1:
-            schema["oneOf"] = [{"required": [field.name]} for field in oneof.fields]
+            schema["oneOf"] = [{"required": [document_name(field)]} for field in oneof.fields]
     schema["additionalProperties"] = False
     return schema
 
 
 def _field(field: FieldDescriptor, described: dict[str, str], shared: dict[str, Any]) -> dict[str, Any]:
     if document_name(field) != field.name:
-        schema: dict[str, Any] = {"type": "object"}
+        schema: dict[str, Any] = {"type": "object"} if holds_object(field) else {}
     elif is_map(field):
         schema = {"type": "object", "additionalProperties": {"type": "string"}}
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cordboard.catalog.catalog import Wanted
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from cordboard.core.names import parse
@@ -26,7 +27,7 @@ class CatalogServicer(CatalogServiceServicer):
         self._catalog = catalog
 
     async def PublishDefinition(self, request: pb.PublishDefinitionRequest, _context: Any) -> pb.DefinitionVersion:
-        return await self._catalog.publish(request.document, validate_only=request.validate_only)
+        return await self._catalog.publish(request.document, stage=request.stage, validate_only=request.validate_only)
 
     async def ImportOpenApi(self, request: pb.ImportOpenApiRequest, _context: Any) -> pb.ImportOpenApiResponse:
         version, report = await self._catalog.import_openapi(
@@ -45,9 +46,7 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def ListIntegrations(self, request: pb.ListIntegrationsRequest, _context: Any) -> pb.ListIntegrationsResponse:
         paging = Paging.of(request)
-        found = self._catalog.integrations(
-            after=paging.after, limit=paging.size + 1, category=request.category, query=request.query
-        )
+        found = self._catalog.integrations(_wanted(request), after=paging.after, limit=paging.size + 1)
         page = found[: paging.size]
         token = paging.token(page[-1].name.removeprefix("integrations/")) if len(found) > len(page) else ""
         return pb.ListIntegrationsResponse(integrations=page, next_page_token=token)
@@ -73,7 +72,7 @@ class CatalogServicer(CatalogServiceServicer):
     async def ListActions(self, request: pb.ListActionsRequest, _context: Any) -> pb.ListActionsResponse:
         (slug,) = parse(request.parent, INTEGRATION, field="parent")
         paging = Paging.of(request)
-        found = await self._catalog.actions(slug, after=paging.after, limit=paging.size + 1, query=request.query)
+        found = self._catalog.actions(slug, after=paging.after, limit=paging.size + 1, query=request.query)
         page = found[: paging.size]
         token = paging.token(page[-1].id) if len(found) > len(page) else ""
         return pb.ListActionsResponse(actions=page, next_page_token=token)
@@ -81,8 +80,17 @@ class CatalogServicer(CatalogServiceServicer):
     async def WatchDefinitions(
         self, request: pb.WatchDefinitionsRequest, _context: Any
     ) -> AsyncIterator[pb.WatchDefinitionsResponse]:
-        async for sequence, version in self._catalog.watch(request.after_sequence):
-            if version is None:
-                yield pb.WatchDefinitionsResponse(sequence=sequence, caught_up=True)
-            else:
-                yield pb.WatchDefinitionsResponse(sequence=sequence, definition_version=version)
+        async for message in self._catalog.watch(request.after_sequence):
+            yield message
+
+
+def _wanted(request: pb.ListIntegrationsRequest) -> Wanted:
+    since = request.changed_since
+    return Wanted(
+        category=request.category,
+        query=request.query,
+        state=request.state,
+        owner=request.owner,
+        tag=request.tag,
+        changed_since=since.seconds + since.nanos / 1e9 if request.HasField("changed_since") else None,
+    )

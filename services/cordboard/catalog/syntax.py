@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,8 +15,14 @@ _MEDIA_TYPE: Final = re.compile(
     r'(?:[ \t]*;[ \t]*[!#$&^_.+0-9A-Za-z-]+=(?:[!#$&^_.+0-9A-Za-z-]+|"[^"\\\x00-\x1f\x7f]*"))*',
     re.ASCII,
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_CONTROL_IN_PROSE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Beside the control characters of ASCII and Latin-1: what changes the direction of text, so that people read something
+# else than what stands there (CVE-2021-42574); characters of no width but the joiners that scripts need; and line
+# separators that some readers take for the end of a line.
+_HIDDEN: Final = r"\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+_CONTROL: Final = re.compile(rf"[\x00-\x1f\u2028\u2029{_HIDDEN}]")
+_CONTROL_IN_PROSE: Final = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{_HIDDEN}]")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_WORD: Final = re.compile(r"\w+")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
@@ -50,13 +57,36 @@ def is_token(text: str) -> bool:
 
 
 def is_line(text: str) -> bool:
-    """Tells whether a text has no control character: no line break that would begin another header."""
+    """Tells whether a text has no control character, no line break, and no hidden change of direction."""
     return _CONTROL.search(text) is None
 
 
 def is_prose(text: str) -> bool:
-    """Tells whether a text has no control character but line breaks and tabs."""
+    """Tells whether a text has no control character but line breaks and tabs, and nothing hidden."""
     return _CONTROL_IN_PROSE.search(text) is None
+
+
+def is_name(text: str) -> bool:
+    """Tells whether a text can be the name of a variable or a field, which `{name}` stands for."""
+    return _NAME.fullmatch(text) is not None
+
+
+def without_hidden(text: str) -> str:
+    """Returns a text without the characters that `is_prose` refuses."""
+    return _CONTROL_IN_PROSE.sub("", text)
+
+
+def mixed_word(text: str) -> str:
+    """Returns the first word that mixes Latin letters with ones of Cyrillic, Greek or Armenian, or an empty text.
+
+    Such a word looks like another one (UTS 39): `Paypal` with a Cyrillic `a`.
+    """
+    for word in _WORD.findall(text):
+        scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word if not letter.isascii()}
+        scripts.update("LATIN" for letter in word if letter.isascii() and letter.isalpha())
+        if "LATIN" in scripts and not scripts.isdisjoint(("CYRILLIC", "GREEK", "ARMENIAN")):
+            return str(word)
+    return ""
 
 
 def is_scope(text: str) -> bool:

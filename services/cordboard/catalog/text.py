@@ -167,6 +167,8 @@ class _Frame:
     anchor: str | None
     nodes_before: int
     key: str | None = None
+    merging: bool = False
+    """The key is a merge key (YAML 1.1, "merge")."""
     merges: list[Any] = field(default_factory=list)
 
 
@@ -208,6 +210,8 @@ class _Builder:
             if event.anchor:
                 self._anchors[event.anchor] = (event.value, 1)
             self._key(frame, event.value, event)
+            # A quoted `<<` is a name like any other.
+            frame.merging = event.value == _MERGE and event.implicit[0]
             return
         value = _scalar_value(event)
         if event.anchor:
@@ -277,9 +281,10 @@ class _Builder:
         frame = self._frames[-1]
         if not frame.is_map:
             frame.container.append(value)
-        elif frame.key == _MERGE:
+        elif frame.merging:
             frame.merges.append(value)
             frame.key = None
+            frame.merging = False
         else:
             frame.container[frame.key] = value
             frame.key = None
@@ -311,7 +316,8 @@ def _scalar_value(event: yaml.ScalarEvent) -> Any:
     if event.tag is None:
         return _plain(event) if event.implicit[0] else event.value
     kind = event.tag.removeprefix(_CORE)
-    if kind == "str" or event.tag == "!":
+    # What YAML 1.1 would decode or make a date of is what JSON has no type for: it stays the text that it is.
+    if kind in ("str", "binary", "timestamp") or event.tag == "!":
         return event.value
     if kind in ("int", "float", "bool", "null"):
         value = _plain(event)

@@ -24,6 +24,7 @@ from cordboard.proxy.servicer import ProxyServicer
 from cordboard.proxy.settings import ProxySettings
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.store import ProxyStore
+from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ async def start(mesh: Process[ProxySettings]) -> None:
     recorder = Recorder(mesh.database(), mesh.journal())
     session = Egress(settings.egress_allowed_networks).session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
+    usage = Usage(mesh.channels)
     breakers = Breakers(settings.breaker_policy, clock.monotonic)
     pipeline = Pipeline(
         definitions=definitions,
+        usage=usage,
         flags=flags,
         connections=connections,
         exchange=Exchange(Sender(session, clock, settings.max_response_bytes), connections, breakers, RetryPolicy()),
@@ -63,7 +66,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.add_check("catalog", definitions.check)
     mesh.add_check("flags", flags.check)
     recorder.open()
-    for job in (definitions.run(), flags.run(), connections.run(), sweep(store, settings.call_retention_days)):
+    following = (definitions.run(), flags.run(), connections.run())
+    for job in (*following, usage.run(), sweep(store, settings.call_retention_days)):
         mesh.background(job)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -40,6 +41,8 @@ class Lease:
     credential: Credential = field(repr=False)
     expires: float
     """When to lease again, by the monotonic clock."""
+    unverified: bool = False
+    """Auth waits for the news that the vendor accepts the credential."""
 
 
 class Connections:
@@ -50,6 +53,7 @@ class Connections:
         self._channels = channels
         self._leases: OrderedDict[str, Lease] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Lease]] = {}
+        self._telling: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._sequence = 0
 
     async def run(self) -> None:
@@ -79,6 +83,21 @@ class Connections:
                 return await asyncio.shield(task)
         except TimeoutError:
             raise DependencyUnavailable("auth") from None
+
+    def accepted(self, lease: Lease) -> None:
+        """Tells Auth, in the background and once, that the vendor accepts a credential that Auth was not sure of."""
+        if not lease.unverified or (lease.connection, lease.generation) in self._telling:
+            return
+        key = (lease.connection, lease.generation)
+        self._telling[key] = asyncio.create_task(self._tell_accepted(lease))
+        self._telling[key].add_done_callback(lambda _: self._telling.pop(key))
+
+    async def _tell_accepted(self, lease: Lease) -> None:
+        stub = CredentialServiceStub(self._channels.to("auth"))
+        request = pb.ReportCredentialRequest(connection=lease.connection, generation=lease.generation, accepted=True)
+        # Where this does not work, the next call of the connection tells it.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await stub.ReportCredential(request, timeout=LEASE_TIMEOUT)
 
     async def renew(self, lease: Lease, timeout: float) -> Lease:
         """Returns a newer lease than this one, which the vendor refused; raises ReconnectRequired without one."""
@@ -120,6 +139,7 @@ class Connections:
             configuration=dict(about.configuration),
             credential=Credential(connection, answer),
             expires=expires,
+            unverified=about.state == connection_pb.Connection.STATE_UNVERIFIED,
         )
 
     def _answered(self, connection: str, task: asyncio.Task[Lease]) -> None:

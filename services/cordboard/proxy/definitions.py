@@ -10,8 +10,8 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict, Violation
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.core.times import to_seconds
-from cordboard.proxy.plan import Plan
-from cordboard.proxy.servers import Servers
+from cordboard.planning.plan import Plan
+from cordboard.planning.servers import Servers
 
 DEFAULT_TIMEOUT: Final = 30.0
 

@@ -18,16 +18,16 @@ from cordboard.core.errors import (
     VendorError,
     VendorUnreachable,
 )
-from cordboard.proxy.answers import Answer
+from cordboard.planning.answers import Answer
+from cordboard.planning.paging import joined
+from cordboard.planning.plan import Outbound
+from cordboard.planning.servers import Place
 from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Action, Definition
-from cordboard.proxy.paging import joined
-from cordboard.proxy.plan import Outbound
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
-from cordboard.proxy.servers import Place
 from cordboard.proxy.stages import AUTHORISE, GUARD, INTERPRET, SEND
 
 MAX_REDIRECTS: Final = 5
@@ -102,6 +102,7 @@ class Exchange:
             else:
                 call.stages.enter(INTERPRET)
                 if answer.ok:
+                    self._connections.accepted(progress.target.lease)
                     return answer, progress.target
                 if await self._gone_on(call, progress, answer):
                     continue
@@ -118,10 +119,8 @@ class Exchange:
     async def _attempt(self, call: Call, progress: _Progress) -> Answer:
         call.stages.enter(GUARD)
         target, request = progress.target, progress.request
-        url = check_url(request.url, target.place.hosts)
-        placed = target.lease.credential.place(request, target.scheme)
-        if placed.url != request.url:
-            url = check_url(placed.url, target.place.hosts)
+        placed = target.lease.credential.place(request, target.scheme, target.definition.schemes)
+        url = check_url(placed.url, target.place.hosts)
         left = call.left()
         if left <= 0:
             raise DeadlineExceeded("sending the request")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cordboard.core.errors import CallInProgress, IdempotencyKeyReused, Indeterminate, InvalidFields
-from cordboard.proxy.answers import Answer
+from cordboard.planning.answers import Answer
 from cordboard.proxy.store import DONE, INDETERMINATE, done, doubtful
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cordboard.core.layers import remaining
 from cordboard.core.names import parse
 from cordboard.core.structs import from_struct, to_list, to_value
 from cordboard.core.times import to_duration, to_timestamp
-from cordboard.proxy.answers import Answer, Quota
+from cordboard.planning.answers import Answer, Quota
 from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 

@@ -14,18 +14,19 @@ from typing import Any, Final, TypeVar
 
 from cordboard.core.egress import check_url
 from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, StateConflict, VendorError
-from cordboard.proxy.answers import Answer
+from cordboard.planning.answers import Answer
+from cordboard.planning.paging import Pages, Step
+from cordboard.planning.plan import Outbound
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Action, Definition
 from cordboard.proxy.exchange import Exchange, Target
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
-from cordboard.proxy.paging import Pages, Step
-from cordboard.proxy.plan import Outbound
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, PLAN, RECORD, RESOLVE
+from cordboard.proxy.usage import Usage
 
 MAX_PAGES: Final = 10_000
 CLOSE_SECONDS: Final = 5.0
@@ -56,6 +57,7 @@ class Pipeline:
     """Runs calls."""
 
     definitions: Definitions
+    usage: Usage
     flags: Flags
     connections: Connections
     exchange: Exchange
@@ -117,8 +119,14 @@ class Pipeline:
         lease = await self._lease(call)
         call.integration = lease.integration
         context = _context(call, lease)
-        definition = self.definitions.resolve(lease.integration, self.flags.version(lease.integration, context))
+        definition = self.definitions.resolve(
+            lease.integration,
+            self.flags.version(lease.integration, context),
+            workspace=order.workspace,
+            environment=lease.environment,
+        )
         call.version = definition.version
+        self.usage.count(order.workspace, lease.environment, lease.integration, definition.version)
         call.stages.enter(GATE)
         self.flags.gate(lease.integration, order.action, context)
         action = definition.action(order.action)

@@ -15,9 +15,11 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core import telemetry
 from cordboard.core.egress import ResponseTooLarge, read_limited
 from cordboard.core.times import Clock
-from cordboard.proxy.answers import Answer, read_answer
-from cordboard.proxy.plan import Outbound
+from cordboard.planning.answers import Answer, read_answer
+from cordboard.proxy.credentials import Ready, new_nonce
 from cordboard.proxy.retry import Fate
+from cordboard.proxy.signing.certificates import Certificates
+from cordboard.proxy.signing.digest import authorization, strongest
 from cordboard.proxy.stages import SEND
 
 TOO_LARGE: Final = "response_too_large"
@@ -42,10 +44,11 @@ class Sender:
         self._session = session
         self._clock = clock
         self._max_bytes = max_bytes
+        self._certificates = Certificates()
 
     async def send(
         self,
-        request: Outbound,
+        request: Ready,
         url: URL,
         limits: pb.RateLimitHeaders,
         *,
@@ -54,6 +57,9 @@ class Sender:
         labels: Mapping[str, str],
     ) -> Answer:
         """Returns the vendor's answer, whatever its status; raises Unanswered, and EgressDenied at the socket.
+
+        A Digest challenge is answered here: it is a part of the attempt, within its time and in its span. Raises
+        ReconnectRequired where the client certificate cannot be shown.
 
         `url` is the request's, checked; `timeout` is in seconds; `resend` counts the attempts before this one;
         `labels` are attributes of the span.
@@ -87,19 +93,35 @@ class Sender:
             span.end()
 
     async def _exchange(
-        self, request: Outbound, url: URL, headers: dict[str, str], limits: pb.RateLimitHeaders, timeout: float
+        self, request: Ready, url: URL, headers: dict[str, str], limits: pb.RateLimitHeaders, timeout: float
     ) -> Answer:
+        begin = self._clock.monotonic()
         try:
-            async with self._session.request(
-                request.method,
-                url,
-                data=request.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 3.0)),
-            ) as response:
-                body = await read_limited(response, self._max_bytes)
-                return read_answer(response.status, response.headers, body, limits, self._clock.now())
+            tls: ssl.SSLContext | bool = True
+            if request.certificate is not None:
+                tls = await self._certificates.context(request.certificate)
+            asked = request.user is not None
+            while True:
+                left = max(0.001, timeout - (self._clock.monotonic() - begin))
+                async with self._session.request(
+                    request.method,
+                    url,
+                    data=request.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=left, sock_connect=min(left, 3.0)),
+                    ssl=tls,
+                ) as response:
+                    body = await read_limited(response, self._max_bytes)
+                    challenge = None
+                    if asked and request.user is not None and response.status == 401:
+                        challenge = strongest(response.headers.getall("WWW-Authenticate", []))
+                    if challenge is None or request.user is None:
+                        return read_answer(response.status, response.headers, body, limits, self._clock.now())
+                # Once: whoever asks again has refused the answer.
+                asked = False
+                value = authorization(challenge, request.user, request.method, url.raw_path_qs, new_nonce())
+                headers = {**headers, "Authorization": value}
         except ResponseTooLarge:
             raise Unanswered(Fate.LOST, TOO_LARGE) from None
         except aiohttp.ClientConnectorDNSError:

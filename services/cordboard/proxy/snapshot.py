@@ -13,9 +13,11 @@ import grpc
 
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.lifecycle_pb2 import Pin, RetiredVersion
 from cordboard.core.channel import Channels
 from cordboard.core.errors import DependencyUnavailable, DocumentInvalid, NotFound, StateConflict, SwitchedOff
 from cordboard.core.flagging import Decision, FlagSet
+from cordboard.core.ownership import owner_of
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.definitions import Definition
@@ -49,13 +51,15 @@ async def follow(source: str, watch: Callable[[], AsyncIterator[None]]) -> None:
 
 
 class Definitions:
-    """Every live definition version."""
+    """Every live definition version, and which one each environment of a workspace is pinned to."""
 
     def __init__(self, channels: Channels) -> None:
         """Takes the way to the Catalog; `run` has to run."""
         self._channels = channels
         self._versions: dict[str, dict[str, Definition]] = {}
         self._active: dict[str, str] = {}
+        self._retired: dict[tuple[str, str], str] = {}
+        self._pins: dict[tuple[str, str, str], str] = {}
         self._sequence = 0
         self._complete = False
 
@@ -68,33 +72,52 @@ class Definitions:
         if not self._complete:
             raise DependencyUnavailable("catalog")
 
-    def resolve(self, slug: str, version: str = "") -> Definition:
-        """Returns a version of an integration's definition, the active one when none is named.
+    def resolve(self, slug: str, version: str = "", *, workspace: str = "", environment: str = "") -> Definition:
+        """Returns the version of an integration's definition that a workspace's environment uses: the one that it is
+        pinned to, else the one that is named, as by a rollout, else the active one.
 
-        Raises NotFound where the integration has no active version, StateConflict where the version named is not live,
-        and DependencyUnavailable before the first copy is complete.
+        Raises NotFound where the integration has no active version or is another workspace's alone, StateConflict where
+        the version is not live, and DependencyUnavailable before the first copy is complete.
         """
-        wanted = version or self._active.get(slug, "")
+        if owner_of(slug) not in ("", workspace):
+            raise NotFound(f"integrations/{slug}")
+        pinned = self._pins.get((workspace, environment, slug), "")
+        named = pinned or version
+        wanted = named or self._active.get(slug, "")
         found = self._versions.get(slug, {}).get(wanted)
         if found is not None:
             return found
         if not self._complete:
             raise DependencyUnavailable("catalog")
-        if not version:
-            raise NotFound(f"integrations/{slug}")
-        raise StateConflict(
-            f"integrations/{slug}/versions/{version}",
-            "unknown",
-            f"the version {version!r} that a flag names is not live",
-        )
+        if not named:
+            raise self._gone(slug)
+        name, source = f"integrations/{slug}/versions/{named}", "pin" if pinned else "flag"
+        successor = self._retired.get((slug, named))
+        if successor is None:
+            raise StateConflict(name, "unknown", f"the version {named!r} that a {source} names is not live")
+        instead = f": use {successor}" if successor else ""
+        raise StateConflict(name, "retired", f"the version {named!r} that a {source} names is retired{instead}")
+
+    def _gone(self, slug: str) -> NotFound | StateConflict:
+        """Returns why an integration has no active version."""
+        ended = [successor for (known, _), successor in self._retired.items() if known == slug]
+        if not ended or self._versions.get(slug):
+            return NotFound(f"integrations/{slug}")
+        instead = f": use {ended[-1]}" if ended[-1] else ""
+        return StateConflict(f"integrations/{slug}", "retired", f"the integration {slug!r} is retired{instead}")
 
     async def _watch(self) -> AsyncIterator[None]:
         stub = CatalogServiceStub(self._channels.to("catalog"))
         async for message in stub.WatchDefinitions(
             catalog_pb.WatchDefinitionsRequest(after_sequence=self._sequence), wait_for_ready=False
         ):
-            if message.WhichOneof("event") == "definition_version":
+            event = message.WhichOneof("event")
+            if event == "definition_version":
                 self._take(message.definition_version)
+            elif event == "retired_version":
+                self._retire(message.retired_version)
+            elif event == "pin":
+                self._pin(message.pin)
             elif message.caught_up:
                 self._complete = True
             self._sequence = max(self._sequence, message.sequence)
@@ -112,6 +135,20 @@ class Definitions:
             self._active[slug] = version
         elif self._active.get(slug) == version:
             del self._active[slug]
+
+    def _retire(self, message: RetiredVersion) -> None:
+        _, slug, _, version = message.name.split("/")
+        self._versions.get(slug, {}).pop(version, None)
+        if self._active.get(slug) == version:
+            del self._active[slug]
+        self._retired[slug, version] = message.successor
+
+    def _pin(self, message: Pin) -> None:
+        _, workspace, _, environment, _, slug = message.name.split("/")
+        if message.version:
+            self._pins[workspace, environment, slug] = message.version
+        else:
+            self._pins.pop((workspace, environment, slug), None)
 
 
 class Flags:

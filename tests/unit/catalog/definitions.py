@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cordboard.catalog.document import to_plain
+from cordboard.catalog.document import holds_object, to_plain
 from cordboard.catalog.v1.definition_pb2 import Definition
 
 DOCUMENT = """
@@ -124,12 +124,12 @@ def _fill(draw: st.DrawFn, message: Any, depth: int) -> None:
         if not draw(st.booleans()) or (field.containing_oneof is not None and _is_chosen(message, field)):
             continue
         if field.name.endswith("_json"):
-            setattr(message, field.name, json.dumps(draw(json_objects)))
+            setattr(message, field.name, json.dumps(draw(json_objects if holds_object(field) else json_values)))
         elif field.message_type is not None and field.message_type.GetOptions().map_entry:
             getattr(message, field.name).update(draw(st.dictionaries(texts, texts, max_size=3)))
         elif field.message_type is not None and field.message_type.full_name == "google.protobuf.Duration":
-            message.timeout.seconds = draw(st.integers(0, 999_999_999))
-            message.timeout.nanos = draw(st.integers(0, 999_999_999))
+            getattr(message, field.name).seconds = draw(st.integers(0, 999_999_999))
+            getattr(message, field.name).nanos = draw(st.integers(0, 999_999_999))
         elif field.message_type is not None and field.is_repeated:
             for _ in range(draw(st.integers(1, 2))):
                 _fill(draw, getattr(message, field.name).add(), depth + 1)
@@ -137,7 +137,7 @@ def _fill(draw: st.DrawFn, message: Any, depth: int) -> None:
             getattr(message, field.name).SetInParent()
             _fill(draw, getattr(message, field.name), depth + 1)
         elif field.is_repeated:
-            getattr(message, field.name).extend(draw(st.lists(texts, max_size=3)))
+            getattr(message, field.name).extend(_scalar(draw, field) for _ in range(draw(st.integers(0, 3))))
         else:
             setattr(message, field.name, _scalar(draw, field))
 

@@ -100,7 +100,7 @@ def test_the_document_that_the_changes_begin_with_is_right() -> None:
         (at("auth_schemes.0.oauth2.authorization_url", None), "auth_schemes[0].oauth2.authorization_url"),
         (at("auth_schemes.0.oauth2.scopes", [{"name": "a b"}]), "auth_schemes[0].oauth2.scopes[0].name"),
         (at("auth_schemes.0.oauth2.default_scopes", ["other"]), "auth_schemes[0].oauth2.default_scopes[0]"),
-        (at("auth_schemes.1.api_key.placement", "path"), "auth_schemes[1].api_key.placement"),
+        (at("auth_schemes.1.api_key.placement", None), "auth_schemes[1].api_key.placement"),
         (at("auth_schemes.1.api_key.name", "Host"), "auth_schemes[1].api_key.name"),
         (at("auth_schemes.1.api_key.name", "X: y"), "auth_schemes[1].api_key.name"),
         (at("auth_schemes.1.api_key.prefix", "a\r\nb"), "auth_schemes[1].api_key.prefix"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
@@ -44,12 +45,17 @@ def normalised(definition: Definition) -> Definition:
     """Returns a definition with its JSON texts as reading writes them."""
     copy = Definition()
     copy.CopyFrom(definition)
-    for holder in (copy, *copy.actions):
-        for name in ("schemas_json", "input_schema_json", "output_schema_json"):
-            value = getattr(holder, name, "")
-            if value:
-                setattr(holder, name, orjson.dumps(json.loads(value)).decode())
+    _normalise(copy)
     return copy
+
+
+def _normalise(message: Any) -> None:
+    for field, value in message.ListFields():
+        if field.name.endswith("_json"):
+            setattr(message, field.name, orjson.dumps(json.loads(value)).decode())
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for each in value if field.is_repeated else [value]:
+                _normalise(each)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -37,6 +37,7 @@ def test_keys_are_text_as_they_are_written() -> None:
 def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself() -> None:
     assert value("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
     assert value("a: {<<: [{x: 1}, {x: 2, y: 2}]}") == {"a": {"x": 1, "y": 2}}
+    assert value("a: {'<<': {x: 1}, y: 2}") == {"a": {"<<": {"x": 1}, "y": 2}}, "quoted, it is a name"
 
 
 def test_json_and_yaml_of_the_same_thing_are_the_same() -> None:

@@ -10,8 +10,8 @@ import pytest
 from cordboard.auth.v1 import credential_service_pb2 as auth_pb
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import ReconnectRequired, StateConflict
+from cordboard.planning.plan import Outbound
 from cordboard.proxy.credentials import Credential
-from cordboard.proxy.plan import Outbound
 from tests.unit.proxy.samples import COOKIE, HEADER, QUERY
 
 CONNECTION = "workspaces/acme/connections/main"

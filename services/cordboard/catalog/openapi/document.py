@@ -18,6 +18,7 @@ from cordboard.catalog.openapi.schemas import Schemas, mend
 from cordboard.catalog.openapi.security import Security
 from cordboard.catalog.openapi.servers import Servers
 from cordboard.catalog.openapi.source import Source, mapping
+from cordboard.catalog.openapi.swagger import lifted
 from cordboard.catalog.syntax import url_problem
 from cordboard.catalog.text import parse, written
 from cordboard.catalog.v1.definition_pb2 import Category, Definition
@@ -32,6 +33,7 @@ MAX_TITLE: Final = 200
 MAX_DESCRIPTION: Final = 2000
 
 _VERSION: Final = re.compile(r"3\.\d+(?:\.\d+)?.*")
+_SWAGGER: Final = ("2.0", "2")
 _ACTION: Final = re.compile(r"actions\[(\d+)\]")
 # An action of which the last part of the path is one of these shows whether a connection works.
 _CHECKS: Final = (
@@ -58,8 +60,8 @@ def import_document(
     """
     _check_arguments(slug, source_uri, server_url)
     parsed = parse(document, refuse_duplicates=False)
-    root = _root(parsed.value)
     report = Report()
+    root = _root(parsed.value, report)
     for path in parsed.duplicates:
         report.repair(
             "/" + "/".join(map(str, path)), f"the key {written(path)[-100:]!r} stands twice; the last one holds"
@@ -113,16 +115,18 @@ def _check_arguments(slug: str, source_uri: str, server_url: str) -> None:
             raise InvalidFields.one(name, problem)
 
 
-def _root(value: Any) -> dict[str, Any]:
+def _root(value: Any, report: Report) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DocumentInvalid("an OpenAPI document is a mapping; this one is not", 1, 1)
     version = value.get("openapi")
-    if "swagger" in value and version is None:
-        raise DocumentInvalid("this is Swagger 2.0, which is not read yet: convert it to OpenAPI 3 first")
+    if version is None and "swagger" in value:
+        if str(value["swagger"]).strip() not in _SWAGGER:
+            raise DocumentInvalid(f"Swagger {str(value['swagger'])[:20]!r} is not known; 2.0 is")
+        return lifted(value, report)
     if version is None:
-        raise DocumentInvalid("this is not an OpenAPI document: it has no member `openapi`")
+        raise DocumentInvalid("this is not an OpenAPI document: it has neither a member `openapi` nor `swagger`")
     if not _VERSION.fullmatch(str(version)):
-        raise DocumentInvalid(f"OpenAPI {str(version)[:20]!r} is not known; 3.0, 3.1 and 3.2 are")
+        raise DocumentInvalid(f"OpenAPI {str(version)[:20]!r} is not known; 2.0, 3.0, 3.1 and 3.2 are")
     return {**value, "openapi": str(version)}
 
 

@@ -14,7 +14,7 @@ from cordboard.catalog.openapi.parameters import Parameters
 from cordboard.catalog.openapi.paths import read_template
 from cordboard.catalog.openapi.responses import Responses
 from cordboard.catalog.openapi.source import OperationLost, Unresolved, join, mapping, sequence, text
-from cordboard.catalog.syntax import is_line, url_problem
+from cordboard.catalog.syntax import is_line, url_problem, without_hidden
 from cordboard.catalog.v1.definition_pb2 import Action, RequestPlan
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "
 _UNSUPPORTED: Final = ("trace", "query")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _MARKUP: Final = re.compile(r"<[^<>]{1,200}>")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Operations:
@@ -202,7 +201,7 @@ def _describe(action: Action, operation: dict[str, Any]) -> None:
 
 def plain_text(value: Any, limit: int) -> str:
     """Returns a text without markup and control characters, cut to a limit."""
-    cleaned = _CONTROL.sub("", _MARKUP.sub("", text(value)[: limit * 4])).replace("\r", "").strip()
+    cleaned = without_hidden(_MARKUP.sub("", text(value)[: limit * 4])).replace("\r", "").strip()
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
 
 

@@ -79,7 +79,9 @@ class Responses:
             return None
         named = ", ".join(chosen.values())
         self._report.note("/paths", f"responses name the headers {named}: they say how much may still be called")
-        return RateLimitHeaders(**chosen)
+        return RateLimitHeaders(
+            limit=chosen.get("limit", ""), remaining=chosen.get("remaining", ""), reset=chosen.get("reset", "")
+        )
 
     def _json(self, content: dict[str, Any], pointer: str, answer: Answer) -> None:
         for media_type, value in content.items():

@@ -1,0 +1,311 @@
+"""A folder of definitions, held against every rule that can be checked without a mesh."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from cordboard.catalog.compatibility.definitions import breakages
+from cordboard.catalog.compatibility.mode import Mode
+from cordboard.catalog.definition import problems
+from cordboard.catalog.document import read
+from cordboard.catalog.extension import merged
+from cordboard.catalog.findings import shown
+from cordboard.catalog.v1.definition_pb2 import BodyEncoding
+from cordboard.core.errors import CordboardError, DocumentInvalid, InvalidFields, Violation
+from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.planning.paging import pointed
+from cordboard.planning.plan import Plan
+from cordboard.planning.servers import Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cordboard.catalog.document import Document
+    from cordboard.catalog.v1.definition_pb2 import Action, Definition, Example
+
+READABLE: Final = "readable"
+MEANING: Final = "meaning"
+BASE: Final = "base"
+NAMING: Final = "naming"
+OWNERSHIP: Final = "ownership"
+REVIEW: Final = "review"
+EXAMPLES: Final = "examples"
+COMPATIBILITY: Final = "compatibility"
+RULES: Final = (READABLE, MEANING, BASE, NAMING, OWNERSHIP, REVIEW, EXAMPLES, COMPATIBILITY)
+"""Every rule, in the order in which they are told."""
+
+FIRST_REDIRECT: Final = 300
+
+_ACTION: Final = re.compile(r"(actions|auth_schemes)\[([^\]]+)\]")
+_PLACE: Final = re.compile(r" \(line (\d+), column (\d+)\)$|(?: at line (\d+), column (\d+))$")
+
+
+@dataclass(frozen=True)
+class File:
+    """A document and what it is called."""
+
+    name: str
+    text: str
+
+    @property
+    def stem(self) -> str:
+        """Returns its name without folder and suffix."""
+        return self.name.rpartition("/")[2].rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong; `line` and `column` count from 1, and are 0 where there is no place."""
+
+    rule: str
+    field: str
+    text: str
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in one file."""
+
+    file: str
+    slug: str = ""
+    actions: int = 0
+    examples: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+def check_files(files: Iterable[File], earlier: Iterable[File] = ()) -> list[Report]:
+    """Returns a report for each file, in their order.
+
+    `earlier` are the files as they were: each definition is held to the compatibility that it declares, or, where it
+    declares none, to what its earlier one declared. A base of `extends` has to be among the files.
+    """
+    given = list(files)
+    found: dict[str, list[Finding]] = {file.name: [] for file in given}
+    documents = _documents(given, found)
+    _check_slugs(documents, found)
+    known = {document.definition.slug: document.definition for document in documents.values()}
+    before = _earlier(earlier)
+    reports = []
+    for file in given:
+        document = documents.get(file.name)
+        if document is None:
+            reports.append(Report(file.name, findings=tuple(found[file.name])))
+            continue
+        definition = _whole(document.definition, known, found[file.name])
+        if definition is not None:
+            found[file.name] += _checked(definition, document, file, before.get(definition.slug))
+        shown_definition = definition if definition is not None else document.definition
+        reports.append(
+            Report(
+                file.name,
+                document.definition.slug,
+                len(shown_definition.actions),
+                sum(len(action.examples) for action in shown_definition.actions),
+                tuple(sorted(found[file.name], key=lambda one: (RULES.index(one.rule), one.line, one.column))),
+            )
+        )
+    return reports
+
+
+def _documents(files: list[File], found: dict[str, list[Finding]]) -> dict[str, Document]:
+    documents = {}
+    for file in files:
+        try:
+            documents[file.name] = read(file.text)
+        except DocumentInvalid as error:
+            found[file.name].append(_placed(READABLE, Violation("", error.text)))
+    return documents
+
+
+def _earlier(files: Iterable[File]) -> dict[str, Definition]:
+    """Returns the earlier definitions by slug; what cannot be read any more promises nothing."""
+    reads: dict[str, Definition] = {}
+    for file in files:
+        try:
+            definition = read(file.text).definition
+        except DocumentInvalid:
+            continue
+        reads[definition.slug] = definition
+    whole = {slug: _whole(definition, reads, []) for slug, definition in reads.items()}
+    return {slug: definition for slug, definition in whole.items() if definition is not None}
+
+
+def _check_slugs(documents: Mapping[str, Document], found: dict[str, list[Finding]]) -> None:
+    first: dict[str, str] = {}
+    for name, document in documents.items():
+        slug = document.definition.slug
+        other = first.setdefault(slug, name)
+        if other != name:
+            text = f"{shown(slug)} is the slug of {other} too"
+            found[name].append(_placed(NAMING, document.placed(Violation("slug", text))))
+
+
+def _whole(definition: Definition, known: Mapping[str, Definition], found: list[Finding]) -> Definition | None:
+    """Returns a definition with what its bases say; None, with a finding, where that cannot be."""
+    chain = [definition]
+    while chain[-1].HasField("extends"):
+        extends = chain[-1].extends
+        base = known.get(extends.integration)
+        if base is None or any(base is one for one in chain):
+            problem = "is not in the folder" if base is None else "extends this one in turn"
+            found.append(Finding(BASE, "extends.integration", f"{shown(extends.integration)} {problem}"))
+            return None
+        if base.version != extends.version:
+            text = f"is {shown(extends.version)}, and the folder has {shown(base.version)}"
+            found.append(Finding(BASE, "extends.version", text))
+            return None
+        chain.append(base)
+    result = chain.pop()
+    while chain:
+        try:
+            result = merged(result, chain.pop())
+        except InvalidFields as error:
+            found += [Finding(BASE, one.field, one.description) for one in error.violations]
+            return None
+    return result
+
+
+def _checked(definition: Definition, document: Document, file: File, before: Definition | None) -> Iterator[Finding]:
+    wrong = problems(definition)
+    for violation in wrong:
+        yield _placed(MEANING, document.placed(violation))
+    for rule, violation in (
+        *((NAMING, one) for one in _named(definition, file)),
+        *((OWNERSHIP, one) for one in _owned(definition)),
+        *((REVIEW, one) for one in _reviewed(definition)),
+        # What cannot be published cannot be planned or compared either.
+        *((EXAMPLES, one) for one in ([] if wrong else _examples(definition))),
+        *((COMPATIBILITY, one) for one in ([] if wrong else _broken(definition, before))),
+    ):
+        yield _placed(rule, document.placed(violation))
+
+
+def _named(definition: Definition, file: File) -> Iterator[Violation]:
+    if file.stem != definition.slug:
+        yield Violation("slug", f"is {shown(definition.slug)}, and the file is called {shown(file.stem)}")
+
+
+def _owned(definition: Definition) -> Iterator[Violation]:
+    for field, text in (
+        ("owner", "must name who answers for the integration"),
+        ("criticality", "must say how much depends on it"),
+        ("documentation_uri", "must lead to the vendor's documentation"),
+    ):
+        if not getattr(definition, field):
+            yield Violation(field, text)
+
+
+def _reviewed(definition: Definition) -> Iterator[Violation]:
+    if definition.review_interval_days <= 0:
+        yield Violation("review_interval_days", "must say after how many days a person looks at it again")
+
+
+def _examples(definition: Definition) -> Iterator[Violation]:
+    """Yields where a recorded example and its action do not say the same."""
+    shared = orjson.loads(definition.schemas_json or b"{}")
+    servers = Servers(definition)
+    for index, action in enumerate(definition.actions):
+        for position, example in enumerate(action.examples):
+            path = f"actions[{index}].examples[{position}]"
+            if example.HasField("request"):
+                for field, text in _requested(definition, servers, action, example):
+                    yield Violation(f"{path}.request{field}", text)
+            if example.HasField("response") and action.HasField("paging") and example.response.body_json:
+                items = pointed(orjson.loads(example.response.body_json), action.paging.items_pointer)
+                if example.response.status < FIRST_REDIRECT and not isinstance(items, list):
+                    yield Violation(f"{path}.response.body", "has no list where `paging.items_pointer` leads")
+            if example.output_json:
+                yield from _misfits(action, shared, example.output_json, f"{path}.output")
+
+
+def _requested(definition: Definition, servers: Servers, action: Action, example: Example) -> Iterator[tuple[str, str]]:
+    """Yields what the request that the action makes of the example's input has otherwise than the recorded one."""
+    wanted = example.request
+    configuration = {name: str(value) for name, value in orjson.loads(example.config_json or b"{}").items()}
+    try:
+        place = servers.place(configuration, action.request.server_url)
+        plan = Plan(definition, action, _encoded(action))
+        made = plan.outbound(orjson.loads(example.input_json or b"{}"), place.base, place.template)
+    except CordboardError as error:
+        yield "", f"cannot be made of the input: {error.text}"
+        return
+    headers = {name.lower(): value for name, value in made.headers.items()}
+    if made.method != wanted.method:
+        yield ".method", f"is {shown(wanted.method)}, and the action makes {shown(made.method)}"
+    if made.url != wanted.url:
+        yield ".url", f"is {shown(wanted.url)}, and the action makes {shown(made.url)}"
+    for name in sorted(wanted.headers):
+        given = headers.get(name.lower())
+        if given != wanted.headers[name]:
+            yield f".headers.{name}", f"is {shown(wanted.headers[name])}, and the action makes {shown(given or '')}"
+    body = (made.body or b"").decode("utf-8", "replace")
+    if wanted.body_json and _json(body) != orjson.loads(wanted.body_json):
+        yield ".body", f"is otherwise than what the action makes: {shown(body)}"
+    elif not wanted.body_json and body != wanted.body_text and not _has_parts(action):
+        yield ".body_text", f"is otherwise than what the action makes: {shown(body)}"
+
+
+def _has_parts(action: Action) -> bool:
+    """Tells whether a body is of parts, between which stands another boundary each time."""
+    return action.request.body.encoding == BodyEncoding.BODY_ENCODING_MULTIPART
+
+
+def _encoded(action: Action) -> frozenset[str]:
+    """Returns the properties of the input that hold base64."""
+    properties = orjson.loads(action.input_schema_json or b"{}").get("properties", {})
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if isinstance(schema, dict) and schema.get("contentEncoding") == "base64"
+    )
+
+
+def _json(text: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _misfits(action: Action, shared: object, output: str, path: str) -> Iterator[Violation]:
+    schema = orjson.loads(action.output_schema_json or b"{}")
+    try:
+        compiled = JsonSchema.compile({**schema, "$defs": shared})
+    except SchemaInvalid:
+        return  # Told where the schema stands.
+    for violation in compiled.violations(orjson.loads(output), "output"):
+        yield Violation(path, f"{violation.field} {violation.description}")
+
+
+def _broken(definition: Definition, before: Definition | None) -> Iterator[Violation]:
+    if before is None:
+        return
+    mode = Mode.declared([definition, before])
+    if mode is Mode.NONE:
+        return
+    for one in breakages(before, definition, backward=mode.backward, forward=mode.forward):
+        yield Violation(_indexed(definition, one.field), f"{one.description} (rule {one.rule}, {one.direction})")
+
+
+def _indexed(definition: Definition, field: str) -> str:
+    """Returns a field's path with indexes in place of ids, so that it has a place; what is gone keeps its id."""
+
+    def index(found: re.Match[str]) -> str:
+        ids = [one.id for one in getattr(definition, found[1])]
+        return f"{found[1]}[{ids.index(found[2])}]" if found[2] in ids else found[0]
+
+    return _ACTION.sub(index, field, count=1)
+
+
+def _placed(rule: str, violation: Violation) -> Finding:
+    found = _PLACE.search(violation.description)
+    if found is None:
+        return Finding(rule, violation.field, violation.description)
+    line, column = (int(one) for one in found.groups() if one)
+    return Finding(rule, violation.field, violation.description[: found.start()], line, column)

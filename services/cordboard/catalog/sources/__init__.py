@@ -1,0 +1,1 @@
+"""Reads definitions from where they come from, on a schedule and when asked."""

@@ -1,0 +1,1 @@
+"""Carries the catalog from a hub to its edges."""

@@ -1,0 +1,162 @@
+"""What an edge is to be told next: the changes after the last one it has, as far as it may see and can run them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cordboard.catalog.sync.capability import needed_capability
+from cordboard.catalog.sync.envelope import Payload
+from cordboard.catalog.sync.flag_scope import scoped
+from cordboard.catalog.v1 import sync_service_pb2 as pb
+from cordboard.catalog.v1.catalog_service_pb2 import DefinitionVersion
+from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_DEPRECATED, VERSION_STATE_RETIRED
+from cordboard.core.times import to_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cordboard.catalog.sync.store import ChangedVersion, HubStore
+
+# A delta is applied in one transaction, and a break costs at most one delta: neither very large nor very small.
+MOST_CHANGES: Final = 200
+MOST_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an edge may see and can run."""
+
+    workspaces: tuple[str, ...]
+    capability: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next changes, and how far they go."""
+
+    payload: Payload
+    sequence: int
+    """The number that the edge has once it has applied them."""
+    target: int
+    """The number of the newest change."""
+
+
+class Feed:
+    """Reads changes for edges. Costs by what changed and not by what there is."""
+
+    def __init__(self, store: HubStore) -> None:
+        """Takes the hub's tables."""
+        self._store = store
+        self._steps: dict[tuple[int, Scope], asyncio.Task[Step]] = {}
+        self._head: asyncio.Task[int] | None = None
+
+    async def head(self) -> int:
+        """Returns the number of the newest change; however many edges ask at once, it is read once."""
+        if self._head is None or self._head.done():
+            self._head = asyncio.create_task(self._read_head())
+        return await asyncio.shield(self._head)
+
+    async def step(self, after: int, scope: Scope) -> Step:
+        """Returns what comes after a change; without changes when nothing does that concerns the edge.
+
+        Edges that are at the same place and may see the same share the work.
+        """
+        key = (after, scope)
+        task = self._steps.get(key)
+        if task is None:
+            task = self._steps[key] = asyncio.create_task(self._step(after, scope))
+            task.add_done_callback(lambda _: self._steps.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Ends what is being read."""
+        reading = [*self._steps.values(), *([self._head] if self._head is not None else [])]
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+    async def _read_head(self) -> int:
+        async with self._store.reading() as connection:
+            return await self._store.head(connection)
+
+    async def _step(self, after: int, scope: Scope) -> Step:
+        async with self._store.reading() as connection:
+            # The head comes first: what is committed while we read has a higher number, and comes with the next step.
+            head = await self._store.head(connection)
+            found = await self._store.changed(
+                connection, after=after, until=head, workspaces=scope.workspaces, limit=MOST_CHANGES + 1
+            )
+            taken = _within(found, after)
+            sequence = head if len(taken) == len(found) else taken[-1].sequence
+            changes = await self._changes(connection, taken, after, scope)
+            flags = await self._store.flags(connection)
+        if flags is not None and after < flags.sequence <= sequence:
+            records = scoped(flags.records, scope.workspaces)
+            change = pb.Change(sequence=flags.sequence, flags=pb.FlagSet(revision=flags.revision, records=records))
+            changes.append(change)
+            changes.sort(key=lambda one: one.sequence)
+        # Compression of megabytes would hold up everybody else.
+        payload = await asyncio.to_thread(Payload.of, pb.Delta(changes=changes)) if changes else Payload(b"", 0)
+        return Step(payload, max(sequence, after), max(head, after))
+
+    async def _changes(
+        self, connection: AsyncConnection, found: Sequence[ChangedVersion], after: int, scope: Scope
+    ) -> list[pb.Change]:
+        # A version that the edge has had since its last step needs no definition again.
+        new = [(one.slug, one.version) for one in found if one.published > after]
+        old = [(one.slug, one.version) for one in found if one.published <= after]
+        contents = await self._store.contents(connection, new) if new else {}
+        changes = []
+        for one in found:
+            key = (one.slug, one.version)
+            content = contents.get(key, b"")
+            if not content and old and scope.capability < await self._needed(connection, key):
+                continue
+            if content and scope.capability < needed_capability(content):
+                continue
+            changes.append(await self._change(connection, one, content, scope))
+        return changes
+
+    async def _needed(self, connection: AsyncConnection, key: tuple[str, str]) -> int:
+        found = await self._store.contents(connection, [key])
+        return needed_capability(found[key])
+
+    async def _change(
+        self, connection: AsyncConnection, one: ChangedVersion, content: bytes, scope: Scope
+    ) -> pb.Change:
+        state = one.state
+        if state == VERSION_STATE_RETIRED:
+            # An edge that cannot run what came after it would be left with nothing: it is told that the end has come,
+            # and goes on.
+            active = await self._store.active_content(connection, one.slug)
+            if active is not None and scope.capability < needed_capability(active):
+                state = VERSION_STATE_DEPRECATED
+        version = DefinitionVersion(
+            name=f"integrations/{one.slug}/versions/{one.version}",
+            content_hash=one.content_hash,
+            active=one.active,
+            create_time=to_timestamp(one.create_time),
+            creator=one.creator,
+            state=state,  # type: ignore[arg-type]
+            sunset_time=None if one.sunset_time is None else to_timestamp(one.sunset_time),
+            successor=one.successor,
+            workspace=one.workspace_id,
+            update_time=to_timestamp(one.update_time),
+            reason=one.reason,
+        )
+        change = pb.VersionChange(version=version, content=content, activation=one.activation, revision=one.revision)
+        return pb.Change(sequence=one.sequence, version=change)
+
+
+def _within(found: Sequence[ChangedVersion], after: int) -> Sequence[ChangedVersion]:
+    """Returns as many of the changes as one delta holds: at least one, however large it is."""
+    size = 0
+    for index, one in enumerate(found):
+        size += one.size if one.published > after else 0
+        if index and (size > MOST_BYTES or index >= MOST_CHANGES):
+            return found[:index]
+    return found

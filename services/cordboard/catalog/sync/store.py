@@ -1,0 +1,522 @@
+"""Keeps hubs' keys, edges, and what an edge has, in PostgreSQL; decides nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from cordboard.catalog.store import CHANNEL, IntegrationRecord, VersionRecord
+from cordboard.catalog.sync.envelope import Place
+from cordboard.core.database import notify
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cordboard.catalog.store import Described
+    from cordboard.core.database import Database
+
+DRAFT: Final = 1
+_metadata = sa.MetaData()
+_head = sa.Table("head", _metadata, sa.Column("sequence", sa.BigInteger))
+_hub = sa.Table("sync_hub", _metadata, sa.Column("hub_id", sa.Text), sa.Column("epoch", sa.BigInteger))
+_key = sa.Table(
+    "sync_key",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text),
+    sa.Column("public_key", sa.LargeBinary),
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("signer", sa.Text),
+    sa.Column("signature", sa.LargeBinary),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+)
+_edge = sa.Table(
+    "edge",
+    _metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text),
+    sa.Column("workspaces", sa.ARRAY(sa.Text, as_tuple=True)),
+    sa.Column("public_key", sa.LargeBinary),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+    sa.Column("revoke_time", sa.DateTime(timezone=True)),
+    sa.Column("capability", sa.Integer),
+    sa.Column("release", sa.Text),
+    sa.Column("epoch", sa.BigInteger),
+    sa.Column("acked_sequence", sa.BigInteger),
+    sa.Column("acked_hash", sa.LargeBinary),
+    sa.Column("sent_sequence", sa.BigInteger),
+    sa.Column("sent_hash", sa.LargeBinary),
+    sa.Column("bundle_sequence", sa.BigInteger),
+    sa.Column("bundle_hash", sa.LargeBinary),
+    sa.Column("issue_time", sa.DateTime(timezone=True)),
+    sa.Column("connect_time", sa.DateTime(timezone=True)),
+    sa.Column("ack_time", sa.DateTime(timezone=True)),
+    sa.Column("fresh_time", sa.DateTime(timezone=True)),
+    sa.Column("last_error", sa.Text),
+)
+_flags = sa.Table(
+    "sync_flags",
+    _metadata,
+    sa.Column("one", sa.Boolean, primary_key=True),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("records", sa.LargeBinary),
+    sa.Column("sequence", sa.BigInteger),
+)
+_version = sa.Table(
+    "definition_version",
+    _metadata,
+    sa.Column("slug", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("content_hash", sa.Text),
+    sa.Column("content", sa.LargeBinary),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+    sa.Column("creator", sa.Text),
+    sa.Column("workspace_id", sa.Text),
+    sa.Column("listing", sa.LargeBinary),
+    sa.Column("facts", sa.JSON(none_as_null=True)),
+)
+_state = sa.Table(
+    "version_state",
+    _metadata,
+    sa.Column("workspace_id", sa.Text),
+    sa.Column("slug", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("state", sa.Integer),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("activation", sa.BigInteger),
+    sa.Column("sunset_time", sa.DateTime(timezone=True)),
+    sa.Column("successor", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("update_time", sa.DateTime(timezone=True)),
+    sa.Column("updater", sa.Text),
+)
+_integration = sa.Table(
+    "integration",
+    _metadata,
+    sa.Column("slug", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text),
+    sa.Column("description", sa.Text),
+    sa.Column("category", sa.Integer),
+    sa.Column("owner", sa.Text),
+    sa.Column("criticality", sa.Integer),
+    sa.Column("active_version", sa.Text),
+    sa.Column("action_count", sa.Integer),
+    sa.Column("auth_schemes", sa.ARRAY(sa.Text, as_tuple=True)),
+    sa.Column("tags", sa.ARRAY(sa.Text, as_tuple=True)),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+    sa.Column("update_time", sa.DateTime(timezone=True)),
+    sa.Column("state", sa.Integer),
+    sa.Column("workspace_id", sa.Text),
+)
+_replica = sa.Table(
+    "sync_replica",
+    _metadata,
+    sa.Column("one", sa.Boolean, primary_key=True),
+    sa.Column("hub_id", sa.Text),
+    sa.Column("edge_id", sa.Text),
+    sa.Column("epoch", sa.BigInteger),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("hash", sa.LargeBinary),
+    sa.Column("highest", sa.BigInteger),
+    sa.Column("target", sa.BigInteger),
+    sa.Column("issue_time", sa.DateTime(timezone=True)),
+    sa.Column("fresh_time", sa.DateTime(timezone=True)),
+    sa.Column("capability", sa.Integer),
+    sa.Column("last_error", sa.Text),
+)
+_trust = sa.Table(
+    "sync_trust",
+    _metadata,
+    sa.Column("hub_id", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("public_key", sa.LargeBinary),
+)
+_same = sa.and_(_version.c.slug == _state.c.slug, _version.c.version == _state.c.version)
+_CHANGED: Final = (
+    _state.c.sequence,
+    _version.c.slug,
+    _version.c.version,
+    _version.c.content_hash,
+    _version.c.sequence.label("published"),
+    sa.func.length(_version.c.content).label("size"),
+    _version.c.create_time,
+    _version.c.creator,
+    _version.c.workspace_id,
+    _state.c.state,
+    _state.c.revision,
+    _state.c.activation,
+    _state.c.sunset_time,
+    _state.c.successor,
+    _state.c.reason,
+    _state.c.update_time,
+    sa.func.coalesce(_integration.c.active_version == _version.c.version, sa.false()).label("active"),
+)
+
+
+_KNOWN: Final = (
+    _version.c.slug,
+    _version.c.version,
+    _version.c.content_hash,
+    _version.c.sequence.label("published"),
+    _version.c.create_time,
+    _version.c.creator,
+    _state.c.state,
+    _state.c.sequence,
+    _state.c.revision,
+    _state.c.activation,
+    _state.c.sunset_time,
+    _state.c.successor,
+    _state.c.reason,
+    _state.c.update_time,
+    _state.c.updater,
+    _version.c.workspace_id,
+)
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A signing key of a hub."""
+
+    number: int
+    id: str
+    public_key: bytes
+    sealed: bytes
+    signer: str
+    signature: bytes
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class EdgeRecord:
+    """An edge, as its hub knows it."""
+
+    id: str
+    title: str
+    workspaces: tuple[str, ...]
+    public_key: bytes
+    create_time: datetime
+    revoke_time: datetime | None = None
+    capability: int = 0
+    release: str = ""
+    epoch: int = 0
+    acked_sequence: int = 0
+    acked_hash: bytes = b""
+    sent_sequence: int = 0
+    sent_hash: bytes = b""
+    bundle_sequence: int = 0
+    bundle_hash: bytes = b""
+    issue_time: datetime | None = None
+    connect_time: datetime | None = None
+    ack_time: datetime | None = None
+    fresh_time: datetime | None = None
+    last_error: str = ""
+
+    @property
+    def name(self) -> str:
+        """Returns the resource name."""
+        return f"edges/{self.id}"
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Returns where the edge can be: what it acknowledged, and what it may have applied since."""
+        return (
+            Place(self.acked_sequence, self.acked_hash),
+            Place(self.sent_sequence, self.sent_hash),
+            Place(self.bundle_sequence, self.bundle_hash),
+        )
+
+
+@dataclass(frozen=True)
+class ChangedVersion:
+    """A version that changed, without its definition."""
+
+    sequence: int
+    slug: str
+    version: str
+    content_hash: str
+    published: int
+    size: int
+    create_time: datetime
+    creator: str
+    workspace_id: str
+    state: int
+    revision: int
+    activation: int
+    sunset_time: datetime | None
+    successor: str
+    reason: str
+    update_time: datetime
+    active: bool
+
+
+@dataclass(frozen=True)
+class FlagsRecord:
+    """The set of flags: at a hub its own, at an edge the hub's."""
+
+    revision: int
+    records: bytes
+    sequence: int
+
+
+@dataclass(frozen=True)
+class ReplicaRecord:
+    """What an edge follows and has."""
+
+    hub_id: str
+    edge_id: str
+    epoch: int = 0
+    sequence: int = 0
+    hash: bytes = b""
+    highest: int = 0
+    target: int = 0
+    issue_time: datetime | None = None
+    fresh_time: datetime | None = None
+    capability: int = 0
+    last_error: str = ""
+
+
+class HubStore:
+    """The tables of a hub."""
+
+    def __init__(self, database: Database) -> None:
+        """Takes the service's database."""
+        self._database = database
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Opens a transaction that sees every workspace's definitions."""
+        return self._database.everywhere()
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that alone writes keys, and wakes the sessions of edges when it is committed."""
+        async with self._database.everywhere() as connection:
+            await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('cordboard sync hub'))"))
+            yield connection
+            await notify(connection, CHANNEL)
+
+    async def hub(self, connection: AsyncConnection) -> tuple[str, int] | None:
+        """Returns the hub's id and epoch, or None."""
+        found = (await connection.execute(sa.select(_hub))).one_or_none()
+        return None if found is None else (found.hub_id, found.epoch)
+
+    async def put_hub(self, connection: AsyncConnection, hub: str, epoch: int) -> None:
+        """Writes the hub's id, once."""
+        await connection.execute(sa.insert(_hub).values(hub_id=hub, epoch=epoch))
+
+    async def next_epoch(self, connection: AsyncConnection) -> int:
+        """Returns the epoch after the present one, which it then is."""
+        taken = sa.update(_hub).values(epoch=_hub.c.epoch + 1).returning(_hub.c.epoch)
+        number: int = (await connection.execute(taken)).scalar_one()
+        return number
+
+    async def keys(self, connection: AsyncConnection) -> list[KeyRecord]:
+        """Returns the signing keys, oldest first."""
+        return [KeyRecord(*row) for row in await connection.execute(sa.select(_key).order_by(_key.c.number))]
+
+    async def add_key(self, connection: AsyncConnection, record: KeyRecord) -> None:
+        """Writes a signing key."""
+        await connection.execute(sa.insert(_key).values(asdict(record)))
+
+    async def head(self, connection: AsyncConnection) -> int:
+        """Returns the number of the newest change."""
+        number: int = (await connection.execute(sa.select(_head.c.sequence))).scalar_one()
+        return number
+
+    async def changed(
+        self, connection: AsyncConnection, *, after: int, until: int, workspaces: Sequence[str], limit: int
+    ) -> list[ChangedVersion]:
+        """Returns up to `limit` versions that changed after one change and until another, in order; those that are
+        shared, and those that are private to one of the workspaces.
+        """
+        wanted = (
+            sa.select(*_CHANGED)
+            .join_from(_state, _version, _same)
+            .join(_integration, _integration.c.slug == _version.c.slug)
+            .where(
+                _state.c.sequence > after,
+                _state.c.sequence <= until,
+                _state.c.state > DRAFT,
+                _version.c.workspace_id.in_(["", *workspaces]),
+            )
+            .order_by(_state.c.sequence)
+            .limit(limit)
+        )
+        return [ChangedVersion(*tuple(row)) for row in await connection.execute(wanted)]
+
+    async def active_content(self, connection: AsyncConnection, slug: str) -> bytes | None:
+        """Returns the definition of an integration's active version, or None."""
+        wanted = sa.select(_version.c.content).join(
+            _integration,
+            sa.and_(_integration.c.slug == _version.c.slug, _integration.c.active_version == _version.c.version),
+        )
+        found: bytes | None = (await connection.execute(wanted.where(_version.c.slug == slug))).scalar_one_or_none()
+        return found
+
+    async def contents(
+        self, connection: AsyncConnection, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], bytes]:
+        """Returns the serialised definitions of versions."""
+        wanted = sa.select(_version.c.slug, _version.c.version, _version.c.content).where(
+            sa.tuple_(_version.c.slug, _version.c.version).in_(keys)
+        )
+        return {(row.slug, row.version): row.content for row in await connection.execute(wanted)}
+
+    async def flags(self, connection: AsyncConnection) -> FlagsRecord | None:
+        """Returns the set of flags, or None before there was one."""
+        found = (await connection.execute(sa.select(_flags.c.revision, _flags.c.records, _flags.c.sequence))).first()
+        return None if found is None else FlagsRecord(*found)
+
+    async def edge(self, connection: AsyncConnection, edge: str, *, lock: bool = False) -> EdgeRecord | None:
+        """Returns an edge, or None; `lock` keeps others from changing it until the transaction ends."""
+        wanted = sa.select(_edge).where(_edge.c.id == edge)
+        found = (await connection.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+        return None if found is None else EdgeRecord(*found)
+
+    async def edges(self, connection: AsyncConnection, *, after: str, limit: int) -> list[EdgeRecord]:
+        """Returns up to `limit` edges with an id above `after`, in order."""
+        wanted = sa.select(_edge).where(_edge.c.id > after).order_by(_edge.c.id).limit(limit)
+        return [EdgeRecord(*row) for row in await connection.execute(wanted)]
+
+    async def add_edge(self, connection: AsyncConnection, record: EdgeRecord) -> bool:
+        """Writes a new edge; returns False when there is one of that id."""
+        added = await connection.execute(insert(_edge).values(asdict(record)).on_conflict_do_nothing())
+        return bool(added.rowcount)
+
+    async def change_edge(self, connection: AsyncConnection, edge: str, **values: Any) -> bool:
+        """Writes fields of an edge that was not revoked; returns False when there is none."""
+        here = sa.and_(_edge.c.id == edge, _edge.c.revoke_time.is_(None))
+        return bool((await connection.execute(sa.update(_edge).where(here).values(values))).rowcount)
+
+    async def note_issue(
+        self, connection: AsyncConnection, edge: str, kept: str, place: Place, issue_time: datetime
+    ) -> bool:
+        """Writes what is about to be sent to an edge, under `sent` or `bundle`; returns False when the edge was revoked
+        or was sent something that was issued later.
+        """
+        here = sa.and_(
+            _edge.c.id == edge,
+            _edge.c.revoke_time.is_(None),
+            sa.or_(_edge.c.issue_time.is_(None), _edge.c.issue_time < issue_time),
+        )
+        values = {f"{kept}_sequence": place.sequence, f"{kept}_hash": place.hash, "issue_time": issue_time}
+        return bool((await connection.execute(sa.update(_edge).where(here).values(values))).rowcount)
+
+
+class ReplicaStore:
+    """The tables of an edge."""
+
+    def __init__(self, database: Database) -> None:
+        """Takes the service's database."""
+        self._database = database
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Opens a transaction that sees every workspace's definitions."""
+        return self._database.everywhere()
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction that writes to the shared catalog and to every workspace's, and wakes the watchers."""
+        async with self._database.everywhere() as connection:
+            yield connection
+            await notify(connection, CHANNEL)
+
+    async def replica(self, connection: AsyncConnection, *, lock: bool = False) -> ReplicaRecord | None:
+        """Returns what the edge follows and has, or None."""
+        columns = [column for column in _replica.c if column.name != "one"]
+        wanted = sa.select(*columns)
+        found = (await connection.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+        return None if found is None else ReplicaRecord(*found)
+
+    async def put_replica(self, connection: AsyncConnection, record: ReplicaRecord) -> None:
+        """Writes what the edge follows and has."""
+        written = insert(_replica).values(one=True, **asdict(record))
+        replaced = {name: written.excluded[name] for name in asdict(record)}
+        await connection.execute(written.on_conflict_do_update(index_elements=["one"], set_=replaced))
+
+    async def trusted(self, connection: AsyncConnection, hub: str) -> dict[str, bytes]:
+        """Returns the public keys that are trusted to be the hub's, by id."""
+        wanted = sa.select(_trust.c.id, _trust.c.public_key).where(_trust.c.hub_id == hub)
+        return {row.id: row.public_key for row in await connection.execute(wanted)}
+
+    async def trust(self, connection: AsyncConnection, hub: str, keys: dict[str, bytes]) -> None:
+        """Writes the public keys that are trusted to be the hub's."""
+        rows = [{"hub_id": hub, "id": name, "public_key": key} for name, key in keys.items()]
+        await connection.execute(insert(_trust).on_conflict_do_nothing(), rows)
+
+    async def advance(self, connection: AsyncConnection, count: int) -> int:
+        """Returns the last number of so many more changes of this transaction."""
+        taken = sa.update(_head).values(sequence=_head.c.sequence + count).returning(_head.c.sequence)
+        number: int = (await connection.execute(taken)).scalar_one()
+        return number
+
+    async def integrations(self, connection: AsyncConnection, slugs: Sequence[str]) -> dict[str, IntegrationRecord]:
+        """Returns the integrations that there are of these, by slug."""
+        wanted = sa.select(_integration).where(_integration.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
+        return {row.slug: IntegrationRecord(*row) for row in await connection.execute(wanted)}
+
+    async def versions(self, connection: AsyncConnection, slugs: Sequence[str]) -> list[VersionRecord]:
+        """Returns all versions of these integrations."""
+        wanted = (
+            sa.select(*_KNOWN)
+            .join_from(_version, _state, _same)
+            .where(_version.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
+        )
+        return [VersionRecord(*tuple(row)) for row in await connection.execute(wanted)]
+
+    async def put_integrations(self, connection: AsyncConnection, records: Sequence[IntegrationRecord]) -> None:
+        """Writes integrations; when they were created stays as it is."""
+        if records:
+            written = insert(_integration)
+            names = [column.name for column in _integration.c if column.name not in ("slug", "create_time")]
+            replaced = {name: written.excluded[name] for name in names}
+            statement = written.on_conflict_do_update(index_elements=["slug"], set_=replaced)
+            await connection.execute(statement, [asdict(record) for record in records])
+
+    async def add_versions(
+        self, connection: AsyncConnection, added: Sequence[tuple[VersionRecord, bytes, Described]]
+    ) -> None:
+        """Writes new versions, without their states."""
+        if added:
+            rows = [
+                {
+                    "slug": record.slug,
+                    "version": record.version,
+                    "content_hash": record.content_hash,
+                    "content": content,
+                    "sequence": record.published,
+                    "create_time": record.create_time,
+                    "creator": record.creator,
+                    "workspace_id": record.workspace_id,
+                    "listing": about.listing,
+                    "facts": about.facts,
+                }
+                for record, content, about in added
+            ]
+            await connection.execute(sa.insert(_version), rows)
+
+    async def put_states(self, connection: AsyncConnection, records: Sequence[VersionRecord]) -> None:
+        """Writes where versions are in their lives."""
+        if records:
+            written = insert(_state)
+            names = [column.name for column in _state.c]
+            keys = ("slug", "version", "workspace_id")
+            replaced = {name: written.excluded[name] for name in names if name not in keys}
+            statement = written.on_conflict_do_update(index_elements=["slug", "version"], set_=replaced)
+            await connection.execute(statement, [{name: getattr(one, name) for name in names} for one in records])
+
+    async def put_flags(self, connection: AsyncConnection, record: FlagsRecord) -> None:
+        """Writes the set of flags, in the place of the one before."""
+        written = insert(_flags).values(one=True, **asdict(record))
+        replaced = {name: written.excluded[name] for name in asdict(record)}
+        await connection.execute(written.on_conflict_do_update(index_elements=["one"], set_=replaced))

@@ -1,0 +1,72 @@
+"""Puts the parts of the sync together, as hub and as edge."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+from typing import TYPE_CHECKING
+
+from cordboard.catalog.sync.bootstrap import Bootstrap
+from cordboard.catalog.sync.capability import CAPABILITY
+from cordboard.catalog.sync.flags_relay import EdgeFlags, HubFlags
+from cordboard.catalog.sync.follower import Follower, dial
+from cordboard.catalog.sync.hub import Hub
+from cordboard.catalog.sync.keys import HubKeys
+from cordboard.catalog.sync.rejection import Rejected
+from cordboard.catalog.sync.replica import Begin, Replica
+from cordboard.catalog.sync.servicer import SyncServicer
+from cordboard.catalog.sync.state import SyncStates
+from cordboard.catalog.sync.store import HubStore, ReplicaStore
+from cordboard.catalog.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
+from cordboard.core.errors import DependencyUnavailable
+from cordboard.core.times import SystemClock
+
+if TYPE_CHECKING:
+    from cordboard.catalog.settings import CatalogSettings
+    from cordboard.catalog.store import CatalogStore
+    from cordboard.core.database import Changes
+    from cordboard.core.server import Process
+
+logger = logging.getLogger(__name__)
+
+
+async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, changes: Changes) -> None:
+    """Serves edges where there is a key file, and follows a hub where there is a bootstrap file."""
+    settings, clock, database = mesh.settings, SystemClock(), mesh.database()
+    hub_store, replica_store = HubStore(database), ReplicaStore(database)
+    keys = HubKeys(hub_store, mesh.journal(), clock, settings.hub_key_file)
+    hub = Hub(hub_store, keys, changes, mesh.journal(), clock, heartbeat=settings.hub_heartbeat_seconds)
+    mesh.on_close(hub.close)
+    follower = None
+    if settings.edge_bootstrap_file is not None:
+        bootstrap = Bootstrap.read(settings.edge_bootstrap_file)
+        begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, CAPABILITY)
+        replica = Replica(replica_store, catalog, clock, begin)
+        release = importlib.metadata.version("cordboard")
+        follower = Follower(database, replica, bootstrap, release, lambda: dial(bootstrap, settings.hub_address))
+        await _take_bundle(settings, replica, follower)
+        mesh.background(follower.run())
+        if settings.flags_address:
+            mesh.background(EdgeFlags(mesh.channels, hub_store, changes).run())
+    elif settings.hub_key_file is not None and settings.flags_address:
+        mesh.background(HubFlags(mesh.channels, hub_store, replica_store, catalog).run())
+    states = SyncStates(replica_store, clock, follower)
+    address = settings.public_url.removeprefix("https://").rstrip("/")
+    add_SyncServiceServicer_to_server(SyncServicer(hub, keys, states, address), mesh.server)
+
+
+async def _take_bundle(settings: CatalogSettings, replica: Replica, follower: Follower) -> None:
+    """Begins with the bundle, once: an edge that has anything goes on from that."""
+    file = settings.edge_bundle_file
+    if file is None:
+        return
+    # Without a database the service starts all the same, and is not ready.
+    with contextlib.suppress(DependencyUnavailable):
+        if (await replica.record()).hash:
+            return
+        try:
+            await follower.take_bundle(file)
+        except Rejected as error:
+            logger.warning("the bundle was rejected", extra={"reason": error.word, "problem": error.text})
+            await replica.note(f"the bundle: {error.word}: {error.text}")

@@ -1,0 +1,1 @@
+"""How an input becomes a request and an answer an output: pure functions of a definition."""

@@ -1,0 +1,1 @@
+"""Signatures of requests, for the vendors that want more than a secret in a place."""

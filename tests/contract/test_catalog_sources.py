@@ -1,0 +1,371 @@
+"""Sources as operators use them: folders, Git checkouts and vendors' catalogs, on schedule and when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
+
+from cordboard.catalog.__main__ import start
+from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.sources.rest import at, put, slug_of
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
+from cordboard.catalog.v1 import source_service_pb2 as pb
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
+from tests.fixtures.auth import refused
+from tests.fixtures.edges import until
+from tests.fixtures.postgres import Databases, ServiceDatabase
+from tests.fixtures.serving import Served, Serving
+from tests.unit.catalog.definitions import DOCUMENT
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "integrations" / "sources"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that the Catalog may read."""
+    made = tmp_path / "sources"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def shared(database: Databases) -> ServiceDatabase:
+    """The Catalog's database."""
+    return database("catalog")
+
+
+@contextlib.asynccontextmanager
+async def catalog(serving: Serving, shared: ServiceDatabase, folder: Path) -> AsyncIterator[Served]:
+    """Runs a Catalog."""
+    async with serving(
+        "catalog", CatalogSettings, start, database_url=shared.url, source_folders=(folder,),
+        egress_allowed_networks=("127.0.0.0/8",),
+    ) as served:  # fmt: skip
+        yield served
+
+
+@pytest.fixture
+async def served(serving: Serving, shared: ServiceDatabase, folder: Path) -> AsyncIterator[Served]:
+    """A Catalog."""
+    async with catalog(serving, shared, folder) as running:
+        yield running
+
+
+@pytest.fixture
+def sources(served: Served) -> Any:
+    """The sources as an operator has them."""
+    return SourceServiceStub(served.as_role("operator", sub="ann"))
+
+
+def a_definition(slug: str, title: str = "Acme Desk") -> str:
+    """Returns a definition document."""
+    return DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
+
+
+async def run(sources: Any, name: str) -> tuple[list[tuple[str, str]], pb.SourceRun]:
+    """Runs a source and returns what became of each thing, and the whole."""
+    told = [answer async for answer in sources.RunSource(pb.RunSourceRequest(name=f"sources/{name}"))]
+    return [(one.item, one.outcome) for one in told[:-1]], told[-1].run
+
+
+async def slugs(served: Served) -> list[str]:
+    """Returns what the catalog has."""
+    stub: Any = CatalogServiceStub(served.as_role("reader", workspace="acme"))
+    found = await stub.ListIntegrations(catalog_pb.ListIntegrationsRequest())
+    return [one.name.partition("/")[2] for one in found.integrations]
+
+
+async def test_a_folder_is_read_again_and_again(served: Served, sources: Any, folder: Path) -> None:
+    (folder / "a.yaml").write_text(a_definition("desk"))
+    (folder / "deep").mkdir()
+    (folder / "deep" / "pets.json").write_text(_pets())
+    (folder / "broken.yaml").write_text("slug: [")
+    (folder / ".hidden.yaml").write_text(a_definition("hidden"))
+    (folder / "latin.yaml").write_bytes(b"title: \xe9")
+    (folder / "notes.txt").write_text("nothing")
+    outside = folder.parent / "outside.yaml"
+    outside.write_text(a_definition("outside"))
+    (folder / "link.yaml").symlink_to(outside)
+    source = pb.Source(name="sources/ours", folder=pb.Folder(path=str(folder)), paused=True)
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    items, told = await run(sources, "ours")
+    assert items == [
+        ("a.yaml", "published"), ("broken.yaml", "failed"), ("deep/pets.json", "published"), ("latin.yaml", "failed"),
+        ("link.yaml", "failed"),
+    ]  # fmt: skip
+    assert (told.found_count, told.published_count, told.failed_count) == (5, 2, 3)
+    assert told.error.startswith("broken.yaml: ")
+    assert await slugs(served) == ["desk", "pets"]
+    items, _ = await run(sources, "ours")
+    assert dict(items)["a.yaml"] == dict(items)["deep/pets.json"] == "unchanged"
+    (folder / "a.yaml").write_text(a_definition("desk", "Another"))
+    items, _ = await run(sources, "ours")
+    assert (dict(items)["a.yaml"], dict(items)["deep/pets.json"]) == ("published", "unchanged")
+    kept = await sources.GetSource(pb.GetSourceRequest(name="sources/ours"))
+    assert kept.last_run.published_count == 1
+    assert not kept.HasField("next_run_time")
+
+
+def _pets() -> str:
+    return (
+        '{"openapi": "3.0.0", "info": {"title": "Pets", "version": "1"}, "servers": [{"url": "https://pets.example"}],'
+        ' "paths": {"/pets": {"get": {"operationId": "list", "responses": {"200": {"description": "ok"}}}}}}'
+    )
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Runs git as a developer would."""
+    own = {
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
+        "GIT_CONFIG_GLOBAL": os.devnull, "PATH": os.environ["PATH"],
+    }  # fmt: skip
+    done = subprocess.run(["git", "-C", str(folder), *arguments], env=own, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+async def test_a_commit_is_read_and_said_and_nothing_of_the_repository_runs(
+    served: Served, sources: Any, folder: Path
+) -> None:
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "defs").mkdir()
+    (folder / "defs" / "a.yaml").write_text(a_definition("desk"))
+    (folder / "other.yaml").write_text(a_definition("other"))
+    (folder / "defs" / "link.yaml").symlink_to("../other.yaml")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "one")
+    commit = git(folder, "rev-parse", "HEAD")
+    # What is not committed is not read, and what the repository asks to run is not run.
+    (folder / "defs" / "b.yaml").write_text(a_definition("uncommitted"))
+    trap = folder / "trap"
+    for hook in ("post-checkout", "fsmonitor-watchman", "reference-transaction"):
+        file = folder / ".git" / "hooks" / hook
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\ntouch {trap}\n")
+        file.chmod(0o755)
+    for name in ("core.fsmonitor", "core.pager", "core.sshCommand", "core.editor", "diff.external"):
+        git(folder, "config", name, f"touch {trap}")
+    source = pb.Source(name="sources/repo", git=pb.GitCheckout(path=str(folder), folder="defs"), paused=True)
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    items, told = await run(sources, "repo")
+    assert items == [("defs/a.yaml", "published")]
+    assert told.revision == commit
+    assert not trap.exists()
+    assert await slugs(served) == ["desk"]
+    source.git.revision = "no-such-branch"
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    _, told = await run(sources, "repo")
+    assert told.error.startswith("git rev-parse:")
+    source.git.revision = "--upload-pack=touch x"
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    _, told = await run(sources, "repo")
+    assert "hyphen" in told.error
+
+
+class Vendor:
+    """A vendor's catalog."""
+
+    def __init__(self) -> None:
+        self.pages: list[list[dict[str, Any]]] = []
+        self.asked: list[str] = []
+        self.loop = False
+        self.elsewhere = ""
+        self.status = 200
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answers a page."""
+        self.asked.append(request.path_qs)
+        etag = f'"{hash(str(self.pages))}"'
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304)
+        number = int(request.query.get("cursor", "0"))
+        following: Any = number + 1 if number + 1 < len(self.pages) else None
+        if self.loop:
+            following = number
+        body = {"data": self.pages[number], "next_cursor": self.elsewhere or following}
+        return web.json_response(body, status=self.status, headers={"ETag": etag})
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[tuple[Vendor, str]]:
+    """A vendor's catalog and its URL."""
+    made = Vendor()
+    application = web.Application()
+    application.router.add_get("/providers", made.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield made, f"http://127.0.0.1:{runner.addresses[0][1]}/providers"
+    await runner.cleanup()
+
+
+def an_entry(name: str) -> dict[str, Any]:
+    """Returns an entry as a vendor has it."""
+    return {
+        "name": name, "display_name": name.upper(), "docs": "https://docs.example/x",
+        "proxy": {"base_url": "https://api.example/v1"}, "authorization_url": "https://api.example/authorize",
+        "token_url": "https://api.example/token",
+    }  # fmt: skip
+
+
+def nango_like(url: str) -> pb.Source:
+    """Returns the shipped example, for a vendor that runs here."""
+    source = json_format.ParseDict(yaml.safe_load((EXAMPLES / "nango-like.yaml").read_text()), pb.Source())
+    source.rest.url = url
+    source.paused = True
+    return source
+
+
+async def test_a_vendors_catalog_is_read_page_by_page_and_not_again_while_nothing_changed(
+    served: Served, sources: Any, vendor: tuple[Vendor, str]
+) -> None:
+    there, url = vendor
+    there.pages = [[an_entry("Hub_Spot"), an_entry("slack")], [an_entry("zendesk")]]
+    await sources.PutSource(pb.PutSourceRequest(source=nango_like(url)))
+    items, told = await run(sources, "nango-like")
+    assert [outcome for _, outcome in items] == ["published"] * 3, (items, told.error)
+    assert await slugs(served) == ["hub-spot", "slack", "zendesk"]
+    assert told.revision
+    asked = len(there.asked)
+    items, told = await run(sources, "nango-like")
+    assert items == []
+    assert len(there.asked) == asked + 1
+    there.pages[1].append(an_entry("github"))
+    items, _ = await run(sources, "nango-like")
+    assert [outcome for _, outcome in items] == ["unchanged", "unchanged", "unchanged", "published"]
+
+
+async def test_a_vendor_that_misbehaves_costs_the_run_alone(
+    served: Served, sources: Any, vendor: tuple[Vendor, str]
+) -> None:
+    there, url = vendor
+    there.pages = [[an_entry("slack"), {"name": "?"}, "text"]]  # type: ignore[list-item]
+    there.loop = True
+    await sources.PutSource(pb.PutSourceRequest(source=nango_like(url)))
+    items, told = await run(sources, "nango-like")
+    assert [outcome for _, outcome in items] == ["published", "failed", "failed"]
+    there.status = 500
+    _, told = await run(sources, "nango-like")
+    assert told.error == "it answers with HTTP status 500"
+    there.status = 200
+    there.elsewhere = "https://169.254.169.254/latest"
+    source = nango_like(url)
+    source.rest.cursor_parameter = ""
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    _, told = await run(sources, "nango-like")
+    assert told.error == "a page is on another host"
+    assert await slugs(served) == ["slack"]
+
+
+def test_every_shipped_source_is_one() -> None:
+    for file in EXAMPLES.glob("*.yaml"):
+        source = json_format.ParseDict(yaml.safe_load(file.read_text()), pb.Source())
+        assert source.name == f"sources/{file.stem}"
+        assert source.WhichOneof("kind")
+        assert source.rest.fields["slug"]
+
+
+async def test_a_source_is_read_on_schedule_once_by_two_replicas(
+    serving: Serving, shared: ServiceDatabase, folder: Path
+) -> None:
+    (folder / "a.yaml").write_text(a_definition("desk"))
+    async with catalog(serving, shared, folder) as first, catalog(serving, shared, folder):
+        stub: Any = SourceServiceStub(first.as_role("operator"))
+        source = pb.Source(name="sources/ours", folder=pb.Folder(path=str(folder)), interval=Duration(seconds=3600))
+        before = await stub.PutSource(pb.PutSourceRequest(source=source))
+
+        async def ran() -> bool:
+            told = await stub.GetSource(pb.GetSourceRequest(name="sources/ours"))
+            return bool(told.last_run.HasField("end_time") and told.next_run_time != before.next_run_time)
+
+        await until(ran, bound=60.0)
+        told = await stub.GetSource(pb.GetSourceRequest(name="sources/ours"))
+        assert told.last_run.published_count == 1
+        wait = told.next_run_time.ToDatetime() - told.last_run.end_time.ToDatetime()
+        assert 3600 * 0.89 < wait.total_seconds() < 3600 * 1.11
+        assert await slugs(first) == ["desk"]
+
+
+async def test_two_runs_at_once_are_one(served: Served, sources: Any, vendor: tuple[Vendor, str]) -> None:
+    there, _ = vendor
+    there.pages = [[an_entry("slack")]]
+    entered, leave = asyncio.Event(), asyncio.Event()
+    answer = there.answer
+
+    async def slow(request: web.Request) -> web.Response:
+        entered.set()
+        await leave.wait()
+        return await answer(request)
+
+    there.answer = slow  # type: ignore[method-assign]
+    application = web.Application()
+    application.router.add_get("/slow", slow)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    source = nango_like(f"http://127.0.0.1:{runner.addresses[0][1]}/slow")
+    await sources.PutSource(pb.PutSourceRequest(source=source))
+    first = asyncio.create_task(run(sources, "nango-like"))
+    await entered.wait()
+    _, reason, _ = await refused(run(sources, "nango-like"))
+    assert reason == "STATE_CONFLICT"
+    leave.set()
+    items, _ = await first
+    assert [outcome for _, outcome in items] == ["published"]
+    await runner.cleanup()
+
+
+async def test_a_wrong_source_is_refused_with_its_field(sources: Any, folder: Path) -> None:
+    for source, field in (
+        (pb.Source(name="sources/x1"), "source.kind"),
+        (pb.Source(name="sources/Up", folder=pb.Folder(path=str(folder))), "source.name"),
+        (pb.Source(name="sources/x1", folder=pb.Folder(path="/etc")), "source.folder.path"),
+        (pb.Source(name="sources/x1", folder=pb.Folder(path=f"{folder}/../..")), "source.folder.path"),
+        (pb.Source(name="sources/x1", git=pb.GitCheckout(path="relative")), "source.git.path"),
+        (
+            pb.Source(name="sources/x1", rest=pb.RestCatalog(url="file:///etc", fields={"slug": "/s"})),
+            "source.rest.url",
+        ),
+        (pb.Source(name="sources/x1", rest=pb.RestCatalog(url="https://a.example/")), "source.rest.fields"),
+        (
+            pb.Source(name="sources/x1", folder=pb.Folder(path=str(folder)), interval=Duration(seconds=1)),
+            "source.interval",
+        ),
+    ):
+        _, reason, fields = await refused(sources.PutSource(pb.PutSourceRequest(source=source)))
+        assert (reason, fields) == ("INVALID_FIELDS", [field]), source
+    kept = await sources.PutSource(
+        pb.PutSourceRequest(source=pb.Source(name="sources/x1", folder=pb.Folder(path=str(folder)), paused=True))
+    )
+    kept.etag = "other"
+    _, reason, _ = await refused(sources.PutSource(pb.PutSourceRequest(source=kept)))
+    assert reason == "ETAG_MISMATCH"
+    await sources.DeleteSource(pb.DeleteSourceRequest(name="sources/x1"))
+    _, reason, _ = await refused(sources.GetSource(pb.GetSourceRequest(name="sources/x1")))
+    assert reason == "RESOURCE_NOT_FOUND"
+
+
+def test_values_are_found_and_put_where_the_mapping_says() -> None:
+    assert at({"a": [{"b/c": 1}]}, "/a/0/b~1c") == 1
+    assert at({"a": 1}, "") == {"a": 1}
+    assert at({"a": [1]}, "/a/1") is at({"a": 1}, "/a/b") is at([], "/x") is None
+    document: dict[str, Any] = {"list": [{"id": 1}]}
+    put(document, ["list", "0", "deep", "x"], 2)
+    put(document, ["list", "1", "y"], 3)
+    put(document, ["list", "9", "y"], 4)
+    put(document, ["new", "0"], 5)
+    assert document == {"list": [{"id": 1, "deep": {"x": 2}}, {"y": 3}], "new": [5]}
+    assert slug_of(" Hub_Spot! CRM ") == "hub-spot-crm"

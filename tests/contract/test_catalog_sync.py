@@ -1,0 +1,573 @@
+"""A hub and its edges, over real streams and with real databases: what travels, what does not, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from sqlalchemy import make_url
+
+from cordboard.catalog.__main__ import start
+from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.store import CatalogStore
+from cordboard.catalog.sync import bundle
+from cordboard.catalog.sync.flags_relay import HubFlags
+from cordboard.catalog.sync.rejection import Rejected
+from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, sign
+from cordboard.catalog.sync.state import SyncStates
+from cordboard.catalog.sync.store import HubStore, ReplicaStore
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
+from cordboard.catalog.v1 import governance_service_pb2 as governance
+from cordboard.catalog.v1 import lifecycle_pb2 as life
+from cordboard.catalog.v1 import sync_service_pb2 as pb
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
+from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
+from cordboard.core.channel import Channels
+from cordboard.core.database import Database
+from cordboard.core.errors import NotFound
+from cordboard.core.secrets import Secret
+from cordboard.core.times import SystemClock
+from cordboard.flags.v1 import replica_service_pb2 as flags
+from tests.fixtures.auth import refused
+from tests.fixtures.edges import Edge, bootstrap_of, until
+from tests.fixtures.postgres import Databases, ServiceDatabase
+from tests.fixtures.serving import Served, Serving
+from tests.unit.catalog.definitions import DOCUMENT
+
+
+class Hub:
+    """A hub as its operator uses it."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.sync: Any = SyncServiceStub(served.as_role("operator"))
+        self.catalog: Any = CatalogServiceStub(served.as_role("publisher", sub="ann"))
+        self.governance: Any = GovernanceServiceStub(served.as_role("operator", "publisher"))
+
+    async def publish(self, slug: str, title: str = "Acme Desk", stage: int = 0) -> str:
+        """Publishes a definition and returns its version."""
+        document = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
+        request = catalog_pb.PublishDefinitionRequest(document=document, stage=stage)  # type: ignore[arg-type]
+        published = await self.catalog.PublishDefinition(request)
+        return str(published.name.rpartition("/")[2])
+
+    async def register(self, edge: str, *workspaces: str) -> pb.RegisterEdgeResponse:
+        """Registers an edge."""
+        request = pb.RegisterEdgeRequest(edge_id=edge, edge=pb.Edge(workspaces=workspaces))
+        return await self.sync.RegisterEdge(request)  # type: ignore[no-any-return]
+
+    async def edge(self, edge: str) -> pb.Edge:
+        """Returns what the hub knows of an edge."""
+        return await self.sync.GetEdge(pb.GetEdgeRequest(name=f"edges/{edge}"))  # type: ignore[no-any-return]
+
+    async def envelopes(self, edge: str) -> list[pb.WatchDeltasResponse]:
+        """Returns the messages of a bundle."""
+        parts = [part.data async for part in self.sync.ExportBundle(pb.ExportBundleRequest(name=f"edges/{edge}"))]
+        return list(bundle.messages(io.BytesIO(b"".join(parts))))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """The file that makes a mesh a hub."""
+    file = tmp_path / "hub.key"
+    file.write_bytes(os.urandom(32))
+    return file
+
+
+@pytest.fixture
+def hub_database(database: Databases) -> ServiceDatabase:
+    """The hub's database."""
+    return database("catalog")
+
+
+@pytest.fixture
+async def hub(serving: Serving, hub_database: ServiceDatabase, key_file: Path) -> AsyncIterator[Hub]:
+    """A hub."""
+    async with serving(
+        "catalog", CatalogSettings, start, database_url=hub_database.url, hub_key_file=key_file,
+        hub_heartbeat_seconds=0.3,
+    ) as served:  # fmt: skip
+        yield Hub(served)
+
+
+MakeEdge = Callable[..., Edge]
+
+
+@pytest.fixture
+async def make_edge(hub: Hub, database: Databases) -> AsyncIterator[MakeEdge]:
+    """Makes edges of the hub, each with a database of its own."""
+    made: list[Edge] = []
+
+    def make(registered: Any, *, url: str = "", **arguments: Any) -> Edge:
+        edge = Edge(url or database("catalog").url, registered, lambda: hub.served.channel("envoy"), **arguments)
+        made.append(edge)
+        return edge
+
+    yield make
+    for edge in made:
+        await edge.close()
+
+
+async def test_what_is_published_at_the_hub_is_usable_at_the_edge(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("before")
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        assert (await edge.has("before")).active
+        version = await hub.publish("after")
+        told = await edge.has("after")
+        assert told.name == f"integrations/after/versions/{version}"
+        loaded = await edge.snapshot.version("after", version)
+        at_hub = await hub.catalog.GetDefinitionVersion(
+            catalog_pb.GetDefinitionVersionRequest(name="integrations/after/versions/active")
+        )
+        assert loaded.message.definition == at_hub.definition
+        assert loaded.message.content_hash == at_hub.content_hash
+        assert edge.snapshot.integration("after").action_count == len(at_hub.definition.actions)
+
+
+async def test_states_follow(hub: Hub, make_edge: MakeEdge) -> None:
+    first = await hub.publish("desk", "One")
+    edge = make_edge(await hub.register("shop"))
+
+    async def moved(version: str, state: int, **more: Any) -> None:
+        request = governance.TransitionDefinitionVersionRequest(
+            name=f"integrations/desk/versions/{version}", state=state, reason="because", **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+        await hub.governance.TransitionDefinitionVersion(request)
+
+    async def is_at(version: str, state: int) -> bool:
+        with contextlib.suppress(NotFound):
+            return edge.snapshot.record("desk", version).state == state
+        return False
+
+    async with edge.following():
+        await edge.has("desk")
+        second = await hub.publish("desk", "Two", life.VERSION_STATE_STAGED)
+        await until(lambda: is_at(second, life.VERSION_STATE_STAGED))
+        assert edge.snapshot.integration("desk").active_version == first
+        await moved(second, life.VERSION_STATE_ACTIVE)
+        await until(lambda: is_at(second, life.VERSION_STATE_ACTIVE))
+        assert edge.snapshot.integration("desk").active_version == second
+        assert edge.snapshot.integration("desk").title == "Two"
+        await moved(first, life.VERSION_STATE_DEPRECATED, successor=second)
+        await until(lambda: is_at(first, life.VERSION_STATE_DEPRECATED))
+        assert edge.snapshot.record("desk", first).successor == second
+        await moved(first, life.VERSION_STATE_RETIRED)
+        await until(lambda: is_at(first, life.VERSION_STATE_RETIRED))
+        assert edge.snapshot.integration("desk").active_version == second
+
+
+async def test_drafts_and_other_tenants_definitions_stay_at_the_hub(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("drafted", stage=life.VERSION_STATE_DRAFT)
+    for workspace in ("acme", "globex"):
+        admin: Any = GovernanceServiceStub(hub.served.as_role("workspace-admin", workspace=workspace))
+        document = DOCUMENT.replace("slug: acme-desk", "slug: own-desk")
+        request = governance.PublishPrivateDefinitionRequest(parent=f"workspaces/{workspace}", document=document)
+        await admin.PublishPrivateDefinition(request)
+    edge = make_edge(await hub.register("shop", "acme"))
+    async with edge.following():
+        await hub.publish("last")
+        await edge.has("last")
+        assert edge.snapshot.slugs("") == ["acme--own-desk", "last"]
+        assert edge.snapshot.record("acme--own-desk", "active").workspace_id == "acme"
+        assert await edge.catalog.content("acme--own-desk", "1.0.0", workspace="globex") is None
+        assert await edge.catalog.content("acme--own-desk", "1.0.0", workspace="acme") is not None
+
+
+async def test_a_break_costs_nothing_twice(hub: Hub, make_edge: MakeEdge) -> None:
+    for number in range(5):
+        await hub.publish(f"desk-{number}")
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        await edge.has("desk-4")
+    applied = (await edge.record()).sequence
+    await hub.publish("late")
+    before = await _published_sequence(edge, "desk-0")
+    async with edge.following():
+        await edge.has("late")
+    assert (await edge.record()).sequence == applied + 1
+    assert await _published_sequence(edge, "desk-0") == before
+
+
+async def _published_sequence(edge: Edge, slug: str) -> int:
+    await edge.snapshot.refresh()
+    return edge.snapshot.record(slug, "active").sequence
+
+
+async def test_a_cut_off_edge_serves_everything_and_says_its_age(hub: Hub, database: Databases) -> None:
+    class Later(SystemClock):
+        days = 0
+
+        def now(self) -> datetime:
+            return super().now() + timedelta(days=self.days)
+
+    clock = Later()
+    await hub.publish("desk")
+    edge = Edge(database("catalog").url, await hub.register("shop"), lambda: hub.served.channel("envoy"), clock=clock)
+    async with edge.following():
+        await edge.has("desk")
+    clock.days = 31
+    state = await SyncStates(edge.store, clock, edge.follower).own()
+    assert state.age.ToTimedelta() >= timedelta(days=31)
+    assert not state.connected
+    assert (await edge.snapshot.version("desk", "active")).message.definition.actions
+    # And when the hub is back, it goes on from where it was.
+    await hub.publish("fresh")
+    async with edge.following():
+        await edge.has("fresh")
+        state = await SyncStates(edge.store, clock, edge.follower).own()
+        assert state.age.ToTimedelta() < timedelta(days=1)
+    await edge.close()
+
+
+async def test_the_hub_knows_how_far_its_edges_are(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("desk")
+    registered = await hub.register("shop", "acme")
+    assert not registered.edge.HasField("staleness")
+    edge = make_edge(registered)
+    async with edge.following():
+
+        async def current() -> bool:
+            told = await hub.edge("shop")
+            return told.sequence == told.target_sequence and told.HasField("staleness")
+
+        await until(current)
+    told = await hub.edge("shop")
+    assert (told.capability, told.release, told.last_error, list(told.workspaces)) == (1, "test", "", ["acme"])
+    await hub.publish("other")
+    assert (await hub.edge("shop")).sequence < (await hub.edge("shop")).target_sequence
+    listed = await hub.sync.ListEdges(pb.ListEdgesRequest())
+    assert [one.name for one in listed.edges] == ["edges/shop"]
+
+
+async def test_an_edge_hears_that_nothing_changed(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("desk")
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        await edge.has("desk")
+        first = (await edge.record()).fresh_time
+
+        async def fresher() -> bool:
+            now = (await edge.record()).fresh_time
+            return first is not None and now is not None and now > first
+
+        await until(fresher)
+
+
+async def test_keys_are_rotated_under_an_edge_and_past_one_that_was_cut_off(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("one")
+    here, away = make_edge(await hub.register("here")), make_edge(await hub.register("away"))
+    async with away.following():
+        await away.has("one")
+    async with here.following():
+        await here.has("one")
+        for _ in range(2):
+            await hub.sync.RotateHubKey(pb.RotateHubKeyRequest())
+        await hub.publish("two")
+        await here.has("two")
+        await until(lambda: _has_no_error(here))
+    async with away.following():
+        await away.has("two")
+
+
+async def _has_no_error(edge: Edge) -> bool:
+    return not (await edge.record()).last_error
+
+
+async def test_a_key_that_a_stranger_made_is_not_followed(
+    hub: Hub, make_edge: MakeEdge, hub_database: ServiceDatabase
+) -> None:
+    await hub.publish("one")
+    registered = await hub.register("shop")
+    wrong = pb.RegisterEdgeResponse()
+    wrong.CopyFrom(registered)
+    wrong.hub_key.public_key = public_key_of(new_private_key())
+    edge = make_edge(wrong)
+    async with edge.following():
+
+        async def rejected() -> bool:
+            return (await hub.edge("shop")).last_error.startswith("key-unknown")
+
+        await until(rejected)
+    assert edge.snapshot.slugs("") == []
+    trusting = make_edge(registered)
+    async with trusting.following():
+        await trusting.has("one")
+    assert (await hub.edge("shop")).last_error == ""
+
+
+async def test_who_has_not_the_key_gets_nothing(hub: Hub) -> None:
+    registered = await hub.register("shop")
+    await hub.publish("desk")
+
+    async def first_answer(edge: str, private_key: bytes) -> Any:
+        stream: Any = SyncServiceStub(hub.served.channel("envoy")).WatchDeltas()
+        challenge = (await stream.read()).challenge
+        text = labelled(EDGE, challenge.hub.encode(), edge.encode(), challenge.nonce)
+        hello = pb.Hello(edge=edge, signature=sign(Secret(private_key), text), capability=1)
+        await stream.write(pb.WatchDeltasRequest(hello=hello))
+        answer = await stream.read()
+        if answer is grpc.aio.EOF:
+            raise AssertionError("the stream ended without a status")
+        stream.cancel()
+        return answer
+
+    assert (await first_answer("shop", registered.private_key)).envelope.header
+    for edge, key in (("shop", new_private_key()), ("other", registered.private_key)):
+        code, reason, _ = await refused(first_answer(edge, key))
+        assert (code, reason) == ("PERMISSION_DENIED", "ACCESS_DENIED")
+    await hub.sync.RevokeEdge(pb.RevokeEdgeRequest(name="edges/shop"))
+    code, _, _ = await refused(first_answer("shop", registered.private_key))
+    assert code == "PERMISSION_DENIED"
+
+
+async def test_a_revoked_edge_gets_nothing_more_and_keeps_what_it_has(hub: Hub, make_edge: MakeEdge) -> None:
+    await hub.publish("one")
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        await edge.has("one")
+        revoked = await hub.sync.RevokeEdge(pb.RevokeEdgeRequest(name="edges/shop"))
+        assert revoked.HasField("revoke_time")
+        await hub.publish("two")
+
+        async def refused_there() -> bool:
+            return "revoked" in (await edge.record()).last_error or "no such edge" in (await edge.record()).last_error
+
+        await until(refused_there)
+    await edge.snapshot.refresh()
+    assert edge.snapshot.slugs("") == ["one"]
+
+
+async def test_a_recorded_stream_is_refused_step_by_step(hub: Hub, make_edge: MakeEdge) -> None:
+    """What a man in the middle could do with envelopes that are all genuine."""
+    await hub.publish("one")
+    edge = make_edge(await hub.register("shop"))
+    other = make_edge(await hub.register("other"))
+    old = [message.envelope for message in await hub.envelopes("shop") if message.HasField("envelope")]
+    await hub.publish("two")
+    new = [message.envelope for message in await hub.envelopes("shop") if message.HasField("envelope")]
+
+    async def refusal(target: Edge, envelope: pb.Envelope) -> str:
+        try:
+            await target.replica.apply(envelope)
+        except Rejected as error:
+            return error.word
+        return ""
+
+    assert [await refusal(other, envelope) for envelope in new] == ["edge-wrong"]
+    assert [await refusal(edge, envelope) for envelope in new] == [""]
+    held = await edge.record()
+    assert [await refusal(edge, envelope) for envelope in new] == ["replayed"]
+    assert [await refusal(edge, envelope) for envelope in old] == ["replayed"]
+    altered = pb.Envelope()
+    altered.CopyFrom(new[0])
+    altered.payload = altered.payload[:-1] + bytes([altered.payload[-1] ^ 1])
+    assert await refusal(other, altered) == "edge-wrong"
+    assert await edge.record() == held
+    await edge.snapshot.refresh()
+    assert edge.snapshot.slugs("") == ["one", "two"]
+
+
+async def test_an_altered_bundle_changes_nothing(hub: Hub, make_edge: MakeEdge, tmp_path: Path) -> None:
+    await hub.publish("one")
+    edge = make_edge(await hub.register("shop"))
+    content = bundle.MAGIC + b"".join(bundle.framed(message) for message in await hub.envelopes("shop"))
+    file = tmp_path / "bundle"
+    for wrong, word in (
+        (content[:-1], "truncated"),
+        (content[:-1] + bytes([content[-1] ^ 1]), "payload-altered"),
+        (b"CORDBOARD" + content, "unreadable"),
+        (bundle.MAGIC + b"\xff\xff\xff\xff", "unreadable"),
+    ):
+        file.write_bytes(wrong)
+        with pytest.raises(Rejected) as caught:
+            await edge.follower.take_bundle(file)
+        assert caught.value.word == word
+        assert (await edge.record()).hash == b""
+    file.write_bytes(content)
+    assert await edge.follower.take_bundle(file) == 1
+    await edge.snapshot.refresh()
+    assert edge.snapshot.slugs("") == ["one"]
+
+
+async def test_an_edge_goes_on_from_its_bundle(hub: Hub, make_edge: MakeEdge, tmp_path: Path) -> None:
+    await hub.publish("one")
+    edge = make_edge(await hub.register("shop"))
+    file = tmp_path / "bundle"
+    file.write_bytes(bundle.MAGIC + b"".join(bundle.framed(message) for message in await hub.envelopes("shop")))
+    await edge.follower.take_bundle(file)
+    await edge.snapshot.refresh()
+    before = edge.snapshot.record("one", "active").sequence
+    await hub.publish("two")
+    async with edge.following():
+        await edge.has("two")
+    assert edge.snapshot.record("one", "active").sequence == before
+
+
+async def test_a_version_that_is_here_with_other_content_is_refused_and_said(hub: Hub, make_edge: MakeEdge) -> None:
+    edge = make_edge(await hub.register("shop"))
+    elsewhere = make_edge(await hub.register("twin"))
+    async with elsewhere.following():
+        await hub.publish("one")
+        await elsewhere.has("one")
+    async with edge.following():
+        await edge.has("one")
+    owner = await asyncpg.connect(_plain(edge.database.url))
+    await owner.execute(
+        "INSERT INTO integration SELECT 'two', title, description, category, owner, criticality, '1.0.0', action_count,"
+        " auth_schemes, tags, 1001, create_time, update_time, '', 3 FROM integration"
+    )
+    await owner.execute("INSERT INTO definition_version (slug, version, content_hash, content, sequence, create_time,"
+                        " creator) SELECT 'two', version, 'other', content, 1001, create_time, creator"
+                        " FROM definition_version")  # fmt: skip
+    await owner.execute("INSERT INTO version_state (slug, version, state, sequence, revision, activation, successor,"
+                        " reason, update_time, updater) SELECT 'two', version, state, 1001, 1, 1, '', '', update_time,"
+                        " updater FROM version_state")  # fmt: skip
+    await owner.close()
+    async with edge.following():
+        await hub.publish("two")
+
+        async def told() -> bool:
+            return (await hub.edge("shop")).last_error.startswith("conflict")
+
+        await until(told)
+    assert (await edge.record()).last_error.startswith("conflict")
+
+
+def _plain(url: Any) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def test_an_old_edge_keeps_the_newest_version_that_it_can_run(
+    hub: Hub, make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(content: bytes) -> int:
+        return 2 if b"Two" in content else 1
+
+    monkeypatch.setattr("cordboard.catalog.sync.feed.needed_capability", needed)
+    first = await hub.publish("desk", "One")
+    old, new = make_edge(await hub.register("old")), make_edge(await hub.register("new"), capability=2)
+    async with old.following(), new.following():
+        await old.has("desk")
+        second = await hub.publish("desk", "Two")
+        await new.has("desk", second)
+        for state in (life.VERSION_STATE_DEPRECATED, life.VERSION_STATE_RETIRED):
+            request = governance.TransitionDefinitionVersionRequest(
+                name=f"integrations/desk/versions/{first}", state=state, reason="over"
+            )
+            await hub.governance.TransitionDefinitionVersion(request)
+        await hub.publish("mark")
+        await old.has("mark")
+        await new.has("mark")
+    assert {one.version for one in old.snapshot.records("desk")} == {first}
+    assert old.snapshot.integration("desk").active_version == first
+    assert old.snapshot.record("desk", first).state == life.VERSION_STATE_DEPRECATED
+    assert new.snapshot.integration("desk").active_version == second
+    assert new.snapshot.record("desk", first).state == life.VERSION_STATE_RETIRED
+    # Once it can run more, it gets what it could not have before.
+    upgraded = make_edge(old.bootstrap, url=old.database.url.render_as_string(hide_password=False), capability=2)
+    async with upgraded.following():
+        await upgraded.has("desk", second)
+        assert upgraded.snapshot.integration("desk").active_version == second
+
+
+async def test_a_hub_that_was_restored_leads_its_edges_on_once_its_log_began_anew(
+    hub: Hub, make_edge: MakeEdge, hub_database: ServiceDatabase
+) -> None:
+    await hub.publish("one")
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        await edge.has("one")
+    # As a restore would: the hub's log is shorter than what the edge has, and it does not know what it sent.
+    owner = await asyncpg.connect(_plain(hub_database.superuser_url))
+    await owner.execute(
+        "UPDATE catalog.edge SET acked_sequence = 0, sent_sequence = 0, acked_hash = '', sent_hash = ''"
+    )
+    await owner.close()
+    held = await edge.record()
+    other = await asyncpg.connect(_plain(edge.database.url))
+    await other.execute("UPDATE sync_replica SET highest = highest + 100")
+    await other.close()
+    async with edge.following():
+
+        async def told() -> bool:
+            return (await hub.edge("shop")).last_error.startswith("rolled-back")
+
+        await until(told)
+        assert (await edge.record()).hash == held.hash
+        epoch = await hub.sync.RestartLog(pb.RestartLogRequest())
+        await hub.publish("two")
+        await edge.has("two")
+    assert (await edge.record()).epoch == epoch.epoch == held.epoch + 1
+
+
+async def test_a_mesh_without_a_key_file_is_no_hub(serving: Serving, database: Databases) -> None:
+    async with serving("catalog", CatalogSettings, start, database_url=database("catalog").url) as served:
+        sync: Any = SyncServiceStub(served.as_role("operator"))
+        code, reason, _ = await refused(sync.RegisterEdge(pb.RegisterEdgeRequest(edge_id="shop")))
+        assert (code, reason) == ("FAILED_PRECONDITION", "STATE_CONFLICT")
+        state = await SyncServiceStub(served.as_role("reader", workspace="acme")).GetSyncState(pb.GetSyncStateRequest())
+        assert state == pb.SyncState()
+
+
+async def test_registering_names_what_is_wrong(hub: Hub) -> None:
+    await hub.register("shop")
+    _, reason, _ = await refused(hub.register("shop"))
+    assert reason == "RESOURCE_ALREADY_EXISTS"
+    _, reason, fields = await refused(hub.register("Shop!"))
+    assert (reason, fields) == ("INVALID_FIELDS", ["edge_id"])
+    _, reason, fields = await refused(hub.register("mall", "acme", "No Such"))
+    assert (reason, fields) == ("INVALID_FIELDS", ["edge.workspaces[1]"])
+    _, reason, _ = await refused(hub.edge("mall"))
+    assert reason == "RESOURCE_NOT_FOUND"
+
+
+async def test_private_keys_are_nowhere_in_the_database(hub: Hub, hub_database: ServiceDatabase) -> None:
+    registered = await hub.register("shop")
+    owner = await asyncpg.connect(_plain(hub_database.superuser_url))
+    rows = [*await owner.fetch("SELECT * FROM catalog.edge"), *await owner.fetch("SELECT * FROM catalog.sync_key")]
+    await owner.close()
+    assert rows
+    values = [value for row in rows for value in row.values() if isinstance(value, bytes)]
+    assert not any(registered.private_key in value for value in values)
+    assert any(bootstrap_of(registered).hub_key in value for value in values)
+
+
+async def test_another_key_file_does_not_open_the_hubs_keys(
+    hub: Hub, serving: Serving, hub_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    await hub.register("shop")
+    file = tmp_path / "other.key"
+    file.write_bytes(os.urandom(32))
+    async with serving("catalog", CatalogSettings, start, database_url=hub_database.url, hub_key_file=file) as served:
+        sync: Any = SyncServiceStub(served.as_role("operator"))
+        code, _, _ = await refused(sync.RegisterEdge(pb.RegisterEdgeRequest(edge_id="mall")))
+        assert code == "FAILED_PRECONDITION"
+
+
+async def test_the_same_set_of_flags_is_one_change_however_often_it_is_told(hub_database: ServiceDatabase) -> None:
+    database = Database(hub_database.url)
+    store, replica = HubStore(database), ReplicaStore(database)
+    relay = HubFlags(Channels(None, {}), store, replica, CatalogStore(database))  # type: ignore[arg-type]
+
+    async def head() -> int:
+        async with store.reading() as connection:
+            return await store.head(connection)
+
+    await relay.take(flags.FlagRecords(sequence=3))
+    first = await head()
+    await relay.take(flags.FlagRecords(sequence=3))
+    await relay.take(flags.FlagRecords(sequence=2))
+    assert await head() == first
+    await relay.take(flags.FlagRecords(sequence=4))
+    assert await head() == first + 1
+    await database.close()
