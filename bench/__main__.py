@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench import execute, machine, processes, reads, scene, startup
+from bench import execute, leases, machine, processes, reads, scene, startup, tokens
 from bench.figures import Figure, Sample, table
 from cordboard.local.mesh import Mesh
 
@@ -57,6 +57,10 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
                 measure: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
                 progress.print("reads against an echo …")
                 figures = await reads.measure(mesh, stage, folder, **measure)
+                progress.print("leases of credentials …")
+                figures += await leases.measure(mesh, rounds=given.rounds)
+                progress.print("tokens against bare signatures …")
+                figures += await tokens.measure(mesh, rounds=given.rounds)
                 progress.print("Execute against a bare vendor call …")
                 figures += await execute.measure(mesh, stage, folder, **measure)
             used = startup.weight(mesh)

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from cordboard.auth.kek import FileKeys
+from cordboard.auth.kek import open_ring
 from cordboard.auth.signing_keys import SigningKeys
 from cordboard.auth.v1 import token_service_pb2 as pb
 from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
@@ -69,6 +69,7 @@ async def test_a_token_is_one_of_rfc_9068_and_says_whose_it_is(auth: Auth) -> No
     began = claims.pop("iat")
     assert abs(began - time.time()) < 5
     assert (claims.pop("nbf"), claims.pop("exp"), issued.expire_time.seconds) == (began, began + 900, began + 900)
+    assert (claims.pop("auth_time"), claims.pop("generation")) == (began, 0)
     assert claims == {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -281,7 +282,7 @@ async def test_a_verifier_that_keeps_its_keys_for_as_long_as_it_may_never_meets_
 async def auth_keys(served: Served, overlap: float) -> Any:
     """Returns signing keys on the same database with another overlap, past the settings that would refuse it."""
     process = served.process
-    vault = Vault(process.database(), FileKeys.load(process.settings.kek_dir), SystemClock())
+    vault = Vault(process.database(), open_ring(process.settings.kek, networks=()), SystemClock())
     return SigningKeys(process.database(), vault, process.journal(), SystemClock(), overlap=overlap)
 
 

@@ -29,6 +29,9 @@ TENANTS = (
     "credential",
     "connection_change",
     "revocation",
+    "workspace_oauth_client",
+    "workspace_configuration",
+    "api_key",
     "audit_entry",
 )
 
@@ -50,10 +53,26 @@ async def filled(auth: Auth) -> None:
         await auth.connect(workspace)
         await auth.type_in({"username": "u", "password": "p"}, workspace, auth_scheme="basic", connection_id="typed")
         await auth.begin(workspace)
+        await auth.sql("INSERT INTO api_key_pepper (version, sealed) VALUES (1, '') ON CONFLICT DO NOTHING")
+        await auth.sql(
+            "INSERT INTO api_key (workspace_id, key_id, display_name, environment, roles, digest, pepper, creator) "
+            "VALUES ($1, $1, '', 'production', '{member}', '', 1, 'somebody')",
+            workspace,
+        )
         row = "SELECT workspace_id, 'r', integration, auth_scheme, connection_id, 1, 'f', ''::bytea FROM connection"
         await auth.sql(
             "INSERT INTO revocation (workspace_id, revocation_id, integration, auth_scheme, connection_id, generation, "
             f"field, sealed) {row} WHERE workspace_id = $1 LIMIT 1",
+            workspace,
+        )
+        await auth.sql(
+            "INSERT INTO workspace_oauth_client (workspace_id, integration, client_id, revision) "
+            "VALUES ($1, 'desk', 'c', 1)",
+            workspace,
+        )
+        await auth.sql(
+            "INSERT INTO workspace_configuration (workspace_id, integration, configuration, revision) "
+            "VALUES ($1, 'desk', '{}', 1)",
             workspace,
         )
 
@@ -280,11 +299,11 @@ def test_settings_with_an_unsafe_key_directory_are_refused(
         "IDENTITY_DIR": str(identities.directory("auth")),
         "PUBLIC_URL": "https://cordboard.test",
         "CATALOG_ADDRESS": "127.0.0.1:1",
-        "KEK_DIR": str(kek_dir),
+        "KEK": f"file:{kek_dir}",
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"CORDBOARD_{name}", value)
     with pytest.raises(SystemExit) as ended:
         load(AuthSettings)
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("CORDBOARD_KEK_DIR: ")
+    assert capsys.readouterr().err.startswith("CORDBOARD_KEK: ")

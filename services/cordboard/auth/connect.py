@@ -1,53 +1,76 @@
-"""Connecting: sessions that end in a connection, by OAuth code with PKCE or with values that a person types in."""
+"""Connecting: sessions that end in a connection, in every way to authenticate that a definition can declare.
+
+A session waits for values that a person types in, for a person whom the vendor sends back, or for a person who allows a
+device. Whatever comes first is used once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.auth import oauth1
+from cordboard.auth.clients import PLATFORM, OwnedClient
+from cordboard.auth.configurations import secret_field
 from cordboard.auth.connections import Connection, connection_name
 from cordboard.auth.credentials import Material, digests
 from cordboard.auth.envelope import Unreadable
-from cordboard.auth.fields import a_title, an_id
-from cordboard.auth.oauth import Client, authorization_url, error_code, is_scope, new_secret, state_hash
+from cordboard.auth.fields import a_title, a_web_page, an_id, an_origin
+from cordboard.auth.forms import ends, typed
+from cordboard.auth.oauth import (
+    Client,
+    Granted,
+    Refused,
+    authorization_url,
+    error_code,
+    is_scope,
+    new_secret,
+    state_hash,
+)
+from cordboard.auth.oauth1 import TokenPair
+from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, TOKEN_SECRET
 from cordboard.auth.store import connections as connection_rows
 from cordboard.auth.store import sessions as rows
 from cordboard.auth.store import workspaces as workspace_rows
+from cordboard.auth.store.connections import Lifetime
 from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, InvalidFields, NotFound, OAuthFailed, StateConflict, Violation
 from cordboard.core.names import new_id
+from cordboard.core.ownership import ensure_usable
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from cordboard.auth.clients import OAuthClients
     from cordboard.auth.connections import Connections
-    from cordboard.auth.definitions import Definition, Definitions, Scheme
+    from cordboard.auth.definitions import Definition
+    from cordboard.auth.grants import Grants
     from cordboard.auth.oauth import TokenEndpoints
+    from cordboard.auth.oauth1 import OAuth1Endpoints
+    from cordboard.auth.schemes import Scheme
     from cordboard.auth.store.connections import ConnectionRow
     from cordboard.auth.store.sessions import SessionRow
     from cordboard.auth.vault import Drawer, Vault
+    from cordboard.auth.ways import Ways
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
 
 SESSION_SECONDS: Final = 600
-LONGEST_VALUE: Final = 4096
+SHORTEST_BINDING: Final = 32
+LONGEST_BINDING: Final = 256
+# What a session keeps for its end: a PKCE verifier, a device's code, or a request token with its secret.
 _VERIFIER: Final = "code_verifier"
-# What a person types in for each kind of scheme, and whether it may be empty: some vendors take a key for the user
-# name, and no password.
-FORMS: Final[Mapping[str, Mapping[str, bool]]] = {
-    "api_key": {"api_key": False},
-    "basic": {"username": False, "password": True},
-    "bearer": {"token": False},
-    "none": {},
-}
+_INPUTS: Final = "inputs"
+# The person did not come in time: what we say of it, and what vendors say.
+_EXPIRED: Final = frozenset({"expired", "expired_token"})
+Secrets = Mapping[str, Secret[str]]
 
 
 class State(Enum):
@@ -71,6 +94,13 @@ class Wish:
     display_name: str = ""
     scopes: tuple[str, ...] = ()
     configuration: Mapping[str, str] | None = None
+    secret_configuration: Mapping[str, str] = field(default_factory=dict, repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What a person typed in, for a scheme that needs it before the person consents."""
+    browser: Secret[str] = field(default_factory=lambda: Secret(""))
+    """What the browser that comes back has to bring."""
+    return_url: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,18 +116,30 @@ class Session:
     connection: str
     error: str
     expire_time: datetime
+    user_code: str = ""
+    """What the person types in at `verification_uri`, for a device."""
+    verification_uri: str = ""
+    verification_uri_complete: str = ""
+    return_url: str = ""
+    origin: str = ""
     authorization_url: Secret[str] | None = None
     """Known when the session is made and never again: of the state in it only a hash is kept."""
 
 
 @dataclass(frozen=True)
 class Return:
-    """What the vendor sent the person back with (RFC 6749 section 4.1.2, RFC 9207)."""
+    """What the vendor sent the person back with (RFC 6749 section 4.1.2, RFC 9207, RFC 5849 section 2.2)."""
 
     state: Secret[str]
     code: Secret[str]
     issuer: str
     error: str
+    token: str = ""
+    """OAuth 1: the request token."""
+    verifier: Secret[str] = field(default_factory=lambda: Secret(""))
+    """OAuth 1: the proof that the person allowed it."""
+    browser: Secret[str] = field(default_factory=lambda: Secret(""))
+    """What the browser brought."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +148,45 @@ class Ended:
 
     title: str
     problem: str
+    session: str = ""
+    """The session's name."""
+    return_url: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Vendors:
+    """The ways to ask vendors."""
+
+    endpoints: TokenEndpoints
+    oauth1: OAuth1Endpoints
+    grants: Grants
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a session came to: the credential, what the vendor said with it, and whose client it was granted to."""
+
+    definition: Definition
+    scheme: Scheme
+    material: Material
+    granted: Granted | None
+    owner: str
+
+    @classmethod
+    def of(cls, definition: Definition, scheme: Scheme, granted: Granted, inputs: Secrets, owner: str) -> _Outcome:
+        return cls(definition, scheme, Material.of(scheme, granted, inputs), granted, owner)
 
 
 class Connect:
     """Runs connect sessions."""
 
-    def __init__(  # one argument for each part of the service that connecting touches
+    def __init__(
         self,
         database: Database,
         vault: Vault,
-        definitions: Definitions,
-        clients: OAuthClients,
-        endpoints: TokenEndpoints,
+        ways: Ways,
+        vendors: Vendors,
         connections: Connections,
         journal: Journal,
         *,
@@ -126,9 +195,10 @@ class Connect:
         """Takes the redirect URI that every vendor must know."""
         self._database = database
         self._vault = vault
-        self._definitions = definitions
-        self._clients = clients
-        self._endpoints = endpoints
+        self._definitions = ways.definitions
+        self._clients = ways.clients
+        self._configurations = ways.configurations
+        self._vendors = vendors
         self._connections = connections
         self._journal = journal
         self._redirect_uri = redirect_uri
@@ -137,32 +207,87 @@ class Connect:
     async def begin(self, wish: Wish, *, environment: str, actor: str) -> Session:
         """Makes a session of ten minutes; `environment` is the caller's own, for a wish that names none.
 
-        Raises NotFound (workspace, integration, scheme), InvalidFields, and StateConflict without an OAuth client.
+        Raises NotFound (workspace, integration, scheme), InvalidFields, StateConflict without an OAuth client, and
+        OAuthFailed where the vendor has to be asked first and does not give what it should.
         """
+        ensure_usable(wish.integration, wish.workspace)
         definition = await self._definitions.definition(wish.integration)
         scheme = definition.scheme(wish.auth_scheme)
         known = await self._known(wish)
         values = _settled(wish, known, environment, definition, scheme)
-        client = await self._client(wish.integration) if scheme.oauth is not None else None
         session_id = new_id()
-        if client is None or scheme.oauth is None:
-            return _shown(await self._added(session_id, values, actor))
-        state, verifier = new_secret(), new_secret()
+        inputs = _inputs(wish, scheme)
         drawer = await self._vault.drawer(wish.workspace)
-        values |= {
-            "state_hash": state_hash(state.reveal()),
-            "verifier": drawer.seal(_resource(session_id), _VERIFIER, 1, verifier),
-        }
-        row = await self._added(session_id, values, actor)
+        if inputs:
+            text = json.dumps({name: secret.reveal() for name, secret in inputs.items()})
+            values["inputs"] = drawer.seal(_resource(session_id), _INPUTS, 1, Secret(text))
+        if wish.browser.reveal():
+            values["browser_hash"] = state_hash(wish.browser.reveal())
+        if not scheme.interactive:
+            return _shown(await self._added(session_id, values, actor))
+        owned = await self._client(wish.integration, wish.workspace, scheme)
+        values["client_owner"] = owned.owner
+        scheme = await self._filled(wish.workspace, wish.integration, scheme, values["configuration"], inputs)
+        if scheme.active.kind == "device":
+            return await self._begun_device(session_id, values, actor, scheme, owned.client, drawer)
+        state = new_secret()
+        values["state_hash"] = state_hash(state.reveal())
+        if scheme.active.kind == "oauth1":
+            url, kept = await self._begun_oauth1(scheme, owned.client, state)
+        else:
+            url, kept = self._begun_oauth2(scheme, owned.client, state, tuple(values["scopes"]))
+        values["verifier"] = drawer.seal(_resource(session_id), _VERIFIER, 1, kept)
+        return _shown(await self._added(session_id, values, actor), Secret(url))
+
+    def _begun_oauth2(
+        self, scheme: Scheme, client: Client, state: Secret[str], scopes: tuple[str, ...]
+    ) -> tuple[str, Secret[str]]:
+        if scheme.oauth is None:
+            raise OAuthFailed("unsupported")
+        verifier = new_secret()
         url = authorization_url(
             scheme.oauth,
             client,
             redirect_uri=self._redirect_uri,
             state=state,
-            verifier=verifier,
-            scopes=row.scopes,
+            verifier=verifier if scheme.oauth.pkce else None,
+            scopes=scopes,
         )
-        return _shown(row, Secret(url))
+        return url, verifier
+
+    async def _begun_oauth1(self, scheme: Scheme, client: Client, state: Secret[str]) -> tuple[str, Secret[str]]:
+        told = scheme.active.oauth1
+        if told is None:
+            raise OAuthFailed("unsupported")
+        # OAuth 1 has no state of its own: it travels in the callback, which the vendor keeps with the request token.
+        callback = f"{self._redirect_uri}?state={state.reveal()}"
+        pair = await self._vendors.oauth1.request_token(told, client, callback)
+        kept = json.dumps([pair.token.reveal(), pair.secret.reveal()])
+        return oauth1.authorization_url(told, pair), Secret(kept)
+
+    async def _begun_device(
+        self,
+        session_id: str,
+        values: dict[str, Any],
+        actor: str,
+        scheme: Scheme,
+        client: Client,
+        drawer: Drawer,
+    ) -> Session:
+        if scheme.oauth is None:
+            raise OAuthFailed("unsupported")
+        device = await self._vendors.endpoints.device(scheme.oauth, client, tuple(values["scopes"]))
+        if isinstance(device, Refused):
+            raise OAuthFailed(device.problem)
+        values |= {
+            "verifier": drawer.seal(_resource(session_id), _VERIFIER, 1, device.code),
+            "user_code": device.user_code,
+            "verification_uri": device.verification_uri,
+            "verification_uri_complete": device.verification_uri_complete,
+            "poll_seconds": device.interval,
+        }
+        seconds = min(device.seconds, SESSION_SECONDS)
+        return _shown(await self._added(session_id, values, actor, seconds=seconds, poll_after=device.interval))
 
     async def session(self, workspace: str, session_id: str) -> Session:
         """Returns a session; raises NotFound."""
@@ -173,26 +298,83 @@ class Connect:
         return _shown(row)
 
     async def submit(self, workspace: str, session_id: str, values: Mapping[str, Any]) -> Connection:
-        """Makes the connection of a session with what a person typed in.
+        """Makes the connection of a session with what a person typed in, and asks the vendor for a token with it.
 
-        Raises NotFound, StateConflict (it has ended, or is OAuth's), and InvalidFields with every value that is wrong.
+        Raises NotFound, StateConflict (it has ended, or waits for something else), InvalidFields with every value that
+        is wrong, and OAuthFailed where the vendor gives no token for them; they can be given again then.
         """
         name = _name(workspace, session_id)
         drawer = await self._vault.drawer(workspace)
         async with self._database.workspace(workspace) as connection:
+            row = await rows.session(connection, workspace, session_id)
+        _check_waiting(row, name)
+        if row is None:
+            raise NotFound(name)
+        definition = await self._definitions.definition(row.integration)
+        scheme = definition.scheme(row.auth_scheme)
+        if scheme.interactive:
+            text = "this scheme takes its values when the session begins: send the person to its URL"
+            raise StateConflict(name, _shown(row).state.name, text)
+        inputs = {**self._kept_inputs(drawer, row), **typed(scheme, values)}
+        filled = await self._filled(workspace, row.integration, scheme, row.configuration, inputs)
+        material, granted, owner = await self._material(row, filled, inputs)
+        async with self._database.workspace(workspace) as connection:
             row = await rows.session(connection, workspace, session_id, lock=True)
+            _check_waiting(row, name)
             if row is None:
                 raise NotFound(name)
-            state = _shown(row).state
-            if state is not State.PENDING:
-                raise StateConflict(name, state.name, "this connect session has ended: begin another one")
-            if row.kind not in FORMS:
-                raise StateConflict(name, state.name, "this scheme takes no values: send the person to its URL")
-            material = Material(_typed(row.kind, values))
-            made = await self._put(connection, drawer, row, material, row.scopes)
+            made = await self._put(connection, drawer, row, _Outcome(definition, scheme, material, granted, owner))
             await rows.end_session(connection, workspace, session_id, state="connected")
         self._connections.forget(workspace, made.id)
         return Connection.of(made)
+
+    async def _material(self, row: SessionRow, scheme: Scheme, inputs: Secrets) -> tuple[Material, Granted | None, str]:
+        part = scheme.active
+        if part.kind not in GRANTING:
+            return Material(inputs, Lifetime(ends(scheme, inputs))), None, PLATFORM
+        owned = await self._clients.chosen(row.integration, row.workspace)
+        own = await self._configurations.values(
+            row.workspace, row.integration, row.configuration, scheme.of(part, inputs)
+        )
+        granted = await self._vendors.grants.granted(part, own, None if owned is None else owned.client, row.scopes)
+        if isinstance(granted, Refused):
+            raise OAuthFailed(granted.problem)
+        return Material.of(scheme, granted, inputs), granted, PLATFORM if owned is None else owned.owner
+
+    def _kept_inputs(self, drawer: Drawer, row: SessionRow) -> dict[str, Secret[str]]:
+        if row.inputs is None:
+            return {}
+        found = json.loads(drawer.open(_resource(row.id), _INPUTS, 1, row.inputs).reveal())
+        return {name: Secret(value) for name, value in found.items()}
+
+    async def poll(self, row: SessionRow) -> Refused | None:
+        """Asks the vendor of a session whether a person has allowed the device; None: the connection is made.
+
+        Raises what the database, the vault or the Catalog raises.
+        """
+        definition = await self._definitions.definition(row.integration)
+        scheme = definition.scheme(row.auth_scheme)
+        client = await self._clients.client(row.integration, row.workspace, row.client_owner)
+        if scheme.oauth is None or client is None or row.verifier is None:
+            return Refused("client_unset")
+        drawer = await self._vault.drawer(row.workspace)
+        try:
+            code = drawer.open(_resource(row.id), _VERIFIER, 1, row.verifier)
+            inputs = self._kept_inputs(drawer, row)
+        except Unreadable:
+            return Refused("unreadable")
+        scheme = await self._filled(row.workspace, row.integration, scheme, row.configuration, inputs)
+        if scheme.oauth is None:
+            return Refused("unsupported")
+        granted = await self._vendors.endpoints.poll(scheme.oauth, client, code)
+        if isinstance(granted, Refused):
+            return granted
+        await self._complete(row, drawer, _Outcome.of(definition, scheme, granted, inputs, row.client_owner))
+        return None
+
+    async def fail(self, row: SessionRow, problem: str) -> None:
+        """Ends a session that came to nothing."""
+        await self._failed(row, problem)
 
     async def finish(self, back: Return) -> Ended:
         """Ends the session that a vendor sent the person back for: exchanges the code, and makes the connection.
@@ -214,11 +396,11 @@ class Connect:
             row = await rows.claim_session(connection, state_hash(back.state.reveal()))
         if row is None:
             raise OAuthFailed("state")
-        title = row.integration
+        title, name = row.integration, _name(row.workspace, row.id)
         try:
             definition = await self._definitions.definition(row.integration)
             title = definition.title
-            await self._connected(row, definition.scheme(row.auth_scheme), back)
+            await self._connected(row, definition, back)
         except OAuthFailed as error:
             problem = error.metadata["problem"]
         except Unreadable:
@@ -226,14 +408,35 @@ class Connect:
         except CordboardError as error:
             problem = reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_").lower()
         else:
-            return Ended(title, "")
+            return Ended(title, "", name, row.return_url, row.origin)
         await self._failed(row, problem)
-        return Ended(title, problem)
+        return Ended(title, problem, name, row.return_url, row.origin)
 
-    async def _connected(self, row: SessionRow, scheme: Scheme, back: Return) -> None:
-        client = await self._clients.client(row.integration)
-        if scheme.oauth is None or client is None or row.verifier is None:
+    async def _connected(self, row: SessionRow, definition: Definition, back: Return) -> None:
+        scheme = definition.scheme(row.auth_scheme)
+        # The browser that was sent out is the one that comes back: nobody can finish what another one began.
+        if row.browser_hash is not None and state_hash(back.browser.reveal()) != row.browser_hash:
+            raise OAuthFailed("browser")
+        client = await self._clients.client(row.integration, row.workspace, row.client_owner)
+        if client is None or row.verifier is None:
             raise OAuthFailed("client_unset")
+        drawer = await self._vault.drawer(row.workspace)
+        kept = drawer.open(_resource(row.id), _VERIFIER, 1, row.verifier)
+        inputs = self._kept_inputs(drawer, row)
+        scheme = await self._filled(row.workspace, row.integration, scheme, row.configuration, inputs)
+        if scheme.active.kind == "oauth1":
+            pair = await self._paired(scheme, client, kept, back)
+            key = scheme.active.key
+            given = {**inputs, key(ACCESS_TOKEN): pair.token, key(TOKEN_SECRET): pair.secret}
+            outcome = _Outcome(definition, scheme, Material(given), None, row.client_owner)
+        else:
+            granted = await self._exchanged(scheme, client, kept, back)
+            outcome = _Outcome.of(definition, scheme, granted, inputs, row.client_owner)
+        await self._complete(row, drawer, outcome)
+
+    async def _exchanged(self, scheme: Scheme, client: Client, kept: Secret[str], back: Return) -> Granted:
+        if scheme.oauth is None:
+            raise OAuthFailed("unsupported")
         # Before anything else is believed: a code from another server must not reach this one (RFC 9207 section 2.4).
         if scheme.oauth.issuer and back.issuer != scheme.oauth.issuer:
             raise OAuthFailed("issuer")
@@ -241,14 +444,32 @@ class Connect:
             raise OAuthFailed(error_code(back.error))
         if not back.code.reveal():
             raise OAuthFailed("code_missing")
-        drawer = await self._vault.drawer(row.workspace)
-        verifier = drawer.open(_resource(row.id), _VERIFIER, 1, row.verifier)
-        granted = await self._endpoints.exchange(
-            scheme.oauth, client, code=back.code.reveal(), verifier=verifier, redirect_uri=self._redirect_uri
+        return await self._vendors.endpoints.exchange(
+            scheme.oauth,
+            client,
+            code=back.code.reveal(),
+            verifier=kept if scheme.oauth.pkce else None,
+            redirect_uri=self._redirect_uri,
         )
-        scopes = row.scopes if granted.scopes is None else granted.scopes
+
+    async def _paired(self, scheme: Scheme, client: Client, kept: Secret[str], back: Return) -> TokenPair:
+        token, secret = json.loads(kept.reveal())
+        if scheme.active.oauth1 is None:
+            raise OAuthFailed("unsupported")
+        if not back.verifier.reveal():
+            raise OAuthFailed(error_code(back.error or "access_denied"))
+        # A verifier of another request token would bind another person's account.
+        if not secrets.compare_digest(back.token.encode(), token.encode()):
+            raise OAuthFailed("request_token")
+        pair = TokenPair(Secret(token), Secret(secret))
+        return await self._vendors.oauth1.access_token(scheme.active.oauth1, client, pair, back.verifier.reveal())
+
+    async def _complete(self, row: SessionRow, drawer: Drawer, outcome: _Outcome) -> None:
         async with self._database.workspace(row.workspace) as connection:
-            made = await self._put(connection, drawer, row, Material.of(granted), scopes)
+            now = await rows.session(connection, row.workspace, row.id, lock=True)
+            if now is None or now.state != row.state:
+                raise OAuthFailed("session_ended")
+            made = await self._put(connection, drawer, row, outcome)
             await rows.end_session(connection, row.workspace, row.id, state="connected")
         self._connections.forget(row.workspace, made.id)
 
@@ -266,8 +487,10 @@ class Connect:
             await self._journal.append(connection, entry)
 
     async def _put(
-        self, connection: AsyncConnection, drawer: Drawer, row: SessionRow, material: Material, scopes: tuple[str, ...]
+        self, connection: AsyncConnection, drawer: Drawer, row: SessionRow, outcome: _Outcome
     ) -> ConnectionRow:
+        material, granted = outcome.material, outcome.granted
+        scopes = row.scopes if granted is None or granted.scopes is None else granted.scopes
         known, highest = await connection_rows.lock_connection(connection, row.workspace, row.connection_id)
         name = connection_name(row.workspace, row.connection_id)
         if known is not None and known.integration != row.integration:
@@ -281,9 +504,12 @@ class Connect:
             "environment": row.environment,
             "display_name": row.display_name,
             "scopes": list(scopes),
-            "configuration": row.configuration,
+            "configuration": {**row.configuration, **(granted.configuration if granted is not None else {})},
             "generation": generation,
             "refreshable": material.refreshable,
+            "parts": [[part.id, part.kind] for part in outcome.scheme.parts if part.id],
+            "client_owner": outcome.owner,
+            "verification": "pending" if outcome.definition.check_action else "none",
         }
         made = await connection_rows.put_connection(
             connection, row.workspace, row.connection_id, values, material.lifetime
@@ -316,18 +542,38 @@ class Connect:
                 return None
             return await connection_rows.connection(connection, wish.workspace, wish.connection_id)
 
-    async def _client(self, integration: str) -> Client:
-        client = await self._clients.client(integration)
+    async def _filled(
+        self, workspace: str, integration: str, scheme: Scheme, configuration: Mapping[str, str], own: Secrets
+    ) -> Scheme:
+        return scheme.filled(await self._configurations.values(workspace, integration, configuration, own))
+
+    async def _client(self, integration: str, workspace: str, scheme: Scheme) -> OwnedClient:
+        client = await self._clients.chosen(integration, workspace)
+        if client is not None and client.owner == PLATFORM and scheme.host_is_chosen:
+            # Whoever chooses the host would be sent the platform's secret.
+            name = f"workspaces/{workspace}/integrations/{integration}/oauthClient"
+            raise StateConflict(name, "UNSET", "the vendor's host is the workspace's choice: it needs its own client")
         if client is None:
             name = f"integrations/{integration}/oauthClient"
             raise StateConflict(name, "UNSET", "an operator has to set the OAuth client of this integration first")
         return client
 
-    async def _added(self, session_id: str, values: Mapping[str, Any], actor: str) -> SessionRow:
+    async def _added(
+        self,
+        session_id: str,
+        values: Mapping[str, Any],
+        actor: str,
+        *,
+        seconds: int = SESSION_SECONDS,
+        poll_after: int | None = None,
+    ) -> SessionRow:
         workspace = values["workspace_id"]
         async with self._database.workspace(workspace) as connection:
             row = await rows.add_session(
-                connection, {**values, "session_id": session_id, "actor": actor}, seconds=SESSION_SECONDS
+                connection,
+                {**values, "session_id": session_id, "actor": actor},
+                seconds=seconds,
+                poll_after=poll_after,
             )
             details = {
                 "integration": row.integration,
@@ -366,7 +612,8 @@ def _settled(
     if known is not None and known.integration != wish.integration:
         wrong.append(Violation("connection_id", "is the id of a connection to another integration"))
     wrong += _wrong_scopes(wish.scopes, scheme)
-    wrong += definition.wrong_configuration(configuration)
+    wrong += definition.wrong_configuration(configuration, wish.secret_configuration)
+    wrong += _wrong_way_back(wish)
     if wrong:
         raise InvalidFields(wrong)
     return {
@@ -380,6 +627,8 @@ def _settled(
         "display_name": wish.display_name or (known.display_name if known else ""),
         "scopes": list(wish.scopes or (scheme.oauth.default_scopes if scheme.oauth else ())),
         "configuration": dict(configuration),
+        "return_url": wish.return_url,
+        "origin": wish.origin,
     }
 
 
@@ -394,33 +643,37 @@ def _wrong_scopes(scopes: tuple[str, ...], scheme: Scheme) -> list[Violation]:
     ]
 
 
-def _typed(kind: str, values: Mapping[str, Any]) -> dict[str, Secret[str]]:
-    """Returns the values of a form as secrets; raises InvalidFields with every one that is missing or wrong."""
-    form = FORMS[kind]
-    wrong = [Violation(f"values.{name[:64]}", "is no value of this scheme") for name in values if name not in form]
-    for name, may_be_empty in form.items():
-        problem = _wrong_value(values.get(name), may_be_empty=may_be_empty, colon=(kind, name) != ("basic", "username"))
-        if problem:
-            wrong.append(Violation(f"values.{name}", problem, "REQUIRED" if name not in values else "INVALID"))
-    if wrong:
-        raise InvalidFields(wrong)
-    return {name: Secret(values[name]) for name in form}
+def _wrong_way_back(wish: Wish) -> list[Violation]:
+    wrong = a_web_page(wish.return_url, "return_url") + an_origin(wish.origin, "origin")
+    length = len(wish.browser.reveal())
+    if length and not SHORTEST_BINDING <= length <= LONGEST_BINDING:
+        text = f"must be {SHORTEST_BINDING} to {LONGEST_BINDING} characters that nobody can guess"
+        wrong.append(Violation("browser_binding", text))
+    return wrong
 
 
-def _wrong_value(value: object, *, may_be_empty: bool, colon: bool) -> str:
-    if value is None or (value == "" and not may_be_empty):
-        return "is required"
-    if not isinstance(value, str) or len(value) > LONGEST_VALUE:
-        return f"must be a text of at most {LONGEST_VALUE} characters"
-    # It goes into a header field: a line break there would begin another one.
-    if value and (not value.isprintable() or value != value.strip()):
-        return "must be printable, with spaces inside only"
-    return "" if colon or ":" not in value else "must not have a colon (RFC 7617)"
+def _inputs(wish: Wish, scheme: Scheme) -> Secrets:
+    given = {secret_field(name): Secret(value) for name, value in wish.secret_configuration.items()}
+    if scheme.interactive:
+        return {**given, **typed(scheme, wish.values)}
+    if wish.values:
+        raise InvalidFields([Violation("values", "must be empty: this scheme takes them by SubmitConnectSession")])
+    return given
+
+
+def _check_waiting(row: SessionRow | None, name: str) -> None:
+    if row is None:
+        raise NotFound(name)
+    state = _shown(row).state
+    if state is not State.PENDING:
+        raise StateConflict(name, state.name, "this connect session has ended: begin another one")
 
 
 def _shown(row: SessionRow, url: Secret[str] | None = None) -> Session:
     state = State.PENDING if row.state == "exchanging" else State(row.state)
     if state is State.PENDING and row.expired:
+        state = State.EXPIRED
+    if state is State.FAILED and row.error in _EXPIRED:
         state = State.EXPIRED
     connected = connection_name(row.workspace, row.connection_id) if state is State.CONNECTED else ""
     return Session(
@@ -433,6 +686,11 @@ def _shown(row: SessionRow, url: Secret[str] | None = None) -> Session:
         connected,
         row.error,
         row.expire_time,
+        row.user_code,
+        row.verification_uri,
+        row.verification_uri_complete,
+        row.return_url,
+        row.origin,
         url,
     )
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from cordboard.auth.credentials import ACCESS_TOKEN, REFRESH_TOKEN
 from cordboard.auth.store import connections as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import DependencyUnavailable, NotFound
@@ -36,6 +35,10 @@ class Connection:
     environment: str
     display_name: str
     ready: bool
+    verification: str
+    """What came of the definition's check call: `none` (it has none), `pending`, `passed` or `failed`."""
+    problem: str
+    expire_time: datetime | None
     generation: int
     scopes: tuple[str, ...]
     configuration: Mapping[str, str]
@@ -53,6 +56,9 @@ class Connection:
             row.environment,
             row.display_name,
             row.state == rows.READY,
+            row.verification,
+            row.problem,
+            row.expire_time,
             row.generation,
             row.scopes,
             row.configuration,
@@ -117,9 +123,7 @@ class Connections:
                 raise NotFound(name)
             held = await rows.held(connection, workspace, connection_id)
             if held is not None:
-                for field in (REFRESH_TOKEN, ACCESS_TOKEN):
-                    if row.kind == "oauth2" and field in held.sealed:
-                        await self._revocations.add(connection, row, field, row.generation, held.sealed[field])
+                await self._revocations.add(connection, row, row.generation, held.sealed)
             await rows.drop_connection(connection, workspace, connection_id)
             details = {"integration": row.integration, "generation": row.generation}
             entry = Entry(action="auth.connection.delete", resource=name, workspace=workspace, details=details)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from cordboard.auth.declared import schemes_of
+from cordboard.auth.schemes import Part, Scheme
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import GetDefinitionVersionRequest
 from cordboard.core.errors import DependencyUnavailable, NotFound, Violation
@@ -20,42 +22,22 @@ if TYPE_CHECKING:
 # How old an answer of the Catalog may be while the Catalog can be asked.
 FRESH_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
+LONGEST_VARIABLE: Final = 4096
 # The scheme of a definition that names none.
 NO_AUTH: Final = "none"
 _HOST_SAFE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
 
 
 @dataclass(frozen=True)
-class OAuth:
-    """Where and how an integration does OAuth 2."""
-
-    authorization_url: str
-    token_url: str
-    revocation_url: str
-    scopes: frozenset[str]
-    default_scopes: tuple[str, ...]
-    authentication: str
-    """How our client shows its secret: `basic`, `post` or `none`."""
-    issuer: str
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """One way to authenticate."""
-
-    id: str
-    kind: str
-    """`oauth2`, `api_key`, `basic`, `bearer` or `none`."""
-    oauth: OAuth | None = None
-
-
-@dataclass(frozen=True)
 class Variable:
-    """A part of a server's URL that differs between accounts."""
+    """A value that differs between accounts: a part of a server's URL, or what the definition asks for beside."""
 
     name: str
     default: str
     allowed: frozenset[str]
+    secret: bool = False
+    optional: bool = False
+    in_url: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +48,9 @@ class Definition:
     title: str
     schemes: Mapping[str, Scheme]
     servers: tuple[tuple[Variable, ...], ...]
+    variables: tuple[Variable, ...] = ()
+    """What it asks for beside the servers' own variables."""
+    check_action: str = ""
 
     def scheme(self, scheme_id: str) -> Scheme:
         """Returns a scheme; the first one where none is named; raises NotFound."""
@@ -74,14 +59,9 @@ class Definition:
             raise NotFound(f"integrations/{self.integration}/authSchemes/{scheme_id}")
         return found
 
-    def wrong_configuration(self, values: Mapping[str, str]) -> list[Violation]:
-        """Checks values for the servers' variables: every one is known, and some server has all that it needs."""
-        known = {variable.name: variable for server in self.servers for variable in server}
-        wrong = [
-            Violation(f"configuration.{name}", problem)
-            for name, value in values.items()
-            if (problem := _problem(known.get(name), value))
-        ]
+    def wrong_configuration(self, values: Mapping[str, str], secrets: Mapping[str, str]) -> list[Violation]:
+        """Checks a connection's values: every one is known, and some server has all that it needs."""
+        wrong = self.wrong_values(values, secrets, ("configuration", "secret_configuration"))
         missing = [
             [variable.name for variable in server if not variable.default and variable.name not in values]
             for server in self.servers
@@ -90,13 +70,34 @@ class Definition:
             wrong += [Violation(f"configuration.{name}", "is required", "REQUIRED") for name in missing[0]]
         return wrong
 
+    def wrong_values(
+        self,
+        values: Mapping[str, str],
+        secrets: Mapping[str, str],
+        fields: tuple[str, str] = ("values", "secret_values"),
+    ) -> list[Violation]:
+        """Checks values: every one is of a variable, and where that belongs."""
+        known = {variable.name: variable for server in self.servers for variable in server}
+        known |= {variable.name: variable for variable in self.variables}
+        return [
+            Violation(f"{place}.{name[:64]}", problem)
+            for place, given, secret in ((fields[0], values, False), (fields[1], secrets, True))
+            for name, value in given.items()
+            if (problem := _problem(known.get(name), value, secret=secret))
+        ]
 
-def _problem(variable: Variable | None, value: str) -> str:
+
+def _problem(variable: Variable | None, value: str, *, secret: bool) -> str:
     if variable is None:
-        return "is no variable of the integration's servers"
+        return "is no variable of the integration"
+    if variable.secret and not secret:
+        return "is a secret and belongs among the secret values"
     if variable.allowed and value not in variable.allowed:
         return f"must be one of {', '.join(sorted(variable.allowed))}"
-    return "" if _HOST_SAFE.fullmatch(value) else "must be letters, digits, dots, underscores and hyphens"
+    if variable.in_url and not variable.secret:
+        return "" if _HOST_SAFE.fullmatch(value) else "must be letters, digits, dots, underscores and hyphens"
+    fitting = len(value) <= LONGEST_VARIABLE and value.isprintable()
+    return "" if fitting else f"must be at most {LONGEST_VARIABLE} printable characters"
 
 
 class Definitions:
@@ -129,7 +130,7 @@ class Definitions:
 
 
 def _read(integration: str, definition: pb.Definition) -> Definition:
-    schemes = [_scheme(scheme) for scheme in definition.auth_schemes] or [Scheme(NO_AUTH, "none")]
+    schemes = schemes_of(definition.auth_schemes) or {NO_AUTH: Scheme(NO_AUTH, "none", (Part("", "none"),))}
     servers = tuple(
         tuple(
             Variable(variable.name, variable.default_value, frozenset(variable.allowed_values))
@@ -137,29 +138,15 @@ def _read(integration: str, definition: pb.Definition) -> Definition:
         )
         for server in definition.servers
     )
-    return Definition(integration, definition.title or integration, {scheme.id: scheme for scheme in schemes}, servers)
-
-
-_AUTHENTICATION: Final[Mapping[int, str]] = {
-    pb.CLIENT_AUTHENTICATION_UNSPECIFIED: "basic",
-    pb.CLIENT_AUTHENTICATION_BASIC: "basic",
-    pb.CLIENT_AUTHENTICATION_POST: "post",
-    pb.CLIENT_AUTHENTICATION_NONE: "none",
-}
-
-
-def _scheme(scheme: pb.AuthScheme) -> Scheme:
-    kind = scheme.WhichOneof("kind") or "none"
-    if kind != "oauth2":
-        return Scheme(scheme.id, kind)
-    told = scheme.oauth2
-    oauth = OAuth(
-        authorization_url=told.authorization_url,
-        token_url=told.token_url,
-        revocation_url=told.revocation_url,
-        scopes=frozenset(scope.name for scope in told.scopes),
-        default_scopes=tuple(told.default_scopes),
-        authentication=_AUTHENTICATION[told.client_authentication],
-        issuer=told.issuer,
+    return Definition(
+        integration,
+        definition.title or integration,
+        schemes,
+        servers,
+        tuple(_variable(variable) for variable in definition.config_variables),
+        check_action=definition.check_action,
     )
-    return Scheme(scheme.id, kind, oauth)
+
+
+def _variable(told: pb.ConfigVariable) -> Variable:
+    return Variable(told.name, told.default_value_json, frozenset(), told.secret, not told.required, in_url=False)

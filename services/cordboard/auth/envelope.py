@@ -15,7 +15,7 @@ import hmac
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -143,6 +143,13 @@ def unseal(slot: Slot, record: Record, under: WrappingKey) -> Secret[bytes]:
         return Secret(AESGCM(key).decrypt(record.nonce, record.ciphertext, aad))
     except InvalidTag:
         raise Unreadable from None
+
+
+def rewrap(slot: Slot, record: Record, old: WrappingKey, new: WrappingKey, random: Randomness = os.urandom) -> bytes:
+    """Returns the record with its data key under another key and its ciphertext as it was; raises Unreadable."""
+    dek = unwrap(old.key, record.wrapped_dek, _wrap_aad(slot, record.dek_id, record.kek_id, record.kek_version))
+    wrapped = wrap(new.key, dek.reveal(), _wrap_aad(slot, record.dek_id, new.id, new.version), random)
+    return replace(record, kek_id=new.id, kek_version=new.version, wrapped_dek=wrapped).encode()
 
 
 def wrap(key: Secret[bytes], wrapped: bytes, aad: bytes, random: Randomness = os.urandom) -> bytes:

@@ -10,6 +10,12 @@ from cordboard.core.names import check_id
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_HTTPS: Final = re.compile(
+    r"https://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:[/?][!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*)?"
+)
+_LOCAL: Final = re.compile(
+    r"http://(?:localhost|127\.0\.0\.1)(?::[0-9]{1,5})?(?:[/?][!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*)?"
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -41,3 +47,17 @@ def a_title(value: str, field: str, *, limit: int = 200) -> list[Violation]:
     if len(value) <= limit and not _CONTROL.search(value):
         return []
     return [Violation(field, f"must be at most {limit} characters, none of them a control character")]
+
+
+def a_web_page(value: str, field: str) -> list[Violation]:
+    """Checks a URL that a browser is sent to, which may be empty: https, or http on this machine."""
+    if not value or (len(value) <= 2048 and (_HTTPS.fullmatch(value) or _LOCAL.fullmatch(value))):
+        return []
+    return [Violation(field, "must be an https URL without a fragment, or an http URL of localhost")]
+
+
+def an_origin(value: str, field: str) -> list[Violation]:
+    """Checks a web origin (RFC 6454), which may be empty: a scheme, a host and a port, and nothing after them."""
+    if not value or (not a_web_page(value, field) and "/" not in value.partition("://")[2] and "?" not in value):
+        return []
+    return [Violation(field, "must be an https origin such as `https://app.example`, or an http one of localhost")]

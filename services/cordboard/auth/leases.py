@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from cordboard.auth.certificates import CERTIFICATE, PRIVATE_KEY
+from cordboard.auth.configurations import Settings, secret_variable
 from cordboard.auth.connections import Connection, connection_name
-from cordboard.auth.credentials import ACCESS_TOKEN, REFRESH_TOKEN, resource
+from cordboard.auth.credentials import resource
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.refresh import EXPIRED, UNREADABLE, Outcome, Refresher, Result
+from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, REFRESH_TOKEN, TOKEN_SECRET
 from cordboard.auth.store import connections as rows
+from cordboard.auth.store.incidents import CUT_OFF, holds
 from cordboard.core.audit import Entry
+from cordboard.core.caller import current_caller
 from cordboard.core.errors import DependencyUnavailable, NotFound, ReconnectRequired
+from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
+    from cordboard.auth.clients import OAuthClients
+    from cordboard.auth.configurations import Configurations
+    from cordboard.auth.oauth import Client
+    from cordboard.auth.reads import ReadWatch
     from cordboard.auth.store.connections import ConnectionRow, HeldRow
     from cordboard.auth.vault import Vault
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
-    from cordboard.core.secrets import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +40,27 @@ logger = logging.getLogger(__name__)
 MARGIN: Final = timedelta(seconds=30)
 # How long a token is leased that is being refreshed in the background.
 MEANWHILE: Final = timedelta(seconds=5)
-# The fields that leave the vault, by the kind of the scheme. A refresh token never does.
+# The fields that leave the vault, by the kind of a part, and those that must be there. A refresh token never does, and
+# neither does what a token is asked for with.
+_TOKEN: Final = (ACCESS_TOKEN,)
 LEASED: Final[Mapping[str, tuple[str, ...]]] = {
-    "oauth2": (ACCESS_TOKEN,),
+    "oauth2": _TOKEN,
+    "device": _TOKEN,
+    "client_credentials": _TOKEN,
+    "jwt_bearer": _TOKEN,
+    "signed_jwt": _TOKEN,
+    "session": _TOKEN,
+    "oauth1": (ACCESS_TOKEN, TOKEN_SECRET),
     "api_key": ("api_key",),
     "basic": ("username", "password"),
+    "digest": ("username", "password"),
     "bearer": ("token",),
+    "aws_sigv4": ("access_key_id", "secret_access_key", "session_token"),
+    "mtls": (CERTIFICATE, PRIVATE_KEY),
     "none": (),
 }
+OPTIONAL: Final = frozenset({"session_token", TOKEN_SECRET})
+CLIENT_UNSET: Final = "client_unset"
 TOKEN_ENDPOINT: Final = "token-endpoint"  # noqa: S105 - the name of a dependency
 
 
@@ -65,13 +87,27 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class LeasedPart:
+    """One part of a credential: its id in a combination, its kind, and its secrets by their names in it."""
+
+    id: str
+    kind: str
+    secrets: Mapping[str, Secret[str]]
+    client: Client | None = None
+    """OAuth 1: the client whose secret signs with the token's."""
+    fields: Mapping[str, Secret[str]] = field(default_factory=dict)
+    """What a person typed in beside, by name."""
+
+
+@dataclass(frozen=True)
 class Lease:
     """A credential of one generation, and when to lease again; None: when the connection changes."""
 
     connection: Connection
-    kind: str
-    secrets: Mapping[str, Secret[str]]
+    parts: tuple[LeasedPart, ...]
     expire_time: datetime | None
+    settings: Settings = field(default_factory=Settings)
+    """The variables of the integration: the connection's own, then the workspace's."""
 
 
 def plan(row: ConnectionRow, now: datetime) -> Plan:
@@ -92,11 +128,23 @@ def plan(row: ConnectionRow, now: datetime) -> Plan:
 class Leases:
     """Gives credentials away, to the Proxy only, and writes each time into the journal."""
 
-    def __init__(self, database: Database, vault: Vault, refresher: Refresher, journal: Journal) -> None:
-        """Takes what makes tokens fresh."""
+    def __init__(  # one argument for each part of the service that a lease touches
+        self,
+        database: Database,
+        vault: Vault,
+        refresher: Refresher,
+        clients: OAuthClients,
+        configurations: Configurations,
+        journal: Journal,
+        watch: ReadWatch,
+    ) -> None:
+        """Takes what makes tokens fresh, what else a vendor has to be shown, and what watches for mass reads."""
+        self._watch = watch
         self._database = database
         self._vault = vault
         self._refresher = refresher
+        self._clients = clients
+        self._configurations = configurations
         self._journal = journal
 
     async def lease(self, workspace: str, connection_id: str) -> Lease:
@@ -133,9 +181,29 @@ class Leases:
         """
         held = await self._held(workspace, connection_id)
         row = held.connection
-        if row.generation == generation and row.state == rows.READY and REFRESH_TOKEN in held.sealed:
+        if row.generation == generation and row.state == rows.READY and row.refreshable:
             await asyncio.shield(self._refresher.start(held, forced=True))
             row = (await self._held(workspace, connection_id)).connection
+        return row.generation, row.state == rows.READY
+
+    async def accept(self, workspace: str, connection_id: str, generation: int) -> tuple[int, bool]:
+        """Hears that the vendor accepted a generation: a connection that waited for that is verified.
+
+        Returns the generation that is current then, and whether the connection can be used; raises NotFound.
+        """
+        row = (await self._held(workspace, connection_id)).connection
+        if row.generation == generation and row.verification in ("pending", "failed"):
+            async with self._database.workspace(workspace) as connection:
+                if await rows.set_verification(connection, workspace, connection_id, generation, "passed"):
+                    name = connection_name(workspace, connection_id)
+                    entry = Entry(
+                        action="auth.connection.verify",
+                        resource=name,
+                        workspace=workspace,
+                        details={"generation": generation},
+                    )
+                    await self._journal.append(connection, entry)
+                    await rows.record_change(connection, workspace, connection_id, generation)
         return row.generation, row.state == rows.READY
 
     async def _given_old(self, held: HeldRow, outcome: Outcome) -> Lease:
@@ -151,26 +219,54 @@ class Leases:
     async def _held(self, workspace: str, connection_id: str) -> HeldRow:
         async with self._database.workspace(workspace) as connection:
             held = await rows.held(connection, workspace, connection_id)
+            cut_off = held is not None and await holds(connection, workspace, held.connection.integration)
         if held is None:
             raise NotFound(connection_name(workspace, connection_id))
+        if cut_off:
+            # Also for what was connected since: while an incident lasts, nothing leaves.
+            raise ReconnectRequired(connection_name(workspace, connection_id), CUT_OFF)
         return held
 
     async def _given(self, held: HeldRow, until: datetime | None) -> Lease:
         row = held.connection
         drawer = await self._vault.drawer(row.workspace)
         try:
-            if any(field not in held.sealed for field in LEASED[row.kind]):
-                raise Unreadable
             secrets = {
-                field: drawer.open(resource(row.id), field, row.generation, held.sealed[field])
-                for field in LEASED[row.kind]
+                name: drawer.open(resource(row.id), name, row.generation, record)
+                for name, record in held.sealed.items()
+                if not name.endswith(REFRESH_TOKEN)
             }
+            parts = tuple([await self._part(row, *part, secrets) for part in row.parts or (("", row.kind),)])
+            settings = await self._settings(held, secrets)
         except Unreadable:
             await self._tell_unreadable(row)
             raise ReconnectRequired(connection_name(row.workspace, row.id), UNREADABLE) from None
         # Before the secret leaves: what cannot be written down does not happen.
         await self._journal.append_batched(self._entry(row, "ok"))
-        return Lease(Connection.of(row), row.kind, secrets, until)
+        await self._watch.note(row.workspace, row.id, current_caller().subject)
+        return Lease(Connection.of(row), parts, until, settings)
+
+    async def _part(self, row: ConnectionRow, part: str, kind: str, held: Mapping[str, Secret[str]]) -> LeasedPart:
+        prefix = f"{part}." if part else ""
+        names = LEASED[kind]
+        missing = {name for name in names if name not in OPTIONAL and f"{prefix}{name}" not in held}
+        # A definition can say a user name or a password itself, also by fields of its own: then nobody typed that in.
+        if missing and (kind != "basic" or _of_another_kind(prefix, names, held)):
+            raise Unreadable
+        secrets = {name: held.get(f"{prefix}{name}", Secret("")) for name in names}
+        # What a token is asked for with stays here.
+        beside = {} if kind in GRANTING else _beside(prefix, names, held)
+        if kind != "oauth1":
+            return LeasedPart(part, kind, secrets, fields=beside)
+        client = await self._clients.client(row.integration, row.workspace, row.client_owner)
+        if client is None:
+            raise ReconnectRequired(connection_name(row.workspace, row.id), CLIENT_UNSET)
+        return LeasedPart(part, kind, secrets, client, beside)
+
+    async def _settings(self, held: HeldRow, secrets: Mapping[str, Secret[str]]) -> Settings:
+        shared = Settings() if held.shared is None else await self._configurations.opened(held.shared)
+        own = {name: secret for field, secret in secrets.items() if (name := secret_variable(field)) is not None}
+        return Settings({**shared.values, **held.connection.configuration}, {**shared.secrets, **own})
 
     async def _tell_unreadable(self, row: ConnectionRow) -> None:
         logger.error("a sealed credential cannot be opened", extra={"workspace": row.workspace, "connection": row.id})
@@ -185,3 +281,13 @@ class Leases:
             outcome=outcome,
             details={"generation": row.generation},
         )
+
+
+def _of_another_kind(prefix: str, names: tuple[str, ...], held: Mapping[str, Secret[str]]) -> bool:
+    others = {name for each in LEASED.values() for name in each}.difference(names)
+    return any(f"{prefix}{name}" in held for name in others)
+
+
+def _beside(prefix: str, names: tuple[str, ...], held: Mapping[str, Secret[str]]) -> dict[str, Secret[str]]:
+    own = {name.removeprefix(prefix): secret for name, secret in held.items() if name.startswith(prefix)}
+    return {name: secret for name, secret in own.items() if name not in names and "." not in name}

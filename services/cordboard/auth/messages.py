@@ -8,8 +8,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from cordboard.auth import connect, signing_keys
 from cordboard.auth.clients import OAuthClient
+from cordboard.auth.configurations import Configuration
 from cordboard.auth.connections import Connection, connection_name
-from cordboard.auth.leases import Lease
+from cordboard.auth.leases import Lease, LeasedPart
 from cordboard.auth.store.connections import ChangeRow
 from cordboard.auth.tokens import Wish as TokenWish
 from cordboard.auth.v1 import connect_service_pb2 as connect_pb
@@ -30,6 +31,8 @@ _KEY_STATES: Final = {
     signing_keys.State.SIGNING: token_pb.SigningKey.STATE_SIGNING,
     signing_keys.State.VERIFYING: token_pb.SigningKey.STATE_VERIFYING,
 }
+# What the browser of a person brings back; the prefix keeps other hosts and plain HTTP from setting it.
+BINDING_COOKIE: Final = "__Host-cordboard-connect"
 _SESSION_STATES: Final = {
     connect.State.PENDING: connect_pb.ConnectSession.STATE_PENDING,
     connect.State.CONNECTED: connect_pb.ConnectSession.STATE_CONNECTED,
@@ -81,6 +84,7 @@ def token_wish(request: token_pb.IssueTokenRequest) -> TokenWish:
         roles=tuple(role_name(role) if role in known else str(role) for role in request.roles),
         subject=request.subject,
         seconds=to_seconds(request.ttl) if request.HasField("ttl") else None,
+        certificate=request.certificate_thumbprint,
     )
 
 
@@ -97,6 +101,11 @@ def session_message(session: connect.Session) -> connect_pb.ConnectSession:
         connection=session.connection,
         error=session.error,
         expire_time=to_timestamp(session.expire_time),
+        user_code=session.user_code,
+        verification_uri=session.verification_uri,
+        verification_uri_complete=session.verification_uri_complete,
+        return_url=session.return_url,
+        origin=session.origin,
     )
 
 
@@ -113,6 +122,11 @@ def connect_wish(request: connect_pb.CreateConnectSessionRequest) -> connect.Wis
         display_name=request.display_name,
         scopes=tuple(request.scopes),
         configuration=dict(request.configuration),
+        secret_configuration=dict(request.secret_configuration),
+        values=from_struct(request.values, "values"),
+        browser=Secret(request.browser_binding),
+        return_url=request.return_url,
+        origin=request.origin,
     )
 
 
@@ -121,15 +135,32 @@ def typed_values(values: Struct) -> dict[str, object]:
     return from_struct(values, "values")
 
 
-def vendor_return(request: connect_pb.HandleCallbackRequest) -> connect.Return:
-    """Returns what a vendor sent the person back with."""
-    return connect.Return(Secret(request.state), Secret(request.code), request.iss, request.error)
+def vendor_return(request: connect_pb.HandleCallbackRequest, cookie: str) -> connect.Return:
+    """Returns what a vendor sent the person back with, and what the browser brought."""
+    return connect.Return(
+        Secret(request.state),
+        Secret(request.code),
+        request.iss,
+        request.error,
+        request.oauth_token,
+        Secret(request.oauth_verifier),
+        Secret(browser_binding(cookie)),
+    )
+
+
+def browser_binding(header: str) -> str:
+    """Returns what a browser's cookie header has for a connect session, or an empty text."""
+    for each in header.split(";"):
+        name, _, value = each.strip().partition("=")
+        if name == BINDING_COOKIE:
+            return value
+    return ""
 
 
 def oauth_client_message(client: OAuthClient) -> connect_pb.OAuthClient:
     """Returns an OAuth client, without its secret."""
     return connect_pb.OAuthClient(
-        name=f"integrations/{client.integration}/oauthClient",
+        name=client.name,
         client_id=client.client_id,
         redirect_uri=client.redirect_uri,
         update_time=to_timestamp(client.update_time),
@@ -147,6 +178,23 @@ def connection_state(*, ready: bool) -> connection_pb.Connection.State.ValueType
     return states.STATE_READY if ready else states.STATE_RECONNECT_REQUIRED
 
 
+def shown_state(connection: Connection) -> connection_pb.Connection.State.ValueType:
+    """Returns whether a connection can be used, and whether the definition's check call has said so."""
+    if connection.ready and connection.verification in ("pending", "failed"):
+        return connection_pb.Connection.STATE_UNVERIFIED
+    return connection_state(ready=connection.ready)
+
+
+def configuration_message(configuration: Configuration) -> connection_pb.WorkspaceConfiguration:
+    """Returns what a workspace has set, of secrets their names alone."""
+    return connection_pb.WorkspaceConfiguration(
+        name=f"workspaces/{configuration.workspace}/integrations/{configuration.integration}/configuration",
+        values=configuration.values,
+        secret_names=configuration.secret_names,
+        update_time=to_timestamp(configuration.update_time),
+    )
+
+
 def connection_message(connection: Connection) -> connection_pb.Connection:
     """Returns a connection."""
     return connection_pb.Connection(
@@ -155,12 +203,14 @@ def connection_message(connection: Connection) -> connection_pb.Connection:
         environment=connection.environment,
         auth_scheme=connection.auth_scheme,
         display_name=connection.display_name,
-        state=connection_state(ready=connection.ready),
+        state=shown_state(connection),
         credential_generation=connection.generation,
         scopes=connection.scopes,
         configuration=connection.configuration,
         create_time=to_timestamp(connection.create_time),
         update_time=to_timestamp(connection.update_time),
+        problem=connection.problem,
+        credential_expire_time=None if connection.expire_time is None else to_timestamp(connection.expire_time),
     )
 
 
@@ -171,15 +221,53 @@ def lease_message(lease: Lease) -> credential_pb.LeaseCredentialResponse:
         generation=lease.connection.generation,
         expire_time=None if lease.expire_time is None else to_timestamp(lease.expire_time),
     )
-    secrets = {field: secret.reveal() for field, secret in lease.secrets.items()}
-    if lease.kind == "api_key":
-        message.api_key = secrets["api_key"]
-    elif lease.kind == "basic":
-        message.basic.username, message.basic.password = secrets["username"], secrets["password"]
-    elif lease.kind == "none":
+    message.connection.configuration.clear()
+    message.connection.configuration.update(lease.settings.values)
+    message.secret_variables.update({name: secret.reveal() for name, secret in lease.settings.secrets.items()})
+    message.parts.extend(part_message(part, lease.connection.auth_scheme) for part in lease.parts)
+    first = message.parts[0]
+    kind = lease.parts[0].kind
+    # What one value says is said in the older words too.
+    if kind == "api_key":
+        message.api_key = first.token
+    elif first.WhichOneof("value") == "basic":
+        message.basic.CopyFrom(first.basic)
+    elif first.WhichOneof("value") == "token":
+        message.access_token = first.token
+    else:
+        message.none.SetInParent()
+    return message
+
+
+def part_message(part: LeasedPart, auth_scheme: str) -> credential_pb.CredentialPart:
+    """Returns one part of a leased credential."""
+    message = credential_pb.CredentialPart(auth_scheme=part.id or auth_scheme)
+    secrets = {name: secret.reveal() for name, secret in part.secrets.items()}
+    message.fields.update({name: secret.reveal() for name, secret in part.fields.items()})
+    if part.kind in ("basic", "digest"):
+        # A definition can say one of them itself.
+        message.basic.username = secrets.get("username", "")
+        message.basic.password = secrets.get("password", "")
+    elif part.kind == "oauth1" and part.client is not None:
+        one = message.oauth1
+        one.consumer_key, one.consumer_secret = (
+            part.client.id,
+            "" if part.client.secret is None else part.client.secret.reveal(),
+        )
+        one.token, one.token_secret = secrets["access_token"], secrets["token_secret"]
+    elif part.kind == "aws_sigv4":
+        message.aws.access_key_id, message.aws.secret_access_key = (
+            secrets["access_key_id"],
+            secrets["secret_access_key"],
+        )
+        message.aws.session_token = secrets["session_token"]
+    elif part.kind == "mtls":
+        message.certificate.certificate_chain = secrets["client_certificate"]
+        message.certificate.private_key = secrets["private_key"]
+    elif part.kind == "none":
         message.none.SetInParent()
     else:
-        message.access_token = secrets["access_token" if lease.kind == "oauth2" else "token"]
+        message.token = next(iter(secrets.values()))
     return message
 
 

@@ -1,4 +1,4 @@
-"""The client's side of OAuth 2 (RFC 6749, 7009, 7636, 9207): requests to vendors, and a strict reading of answers.
+"""The client's side of OAuth 2 (RFC 6749, 7009, 7523, 7636, 8628, 9207): requests, and a strict reading of answers.
 
 Nothing a token endpoint answers is trusted to have a shape, a size or an end.
 """
@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, NoReturn
 from urllib.parse import quote_plus, urlencode
@@ -20,7 +20,8 @@ from urllib.parse import quote_plus, urlencode
 import aiohttp
 from opentelemetry.trace import SpanKind
 
-from cordboard.auth.definitions import OAuth
+from cordboard.auth.assertions import Claims, KeyInvalid, signed
+from cordboard.auth.schemes import OAuth
 from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied, OAuthFailed
 from cordboard.core.secrets import Secret
@@ -32,13 +33,21 @@ EXCHANGE_SECONDS: Final = 10.0
 REFRESH_SECONDS: Final = 8.0
 SHORTEST_LIFE: Final = 30
 LONGEST_LIFE: Final = 90 * 24 * 3600
+LONGEST_IDLE: Final = 3 * 365 * 24 * 3600
 LONGEST_PAUSE: Final = 300.0
+DEVICE_SECONDS: Final = 1800
+DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+JWT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # What the vendors call a grant that is over: RFC 6749's word, and what some send in its place.
 _OVER: Final = frozenset({"invalid_grant", "bad_refresh_token", "invalid_refresh_token"})
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # RFC 6749 appendix A: VSCHAR. A token goes into a header as it is.
 _TOKEN: Final = re.compile(r"[\x20-\x7e]{1,16384}")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,255}")
+_USER_CODE: Final = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
+_WEB_PAGE: Final = re.compile(r"https?://[\x21-\x7e]+")
+_ABSENT: Final = object()
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -60,6 +69,22 @@ class Granted:
     """How long the access token lives; None: the vendor did not say."""
     scopes: tuple[str, ...] | None
     """None: as they were asked for (RFC 6749 section 5.1)."""
+    configuration: Mapping[str, str] = field(default_factory=dict)
+    """What the answer says beside, by the names of the definition's variables."""
+    refresh_seconds: int | None = None
+    """How long the refresh token lives; None: the vendor did not say."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device authorization endpoint gave (RFC 8628 section 3.2)."""
+
+    code: Secret[str]
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    seconds: int
+    interval: int
 
 
 @dataclass(frozen=True)
@@ -107,21 +132,23 @@ def authorization_url(
     *,
     redirect_uri: str,
     state: Secret[str],
-    verifier: Secret[str],
+    verifier: Secret[str] | None,
     scopes: tuple[str, ...],
 ) -> str:
-    """Returns the URL to send the person to: authorization code with PKCE S256 (RFC 7636), always."""
-    digest = hashlib.sha256(verifier.reveal().encode()).digest()
+    """Returns the URL to send the person to: code flow, with PKCE S256 (RFC 7636) unless `verifier` is None."""
     query = {
+        **oauth.authorization_parameters,
         "response_type": "code",
         "client_id": client.id,
         "redirect_uri": redirect_uri,
         "state": state.reveal(),
-        "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
-        "code_challenge_method": "S256",
     }
+    if verifier is not None:
+        digest = hashlib.sha256(verifier.reveal().encode()).digest()
+        query["code_challenge"] = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        query["code_challenge_method"] = "S256"
     if scopes:
-        query["scope"] = " ".join(scopes)
+        query["scope"] = oauth.scope_separator.join(scopes)
     separator = "&" if "?" in oauth.authorization_url else "?"
     return f"{oauth.authorization_url}{separator}{urlencode(query)}"
 
@@ -135,15 +162,12 @@ class TokenEndpoints:
         self._schemes = ("https", "http") if plain_http else ("https",)
 
     async def exchange(
-        self, oauth: OAuth, client: Client, *, code: str, verifier: Secret[str], redirect_uri: str
+        self, oauth: OAuth, client: Client, *, code: str, verifier: Secret[str] | None, redirect_uri: str
     ) -> Granted:
         """Returns the tokens for an authorization code; raises OAuthFailed."""
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "code_verifier": verifier.reveal(),
-        }
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        if verifier is not None:
+            form["code_verifier"] = verifier.reveal()
         outcome = await self._ask("oauth exchange", oauth, client, form, EXCHANGE_SECONDS)
         if isinstance(outcome, Refused):
             raise OAuthFailed(outcome.problem)
@@ -158,6 +182,33 @@ class TokenEndpoints:
             return replace(outcome, refresh_token=refresh_token)
         return outcome
 
+    async def client_credentials(self, oauth: OAuth, client: Client, scopes: tuple[str, ...]) -> Granted | Refused:
+        """Returns what came of the client's own credentials (RFC 6749 section 4.4); it raises nothing."""
+        form = {"grant_type": "client_credentials", **_scope(oauth, scopes)}
+        outcome = await self._ask("oauth client credentials", oauth, client, form, REFRESH_SECONDS)
+        # RFC 6749 section 4.4.3: the credentials themselves are what it is renewed with.
+        return replace(outcome, refresh_token=None) if isinstance(outcome, Granted) else outcome
+
+    async def assertion(
+        self, oauth: OAuth, client: Client | None, assertion: Secret[str], scopes: tuple[str, ...]
+    ) -> Granted | Refused:
+        """Returns what came of a signed assertion (RFC 7523 section 2.1); it raises nothing."""
+        form = {"grant_type": JWT_GRANT, "assertion": assertion.reveal(), **_scope(oauth, scopes)}
+        outcome = await self._ask("oauth assertion", oauth, client, form, REFRESH_SECONDS)
+        return replace(outcome, refresh_token=None) if isinstance(outcome, Granted) else outcome
+
+    async def device(self, oauth: OAuth, client: Client, scopes: tuple[str, ...]) -> Device | Refused:
+        """Returns the codes of a device that wants access (RFC 8628 section 3.1); it raises nothing."""
+        answer = await self._post(
+            "oauth device", oauth.device_url, oauth, client, _scope(oauth, scopes), EXCHANGE_SECONDS
+        )
+        return answer if isinstance(answer, Refused) else _read_device(answer)
+
+    async def poll(self, oauth: OAuth, client: Client, code: Secret[str]) -> Granted | Refused:
+        """Returns the tokens of a device once a person has allowed it (RFC 8628 section 3.4); it raises nothing."""
+        form = {"grant_type": DEVICE_GRANT, "device_code": code.reveal()}
+        return await self._ask("oauth poll", oauth, client, form, REFRESH_SECONDS)
+
     async def revoke(self, oauth: OAuth, client: Client, token: Secret[str], hint: str) -> Revocation:
         """Revokes a token (RFC 7009); it raises nothing."""
         form = {"token": token.reveal(), "token_type_hint": hint}
@@ -170,22 +221,23 @@ class TokenEndpoints:
         return Revocation.UNKNOWN if busy else Revocation.REFUSED
 
     async def _ask(
-        self, name: str, oauth: OAuth, client: Client, form: Mapping[str, str], seconds: float
+        self, name: str, oauth: OAuth, client: Client | None, form: Mapping[str, str], seconds: float
     ) -> Granted | Refused:
-        answer = await self._post(name, oauth.token_url, oauth, client, form, seconds)
-        return answer if isinstance(answer, Refused) else _read(answer)
+        refreshing = form["grant_type"] == "refresh_token"
+        url = (oauth.refresh_url if refreshing else "") or oauth.token_url
+        answer = await self._post(name, url, oauth, client, {**oauth.token_parameters, **form}, seconds)
+        return answer if isinstance(answer, Refused) else _read(answer, oauth)
 
     async def _post(
-        self, name: str, url: str, oauth: OAuth, client: Client, form: Mapping[str, str], seconds: float
+        self, name: str, url: str, oauth: OAuth, client: Client | None, form: Mapping[str, str], seconds: float
     ) -> _Answer | Refused:
         headers = {"Accept": "application/json"}
         fields = dict(form)
-        if client.secret is None or oauth.authentication == "none":
-            fields["client_id"] = client.id
-        elif oauth.authentication == "post":
-            fields |= {"client_id": client.id, "client_secret": client.secret.reveal()}
-        else:
-            headers["Authorization"] = _basic(client.id, client.secret)
+        if client is not None:
+            try:
+                _authenticate(oauth, client, url, fields, headers)
+            except KeyInvalid:
+                return Refused("client_key")
         try:
             target = check_url(url)
             if target.scheme not in self._schemes:
@@ -199,7 +251,7 @@ class TokenEndpoints:
                     timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=3.0),
                 ) as response:
                     body = await read_limited(response, MAX_ANSWER_BYTES)
-                    return _Answer(response.status, body, _pause(response.headers.get("Retry-After", "")))
+                    return _Answer(response.status, body, pause(response.headers.get("Retry-After", "")))
         except EgressDenied:
             return Refused("egress_denied")
         except ResponseTooLarge:
@@ -217,11 +269,85 @@ class _Answer:
     retry_after: float | None
 
 
-def _read(answer: _Answer) -> Granted | Refused:
+def _authenticate(oauth: OAuth, client: Client, url: str, fields: dict[str, str], headers: dict[str, str]) -> None:
+    """Shows who we are (RFC 6749 section 2.3, RFC 7523 section 2.2); raises KeyInvalid."""
+    if client.secret is None or oauth.authentication == "none":
+        fields["client_id"] = client.id
+    elif oauth.authentication == "post":
+        fields |= {"client_id": client.id, "client_secret": client.secret.reveal()}
+    elif oauth.authentication == "private_key_jwt":
+        claims = Claims(issuer=client.id, subject=client.id, audience=oauth.issuer or url)
+        fields["client_id"] = client.id
+        fields["client_assertion_type"] = JWT_ASSERTION
+        fields["client_assertion"] = signed(claims, client.secret).reveal()
+    else:
+        headers["Authorization"] = _basic(client.id, client.secret)
+
+
+def _scope(oauth: OAuth, scopes: tuple[str, ...]) -> dict[str, str]:
+    return {"scope": oauth.scope_separator.join(scopes)} if scopes else {}
+
+
+def parsed(body: bytes) -> Any:
+    """Returns the JSON of an answer, or None where it is none, or says anything twice or beyond numbers."""
     try:
-        found = json.loads(answer.body.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        found = None
+        return None
+
+
+def _read_device(answer: _Answer) -> Device | Refused:
+    found = parsed(answer.body)
+    problem = _told(found)
+    if problem or answer.status != 200:
+        return Refused(problem or f"http_{answer.status}", False, answer.retry_after)
+    if not isinstance(found, dict):
+        return Refused("answer_unreadable")
+    # An early draft, which some vendors still speak, had another word for it.
+    page = found.get("verification_uri") or found.get("verification_url")
+    complete = found.get("verification_uri_complete") or ""
+    user_code, interval = found.get("user_code"), found.get("interval", 5)
+    try:
+        if not isinstance(user_code, str) or not _USER_CODE.fullmatch(user_code):
+            raise ValueError("user_code")
+        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 0:
+            raise ValueError("interval")
+        return Device(
+            _token(found.get("device_code")),
+            user_code,
+            _page(page),
+            _page(complete) if complete else "",
+            min(life(found.get("expires_in")) or DEVICE_SECONDS, DEVICE_SECONDS),
+            min(max(interval, 1), 60),
+        )
+    except ValueError:
+        return Refused("answer_invalid")
+
+
+def _page(value: object) -> str:
+    # A person is sent there: nothing but a web page.
+    if not isinstance(value, str) or len(value) > 2048 or not _WEB_PAGE.fullmatch(value):
+        raise ValueError("verification_uri")
+    return value
+
+
+def at(document: object, pointer: str, absent: Any = None) -> Any:
+    """Returns what a JSON Pointer (RFC 6901) leads to, or `absent`."""
+    for step in pointer.split("/")[1:] if pointer else ():
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, list) and key.isdecimal() and len(key) < 7 and int(key) < len(document):
+            document = document[int(key)]
+        elif isinstance(document, dict):
+            document = document.get(key, _ABSENT)
+        else:
+            document = _ABSENT
+        if document is _ABSENT:
+            return absent
+    return document
+
+
+def _read(answer: _Answer, oauth: OAuth) -> Granted | Refused:
+    found = parsed(answer.body)
     problem = _told(found)
     # Some vendors send errors with status 200. What a broken one says of the grant is not believed.
     if problem or answer.status != 200:
@@ -229,19 +355,29 @@ def _read(answer: _Answer) -> Granted | Refused:
         return Refused(problem or f"http_{answer.status}", over, answer.retry_after)
     if not isinstance(found, dict):
         return Refused("answer_unreadable")
-    kind = found.get("token_type", "bearer")
-    # RFC 6749 section 7.1: a token of a type that is not understood is not used. Some vendors leave the type out.
-    if not isinstance(kind, str) or kind.lower() != "bearer":
+    where = oauth.response
+    kind = at(found, where.token_type, "bearer")
+    # RFC 6749 section 7.1: a token of a type that is not understood is not used. Some vendors leave the type out, and
+    # some have a word of their own, which the definition has to know.
+    if not isinstance(kind, str) or kind.lower() not in {"bearer", *oauth.token_types}:
         return Refused("token_type")
     try:
+        refresh, lives = at(found, where.refresh_token), at(found, where.refresh_expires_in)
         return Granted(
-            _token(found.get("access_token")),
-            _token(found["refresh_token"]) if found.get("refresh_token") else None,
-            _life(found.get("expires_in")),
-            _scopes(found.get("scope")),
+            _token(at(found, where.access_token)),
+            _token(refresh) if refresh else None,
+            life(at(found, where.expires_in)),
+            _scopes(at(found, where.scope), oauth.scope_separator),
+            _told_beside(found, where.configuration),
+            life(lives, LONGEST_IDLE),
         )
     except ValueError:
         return Refused("answer_invalid")
+
+
+def _told_beside(found: object, pointers: Mapping[str, str]) -> dict[str, str]:
+    values = {name: at(found, pointer) for name, pointer in pointers.items()}
+    return {name: value for name, value in values.items() if isinstance(value, str) and 0 < len(value) <= 2048}
 
 
 def _told(found: object) -> str:
@@ -256,30 +392,43 @@ def _token(value: object) -> Secret[str]:
     return Secret(value)
 
 
-def _life(value: object) -> int | None:
-    """Returns seconds within our bounds; None where the vendor did not say, or says 0 for a token without an end."""
+def is_token(text: str) -> bool:
+    """Tells whether a text can be a token (RFC 6749 appendix A)."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def life(value: object, longest: int = LONGEST_LIFE) -> int | None:
+    """Returns seconds within our bounds; None where the vendor did not say, or says 0 for a token without an end.
+
+    Raises ValueError for anything else.
+    """
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     if value is None or value == 0:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise ValueError("expires_in")
-    return int(min(max(value, SHORTEST_LIFE), LONGEST_LIFE))
+    return int(min(max(value, SHORTEST_LIFE), longest))
 
 
-def _scopes(value: object) -> tuple[str, ...] | None:
+def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
     if value is None or value == "":
         return None
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = " ".join(value)
     if not isinstance(value, str) or len(value) > MAX_ANSWER_BYTES:
         raise ValueError("scope")
-    # RFC 6749 separates by spaces; some vendors by commas.
+    # RFC 6749 separates by spaces; some vendors by commas, or by what the definition says.
+    if separator.strip() and separator in value:
+        value = value.replace(separator, " ")
     found = tuple(dict.fromkeys(value.split() if " " in value else value.replace(",", " ").split()))
     if not all(is_scope(scope) for scope in found):
         raise ValueError("scope")
     return found
 
 
-def _pause(header: str) -> float | None:
+def pause(header: str) -> float | None:
+    """Returns the seconds of a Retry-After header within our bounds, or None."""
     return min(float(header), LONGEST_PAUSE) if _DIGITS.fullmatch(header) else None
 
 

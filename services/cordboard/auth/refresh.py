@@ -1,4 +1,4 @@
-"""Refreshes OAuth tokens: once, whoever asks, however many ask, in however many processes.
+"""Renews credentials: once, whoever asks, however many ask, in however many processes.
 
 Inside a process those who want the same refresh share one task. Between processes a lease in the connection's row says
 who may ask the vendor. No database connection is held meanwhile, and the outcome is written only while the generation
@@ -11,26 +11,29 @@ import asyncio
 import logging
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from cordboard.auth.connections import connection_name
-from cordboard.auth.credentials import REFRESH_TOKEN, Material, digests, resource
+from cordboard.auth.credentials import Material, digests, granted_by_vendor, resource
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.oauth import Refused
+from cordboard.auth.schemes import INTERACTIVE
 from cordboard.auth.store import connections as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.telemetry import span
 
 if TYPE_CHECKING:
-    from cordboard.auth.clients import OAuthClients
-    from cordboard.auth.definitions import Definitions, OAuth
-    from cordboard.auth.oauth import Client, Granted, TokenEndpoints
+    from cordboard.auth.grants import Grants
+    from cordboard.auth.oauth import Client, Granted
     from cordboard.auth.revocations import Revocations
+    from cordboard.auth.schemes import Scheme
     from cordboard.auth.store.connections import ConnectionRow, HeldRow
     from cordboard.auth.vault import Vault
+    from cordboard.auth.ways import Ways
     from cordboard.core.audit import Journal
     from cordboard.core.database import Changes, Database
     from cordboard.core.secrets import Secret
@@ -46,6 +49,9 @@ FORCED_BURST: Final = 6
 WRITE_ATTEMPTS: Final = 5
 EXPIRED: Final = "expired"
 UNREADABLE: Final = "unreadable"
+# The vendor refused a refresh token after an attempt whose answer never came: it may have been used up then.
+AMBIGUOUS: Final = "ambiguous_rotation"
+_LOST: Final = frozenset({"timeout", "unreachable", "answer_unreadable", "answer_too_large", "answer_invalid"})
 
 
 class Result(Enum):
@@ -68,16 +74,25 @@ class Outcome:
     retry_after: float = FIRST_PAUSE
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How to renew one credential, and what is held of it."""
+
+    scheme: Scheme
+    client: Client | None
+    secrets: Mapping[str, Secret[str]]
+    values: Mapping[str, Secret[str]]
+
+
 class Refresher:
     """Refreshes the credentials of connections."""
 
-    def __init__(  # one argument for each part of the service that a refresh touches
+    def __init__(
         self,
         database: Database,
         vault: Vault,
-        definitions: Definitions,
-        clients: OAuthClients,
-        endpoints: TokenEndpoints,
+        ways: Ways,
+        grants: Grants,
         revocations: Revocations,
         journal: Journal,
         feed: Changes,
@@ -85,9 +100,10 @@ class Refresher:
         """Takes what it needs to ask a vendor, and the feed that wakes when a connection changed."""
         self._database = database
         self._vault = vault
-        self._definitions = definitions
-        self._clients = clients
-        self._endpoints = endpoints
+        self._definitions = ways.definitions
+        self._clients = ways.clients
+        self._configurations = ways.configurations
+        self._grants = grants
         self._revocations = revocations
         self._journal = journal
         self._feed = feed
@@ -120,9 +136,13 @@ class Refresher:
         row = held.connection
         with span("refresh", cordboard_integration=row.integration, cordboard_workspace=row.workspace):
             try:
-                oauth, client = await self._endpoint(row)
+                scheme, client = await self._way(row)
                 drawer = await self._vault.drawer(row.workspace)
-                token = drawer.open(resource(row.id), REFRESH_TOKEN, row.generation, held.sealed[REFRESH_TOKEN])
+                secrets = {
+                    field: drawer.open(resource(row.id), field, row.generation, record)
+                    for field, record in held.sealed.items()
+                }
+                values = await self._configurations.values(row.workspace, row.integration, row.configuration, secrets)
             except Unreadable:
                 return Outcome(Result.UNKNOWN, UNREADABLE)
             except CordboardError as error:
@@ -131,14 +151,15 @@ class Refresher:
             decided = await self._claim(row, owner, forced=forced)
             if decided is not None:
                 return decided
-            return await self._ask(row, owner, oauth, client, token)
+            way = _Way(scheme.filled(values), client, secrets, values)
+            return await self._ask(row, owner, way)
 
-    async def _endpoint(self, row: ConnectionRow) -> tuple[OAuth, Client]:
-        oauth = (await self._definitions.definition(row.integration)).scheme(row.auth_scheme).oauth
-        client = await self._clients.client(row.integration)
-        if oauth is None or client is None:
+    async def _way(self, row: ConnectionRow) -> tuple[Scheme, Client | None]:
+        scheme = (await self._definitions.definition(row.integration)).scheme(row.auth_scheme)
+        client = await self._clients.client(row.integration, row.workspace, row.client_owner)
+        if client is None and scheme.active.kind in INTERACTIVE:
             raise NotFound(f"integrations/{row.integration}/oauthClient")
-        return oauth, client
+        return scheme, client
 
     async def _claim(self, row: ConnectionRow, owner: str, *, forced: bool) -> Outcome | None:
         """Returns None once `owner` has the lease, or the outcome where there is nothing left to refresh."""
@@ -174,14 +195,16 @@ class Refresher:
                 # Somebody else asks the vendor: its outcome shows in the row.
                 await changed.wait(random.uniform(0.025, 0.05))  # noqa: S311 - it spreads load and hides nothing
 
-    async def _ask(self, row: ConnectionRow, owner: str, oauth: OAuth, client: Client, token: Secret[str]) -> Outcome:
-        answer = await self._endpoints.refresh(oauth, client, token)
+    async def _ask(self, row: ConnectionRow, owner: str, way: _Way) -> Outcome:
+        part = way.scheme.active
+        values = {**way.values, **way.scheme.of(part, way.secrets)}
+        answer = await self._grants.renewed(part, values, way.client, row.scopes)
         for attempt in range(WRITE_ATTEMPTS):
             try:
                 if not isinstance(answer, Refused):
-                    return await self._advance(row, answer)
+                    return await self._advance(row, way.scheme, way.secrets, answer)
                 if answer.over:
-                    return await self._reject(row, answer.problem)
+                    return await self._reject(row, AMBIGUOUS if row.ambiguous else answer.problem)
                 return await self._back_off(row, owner, answer)
             except CordboardError:
                 # What the vendor gave exists nowhere else yet.
@@ -189,18 +212,26 @@ class Refresher:
                 await asyncio.sleep(0.2 * 2**attempt)
         return Outcome(Result.UNKNOWN, "not_written")
 
-    async def _advance(self, row: ConnectionRow, granted: Granted) -> Outcome:
+    async def _advance(
+        self, row: ConnectionRow, scheme: Scheme, secrets: Mapping[str, Secret[str]], granted: Granted
+    ) -> Outcome:
         drawer = await self._vault.drawer(row.workspace)
-        material, generation = Material.of(granted), row.generation + 1
+        kept = {name: secret for name, secret in secrets.items() if not granted_by_vendor(name)}
+        material, generation = Material.of(scheme, granted, kept), row.generation + 1
         sealed = material.sealed(drawer, row.id, generation)
         async with self._database.workspace(row.workspace) as connection:
             if not await rows.advance(
-                connection, row.workspace, row.id, row.generation, material.lifetime, granted.scopes
+                connection,
+                row.workspace,
+                row.id,
+                row.generation,
+                material.lifetime,
+                granted.scopes,
+                granted.configuration,
             ):
                 # A newer credential won, and stays. Where the connection is gone, what we were given must go too.
                 if await rows.connection(connection, row.workspace, row.id) is None:
-                    for field, record in sealed.items():
-                        await self._revocations.add(connection, row, field, generation, record)
+                    await self._revocations.add(connection, row, generation, sealed)
                 return Outcome(Result.FRESH)
             await rows.put_credential(connection, row.workspace, row.id, generation, sealed)
             details = {"generation": generation, "sealed_sha256": digests(sealed)}
@@ -221,7 +252,9 @@ class Refresher:
         longest = min(FIRST_PAUSE * 2 ** min(row.failures, 10), LONGEST_PAUSE)
         pause = max(longest * random.uniform(0.5, 1), refused.retry_after or 0)  # noqa: S311 - it spreads load
         async with self._database.workspace(row.workspace) as connection:
-            await rows.back_off(connection, row.workspace, row.id, owner=owner, seconds=pause)
+            # Nobody knows whether the vendor has used a rotating token up: the next refusal is read in that light.
+            lost = refused.problem in _LOST or refused.problem.startswith("http_5")
+            await rows.back_off(connection, row.workspace, row.id, owner=owner, seconds=pause, ambiguous=lost)
             details = {"generation": row.generation, "problem": refused.problem}
             await self._journal.append(connection, self._entry(row, "UNKNOWN", details))
         logger.warning(

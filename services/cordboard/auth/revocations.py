@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from cordboard.auth.credentials import resource
+from cordboard.auth.credentials import granted_by_vendor, resource
 from cordboard.auth.envelope import Unreadable
-from cordboard.auth.oauth import Revocation
+from cordboard.auth.oauth import Client, Revocation
+from cordboard.auth.schemes import CLIENT_ID, CLIENT_SECRET
 from cordboard.auth.store import revocations as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.names import new_id
+from cordboard.core.secrets import Secret
 from cordboard.core.telemetry import span
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from cordboard.auth.definitions import Definitions
     from cordboard.auth.oauth import TokenEndpoints
     from cordboard.auth.store.connections import ConnectionRow
-    from cordboard.auth.vault import Vault
+    from cordboard.auth.vault import Drawer, Vault
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
 
@@ -58,15 +61,27 @@ class Revocations:
         self._wanted = asyncio.Event()
 
     async def add(
-        self, connection: AsyncConnection, of: ConnectionRow, field: str, generation: int, sealed: bytes
+        self, connection: AsyncConnection, of: ConnectionRow, generation: int, sealed: Mapping[str, bytes]
     ) -> None:
-        """Adds a token, sealed as it was for its connection, in the transaction that ends its use."""
-        await rows.add_revocation(
-            connection,
-            rows.RevocationRow(
-                of.workspace, new_id(), of.integration, of.auth_scheme, of.id, generation, field, sealed, 0
-            ),
-        )
+        """Adds the tokens among the sealed fields of a connection, in the transaction that ends their use."""
+        for field in sorted(filter(granted_by_vendor, sealed), reverse=True):
+            prefix, dot, _ = field.rpartition(".")
+            row = rows.RevocationRow(
+                of.workspace,
+                new_id(),
+                of.integration,
+                of.auth_scheme,
+                of.id,
+                generation,
+                field,
+                sealed[field],
+                0,
+                of.client_owner,
+                sealed.get(f"{prefix}{dot}{CLIENT_ID}"),
+                sealed.get(f"{prefix}{dot}{CLIENT_SECRET}"),
+                of.configuration,
+            )
+            await rows.add_revocation(connection, row)
 
     def wake(self) -> None:
         """Has what was added looked at now."""
@@ -111,11 +126,14 @@ class Revocations:
     async def _revoked(self, row: rows.RevocationRow) -> str:
         try:
             definition = await self._definitions.definition(row.integration)
-            oauth = definition.scheme(row.auth_scheme).oauth
-            client = await self._clients.client(row.integration)
-            if oauth is None or not oauth.revocation_url or client is None:
+            plain = {name: Secret(value) for name, value in (row.configuration or {}).items()}
+            oauth = definition.scheme(row.auth_scheme).filled(plain).oauth
+            if oauth is None or not oauth.revocation_url:
                 return "unsupported"
             drawer = await self._vault.drawer(row.workspace)
+            client = await self._client(row, drawer)
+            if client is None:
+                return "unsupported"
             token = drawer.open(resource(row.connection_id), row.field, row.generation, row.sealed)
         except NotFound:
             return "unsupported"
@@ -124,4 +142,15 @@ class Revocations:
             return "unreadable"
         except CordboardError:
             return Revocation.UNKNOWN.value
-        return (await self._endpoints.revoke(oauth, client, token, row.field)).value
+        return (await self._endpoints.revoke(oauth, client, token, row.field.rpartition(".")[2])).value
+
+    async def _client(self, row: rows.RevocationRow, drawer: Drawer) -> Client | None:
+        if row.client_id is None:
+            return await self._clients.client(row.integration, row.workspace, row.client_owner)
+        prefix = row.field.rpartition(".")[0]
+        owner, dot = resource(row.connection_id), "." if prefix else ""
+        client_id = drawer.open(owner, f"{prefix}{dot}{CLIENT_ID}", row.generation, row.client_id)
+        if row.client_secret is None:
+            return Client(client_id.reveal(), None)
+        secret = drawer.open(owner, f"{prefix}{dot}{CLIENT_SECRET}", row.generation, row.client_secret)
+        return Client(client_id.reveal(), secret)

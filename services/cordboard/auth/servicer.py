@@ -22,14 +22,17 @@ from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceServi
 from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceServicer
 from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceServicer
 from cordboard.core.caller import current_caller
+from cordboard.core.errors import InvalidFields, Violation
+from cordboard.core.layers import shown_certificate
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.core.secrets import Secret
-from cordboard.core.times import to_timestamp
+from cordboard.core.times import to_seconds, to_timestamp
 
 if TYPE_CHECKING:
     from cordboard.auth.callback_page import CallbackPage
     from cordboard.auth.clients import OAuthClients
+    from cordboard.auth.configurations import Configurations
     from cordboard.auth.connect import Connect
     from cordboard.auth.connections import Connection, Connections
     from cordboard.auth.leases import Leases
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 CONNECTION = "workspaces/*/connections/*"
 SESSION = "workspaces/*/connectSessions/*"
 CLIENT = "integrations/*/oauthClient"
+WORKSPACE_CLIENT = "workspaces/*/integrations/*/oauthClient"
+CONFIGURATION = "workspaces/*/integrations/*/configuration"
 
 
 class WorkspaceServicer(WorkspaceServiceServicer):
@@ -91,6 +96,17 @@ class TokenServicer(TokenServiceServicer):
             access_token=issued.token.reveal(), expire_time=to_timestamp(issued.expire_time), token_id=issued.id
         )
 
+    async def RefreshToken(self, request: token_pb.RefreshTokenRequest, context: Any) -> token_pb.IssueTokenResponse:
+        caller = current_caller()
+        certificate = shown_certificate(context, caller.peer) if request.bind_certificate else ""
+        if request.bind_certificate and not certificate:
+            raise InvalidFields([Violation("bind_certificate", "this call came with no client certificate")])
+        seconds = to_seconds(request.ttl) if request.HasField("ttl") else None
+        issued = await self._issuer.refresh(caller, seconds, certificate)
+        return token_pb.IssueTokenResponse(
+            access_token=issued.token.reveal(), expire_time=to_timestamp(issued.expire_time), token_id=issued.id
+        )
+
     async def GetJwks(self, _request: token_pb.GetJwksRequest, context: Any) -> HttpBody:
         jwks = await self._keys.jwks()
         await context.send_initial_metadata(self._headers)
@@ -98,6 +114,16 @@ class TokenServicer(TokenServiceServicer):
 
     async def RotateSigningKey(self, _request: token_pb.RotateSigningKeyRequest, _: Any) -> token_pb.SigningKey:
         return messages.signing_key_message(await self._keys.rotate())
+
+    async def RevokeSigningKey(
+        self, request: token_pb.RevokeSigningKeyRequest, _context: Any
+    ) -> token_pb.RevokeSigningKeyResponse:
+        # A thumbprint can begin with a hyphen or an underscore, which no other id does.
+        collection, _, kid = request.name.partition("/")
+        if collection != "signingKeys" or not kid:
+            parse(request.name, "signingKeys/*")
+        signs = await self._keys.revoke(kid, request.reason, current_caller().actor)
+        return token_pb.RevokeSigningKeyResponse(signing_key=messages.signing_key_message(signs))
 
     async def ListSigningKeys(
         self, _request: token_pb.ListSigningKeysRequest, _: Any
@@ -136,9 +162,11 @@ class ConnectServicer(ConnectServiceServicer):
         return messages.connection_message(await self._connect.submit(workspace, session, values))
 
     async def HandleCallback(self, request: connect_pb.HandleCallbackRequest, context: Any) -> HttpBody:
-        ended = await self._connect.finish(messages.vendor_return(request))
-        await context.send_initial_metadata(self._page.headers)
-        return HttpBody(content_type=CONTENT_TYPE, data=self._page.of(ended.title, ended.problem).encode())
+        cookies = [str(value) for name, value in context.invocation_metadata() if name == "cookie"]
+        ended = await self._connect.finish(messages.vendor_return(request, ";".join(cookies)))
+        page = self._page.of(ended)
+        await context.send_initial_metadata(page.headers)
+        return HttpBody(content_type=CONTENT_TYPE, data=page.text.encode())
 
     async def SetOAuthClient(self, request: connect_pb.SetOAuthClientRequest, _: Any) -> connect_pb.OAuthClient:
         (integration,) = parse(request.name, CLIENT)
@@ -149,13 +177,32 @@ class ConnectServicer(ConnectServiceServicer):
         (integration,) = parse(request.name, CLIENT)
         return messages.oauth_client_message(await self._clients.shown(integration))
 
+    async def SetWorkspaceOAuthClient(
+        self, request: connect_pb.SetWorkspaceOAuthClientRequest, _: Any
+    ) -> connect_pb.OAuthClient:
+        workspace, integration = parse(request.name, WORKSPACE_CLIENT)
+        secret = Secret(request.client_secret)
+        return messages.oauth_client_message(await self._clients.put(integration, request.client_id, secret, workspace))
+
+    async def GetWorkspaceOAuthClient(
+        self, request: connect_pb.GetWorkspaceOAuthClientRequest, _: Any
+    ) -> connect_pb.OAuthClient:
+        workspace, integration = parse(request.name, WORKSPACE_CLIENT)
+        return messages.oauth_client_message(await self._clients.shown(integration, workspace))
+
+    async def DeleteWorkspaceOAuthClient(self, request: connect_pb.DeleteWorkspaceOAuthClientRequest, _: Any) -> Empty:
+        workspace, integration = parse(request.name, WORKSPACE_CLIENT)
+        await self._clients.drop(integration, workspace)
+        return Empty()
+
 
 class ConnectionServicer(ConnectionServiceServicer):
     """Answers ConnectionService."""
 
-    def __init__(self, connections: Connections) -> None:
-        """Takes the connections."""
+    def __init__(self, connections: Connections, configurations: Configurations) -> None:
+        """Takes the connections, and what workspaces have set for them."""
         self._connections = connections
+        self._configurations = configurations
         # Most reads find a connection as it was: its message need not be made again.
         self._messages: WeakKeyDictionary[Connection, connection_pb.Connection] = WeakKeyDictionary()
 
@@ -182,6 +229,19 @@ class ConnectionServicer(ConnectionServiceServicer):
             response.next_page_token = page.token(found[page.size - 1].id)
         return response
 
+    async def SetWorkspaceConfiguration(
+        self, request: connection_pb.SetWorkspaceConfigurationRequest, _: Any
+    ) -> connection_pb.WorkspaceConfiguration:
+        workspace, integration = parse(request.name, CONFIGURATION)
+        plain, secret = dict(request.values), dict(request.secret_values)
+        return messages.configuration_message(await self._configurations.put(workspace, integration, plain, secret))
+
+    async def GetWorkspaceConfiguration(
+        self, request: connection_pb.GetWorkspaceConfigurationRequest, _: Any
+    ) -> connection_pb.WorkspaceConfiguration:
+        workspace, integration = parse(request.name, CONFIGURATION)
+        return messages.configuration_message(await self._configurations.shown(workspace, integration))
+
     async def DeleteConnection(self, request: connection_pb.DeleteConnectionRequest, _: Any) -> Empty:
         workspace, connection = parse(request.name, CONNECTION)
         await self._connections.delete(workspace, connection)
@@ -206,7 +266,8 @@ class CredentialServicer(CredentialServiceServicer):
         self, request: credential_pb.ReportCredentialRequest, _: Any
     ) -> credential_pb.ReportCredentialResponse:
         workspace, connection = parse(request.connection, CONNECTION, field="connection")
-        generation, ready = await self._leases.report(workspace, connection, request.generation)
+        heard = self._leases.accept if request.accepted else self._leases.report
+        generation, ready = await heard(workspace, connection, request.generation)
         state = messages.connection_state(ready=ready)
         return credential_pb.ReportCredentialResponse(generation=generation, state=state)
 

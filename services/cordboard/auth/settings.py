@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cordboard.auth.kek import FileKeys
-from cordboard.core.settings import Address, Settings
+from cordboard.auth.kek import open_ring
+from cordboard.auth.login import RULE
+from cordboard.core.settings import Address, Network, Settings
+
+# Where a key provider of one's own usually is. It is the operator's choice, no tenant's, and so may be inside.
+PRIVATE_NETWORKS: Final = ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 
 
 class AuthSettings(Settings):
     """Auth's settings, under the prefix CORDBOARD_."""
 
-    kek_dir: Path = Field(
-        description="directory of the vault's key-encryption keys: N.key, 32 bytes each, readable by their owner only; "
-        "the highest N wraps, every other one still unwraps"
+    kek: str = Field(
+        min_length=1,
+        description="who keeps the vault's key-encryption keys: file:DIRECTORY of files N.key (32 bytes, readable by "
+        "their owner only; the highest N wraps), env:VARIABLE, transit:https://HOST/MOUNT/KEY?token-file=FILE, "
+        "awskms:ARN, or an RFC 7512 pkcs11: URI; several with spaces between: the first wraps, each unwraps its own",
     )
+    kek_allowed_networks: tuple[Network, ...] = Field(
+        PRIVATE_NETWORKS, description="private networks in which a key provider may be"
+    )
+    mass_read_connections: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="alert when credentials of more different connections than this are leased",
+    )
+    mass_read_seconds: float = Field(60.0, gt=0, le=86_400, description="the window in which they are counted")
     catalog_address: Address = Field(description="HOST:PORT of the Catalog")
     public_url: str = Field(min_length=1, description="https URL of Envoy's public listener; OAuth comes back to it")
     jwks_max_age_seconds: int = Field(5, ge=1, le=3600, description="how long verifiers may keep the key set")
@@ -25,10 +41,68 @@ class AuthSettings(Settings):
         10.0, gt=0, le=86_400, description="how long a new signing key is published before it signs"
     )
 
-    @field_validator("kek_dir")
+    signing_key_seconds: float = Field(
+        30 * 86_400.0, ge=1, le=400 * 86_400, description="the age at which a signing key is replaced by a new one"
+    )
+    token_refresh_seconds: float = Field(
+        86_400.0, ge=0, le=30 * 86_400, description="for how long after it was issued a token can be refreshed"
+    )
+
+    login_issuer: str = Field("", description="the OpenID Connect provider at which operators sign in; empty: none")
+    login_client_id: str = Field("", description="our client id there")
+    login_client_secret_file: Path | None = Field(
+        None, description="file with our client secret; none: a public client"
+    )
+    login_scopes: tuple[str, ...] = Field(("openid", "email", "profile"), description="the scopes to ask for")
+    login_groups_claim: str = Field("groups", description="the claim of ID tokens that lists a person's groups")
+    login_roles: tuple[str, ...] = Field(
+        (),
+        description="who may what: group:NAME=ROLE, domain:NAME=ROLE and email:ADDRESS=ROLE (verified alone), "
+        "subject:ID=ROLE, where ROLE is operator or publisher",
+    )
+    login_session_seconds: float = Field(
+        8 * 3600.0, ge=60, le=7 * 86_400, description="how long a browser stays signed in"
+    )
+    login_allowed_networks: tuple[Network, ...] = Field(
+        (), description="private networks in which the sign-in provider may be"
+    )
+
+    @field_validator("login_issuer")
     @classmethod
-    def _kek_dir(cls, value: Path) -> Path:
-        FileKeys.load(value)
+    def _login_issuer(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https://")
+        return value
+
+    @field_validator("login_roles")
+    @classmethod
+    def _login_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for rule in value:
+            if not RULE.fullmatch(rule):
+                raise ValueError(
+                    "each must be group:, domain:, email: or subject:, a value, and =operator or =publisher"
+                )
+        return value
+
+    @field_validator("login_client_secret_file")
+    @classmethod
+    def _login_client_secret_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("must be a file")
+        return value
+
+    @model_validator(mode="after")
+    def _login(self) -> Self:
+        if self.login_issuer and not (self.login_client_id and self.login_roles):
+            raise ValueError("login_issuer needs login_client_id and login_roles")
+        if self.login_issuer.startswith("http://") and not self.login_allowed_networks:
+            raise ValueError("login_issuer without TLS needs login_allowed_networks")
+        return self
+
+    @field_validator("kek")
+    @classmethod
+    def _kek(cls, value: str) -> str:
+        open_ring(value, networks=(), keep=True)
         return value
 
     @model_validator(mode="after")
@@ -42,3 +116,8 @@ class AuthSettings(Settings):
     def redirect_uri(self) -> str:
         """Returns the redirect URI to register at every vendor."""
         return f"{self.public_url.rstrip('/')}/connect/callback"
+
+    @property
+    def login_redirect_uri(self) -> str:
+        """Returns the redirect URI to register at the sign-in provider."""
+        return f"{self.public_url.rstrip('/')}/login/callback"

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -22,10 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from cordboard.auth.envelope import Unreadable
+from cordboard.auth.fields import a_title
 from cordboard.auth.store import keys as rows
+from cordboard.auth.store.token_revocations import CHANNEL, add_revocation
 from cordboard.auth.vault import SYSTEM
 from cordboard.core.audit import Entry
-from cordboard.core.errors import DependencyUnavailable
+from cordboard.core.database import notify
+from cordboard.core.errors import CordboardError, DependencyUnavailable, InvalidFields, NotFound
 from cordboard.core.secrets import Secret
 from cordboard.core.tokens import ALGORITHM, LEEWAY, MAX_LIFETIME, TYPE
 
@@ -37,12 +41,16 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
     from cordboard.core.times import Clock
 
+logger = logging.getLogger(__name__)
+
 # Every call of every service verifies, and 3072 bits nearly double the cost of that; a key that is replaced within
 # months needs no more than 2048 (NIST SP 800-57: acceptable through 2030).
 RSA_BITS: Final = 2048
 # Verifiers take the longest life plus a minute, and their clocks may be off by the leeway.
 RETIRE_AFTER: Final = timedelta(seconds=MAX_LIFETIME + LEEWAY)
 SNAPSHOT_SECONDS: Final = 1.0
+# How often it is looked whether a key is due to be replaced, in seconds.
+LOOK_SECONDS: Final = 60.0
 
 
 class State(Enum):
@@ -147,14 +155,83 @@ class SigningKeys:
         async with self._database.shared() as connection:
             await rows.lock_signing_keys(connection)
             now, known = await rows.signing_keys(connection)
-            last = known[-1]
-            # After every other key, also one that is still waiting for its turn.
-            sign_time = max(now + self._overlap, last.sign_time + timedelta(milliseconds=1))
-            await rows.expire_signing_key(connection, last.kid, sign_time + RETIRE_AFTER)
-            row = await self._add(connection, made, now, sign_time)
-            await rows.drop_gone_signing_keys(connection)
+            row = await self._publish(connection, made, now, known)
         self._jwks_until = 0.0
         return _shown(row, State.PUBLISHED)
+
+    async def rotate_when_old(self, seconds: float) -> None:
+        """Rotates, for ever, when the newest key is older than so many seconds: once, however many processes do it."""
+        while True:
+            try:
+                await self._rotate_if_older(timedelta(seconds=seconds))
+            except (CordboardError, Unreadable) as error:
+                logger.warning("signing keys are not rotated now", extra={"problem": type(error).__name__})
+            await asyncio.sleep(min(LOOK_SECONDS, seconds / 4))
+
+    async def _rotate_if_older(self, age: timedelta) -> None:
+        async with self._database.shared() as connection:
+            now, known = await rows.signing_keys(connection)
+        if now - known[-1].create_time < age:
+            return
+        made = await self._made()
+        async with self._database.shared() as connection:
+            await rows.lock_signing_keys(connection)
+            now, known = await rows.signing_keys(connection)
+            # Another process may have been first.
+            if now - known[-1].create_time >= age:
+                await self._publish(connection, made, now, known)
+        self._jwks_until = 0.0
+
+    async def revoke(self, kid: str, reason: str, actor: str) -> SigningKey:
+        """Takes a key out of the set at once, and returns the one that signs from now on; raises NotFound."""
+        if wrong := a_title(reason, "reason"):
+            raise InvalidFields(wrong)
+        made = await self._made()
+        async with self._database.shared() as connection:
+            await rows.lock_signing_keys(connection)
+            now, known = await rows.signing_keys(connection)
+            states = _states(now, known)
+            if kid not in states:
+                raise NotFound(_resource(kid))
+            left = [row for row in known if row.kid != kid]
+            signing = next((row for row in left if states[row.kid] is State.SIGNING), None)
+            await rows.delete_signing_key(connection, kid)
+            if signing is None:
+                # Whoever waits for its turn was published; without one, verifiers learn a new one with the news.
+                waiting = next((row for row in left if states[row.kid] is State.PUBLISHED), None)
+                if waiting is None:
+                    signing = await self._add(connection, made, now, now)
+                else:
+                    await rows.sign_from(connection, waiting.kid, now)
+                    signing = waiting
+            await rows.expire_signing_key(connection, (left or [signing])[-1].kid, None)
+            entry = Entry(
+                action="auth.signing-key.revoke",
+                resource=_resource(kid),
+                details={"reason": reason, "signing": signing.kid},
+            )
+            await self._journal.append(connection, entry)
+            until = now + RETIRE_AFTER
+            await add_revocation(connection, "signing-key", subject=kid, reason=reason, actor=actor, expire_time=until)
+            await notify(connection, CHANNEL)
+        self._opened.pop(kid, None)
+        self._jwks_until = 0.0
+        return SigningKey(signing.kid, State.SIGNING, signing.create_time, None)
+
+    async def _publish(
+        self,
+        connection: AsyncConnection,
+        made: tuple[dict[str, Any], bytes],
+        now: datetime,
+        known: list[rows.SigningKeyRow],
+    ) -> rows.SigningKeyRow:
+        last = known[-1]
+        # After every other key, also one that is still waiting for its turn.
+        sign_time = max(now + self._overlap, last.sign_time + timedelta(milliseconds=1))
+        await rows.expire_signing_key(connection, last.kid, sign_time + RETIRE_AFTER)
+        row = await self._add(connection, made, now, sign_time)
+        await rows.drop_gone_signing_keys(connection)
+        return row
 
     async def _made(self) -> tuple[dict[str, Any], bytes]:
         private = await asyncio.to_thread(rsa.generate_private_key, 65537, RSA_BITS)

@@ -53,6 +53,9 @@ class Control:
                 "access_token_seconds": _SECONDS,
                 "rate_limit": {"type": "integer", "minimum": 0},
                 "rate_window_seconds": _SECONDS,
+                "session_seconds": _SECONDS,
+                "app_key_required": {"type": "boolean"},
+                "pkce_required": {"type": "boolean"},
             }
         )
         self._client = _schema(
@@ -66,6 +69,7 @@ class Control:
             "client_id",
             "redirect_uris",
         )
+        self._trusted = _schema({"issuer": _TEXT, "public_key": {**_TEXT, "maxLength": 8000}}, "issuer", "public_key")
         self._key = _schema({"name": _TEXT, "scopes": scopes})
 
     def routes(self) -> list[web.RouteDef]:
@@ -81,6 +85,7 @@ class Control:
             web.post(f"{CONTROL_PATH}/clients", self.register_client),
             web.post(f"{CONTROL_PATH}/api-keys", self.add_key),
             web.delete(f"{CONTROL_PATH}/api-keys/{{key_id}}", self.drop_key),
+            web.post(f"{CONTROL_PATH}/trusted-keys", self.trust_key),
             web.get(f"{CONTROL_PATH}/stats", self.stats),
             web.delete(f"{CONTROL_PATH}/stats", self.clear_stats),
             web.post(f"{CONTROL_PATH}/reset", self.reset),
@@ -134,6 +139,11 @@ class Control:
                     "api_key": settings.api_key,
                     "basic_user": settings.basic_user,
                     "basic_password": settings.basic_password,
+                    "app_key": settings.app_key,
+                    "aws_access_key": settings.aws_access_key,
+                    "aws_secret_key": settings.aws_secret_key,
+                    "oauth1_key": settings.oauth1_key,
+                    "oauth1_secret": settings.oauth1_secret,
                 },
                 headers={"Cache-Control": "no-store"},
             )
@@ -173,6 +183,12 @@ class Control:
     async def drop_key(self, request: web.Request) -> web.Response:
         """Ends an API key."""
         self._vendor.access.drop_key(request.match_info["key_id"])
+        return response(Answer(204))
+
+    async def trust_key(self, request: web.Request) -> web.Response:
+        """Takes the public key whose JWTs speak for an issuer."""
+        body = await json_body(request, self._trusted)
+        self._vendor.access.trust(body["issuer"], body["public_key"])
         return response(Answer(204))
 
     async def stats(self, request: web.Request) -> web.Response:

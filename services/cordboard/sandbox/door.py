@@ -14,9 +14,12 @@ from cordboard.sandbox.document import BASE_PATH
 from cordboard.sandbox.faults import Effect
 from cordboard.sandbox.intake import CALLER, response
 from cordboard.sandbox.refusals import Broken, LimitExceeded, Refusal
+from cordboard.sandbox.signatures import Evidence
 from cordboard.sandbox.vendor import Vendor
 
 CONTROL_PATH = "/_sandbox"
+# The schemes whose signature may cover the body.
+_SIGNED = frozenset({"oauth", "aws4-hmac-sha256"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,19 +48,19 @@ class Door:
         try:
             headers = {"X-Request-Id": request_id}
             if path.startswith(f"{BASE_PATH}/"):
-                handler = self._limited(request, handler, headers)
+                handler = await self._limited(request, handler, headers)
             answer = await _under(effect, request, handler, request_id)
             answer.headers.update(headers)
         finally:
             traffic.left(seen, _route(request), status=None if answer is None else answer.status, cut=effect.cut)
         return await _cut(request, answer) if effect.cut else answer
 
-    def _limited(self, request: web.Request, handler: Handler, headers: dict[str, str]) -> Handler:
+    async def _limited(self, request: web.Request, handler: Handler, headers: dict[str, str]) -> Handler:
         """Finds out who is calling and counts the request; returns the handler, or one that refuses."""
         vendor = self._vendor
         caller: Caller | Refusal
         try:
-            caller = vendor.access.caller(request.headers)
+            caller = vendor.access.caller(await _evidence(request))
         except Refusal as refusal:
             caller = refusal
         request[CALLER] = caller
@@ -70,6 +73,24 @@ class Door:
             raise LimitExceeded(allowance.reset_seconds)
 
         return refuse
+
+
+async def _evidence(request: web.Request) -> Evidence:
+    """Returns what the request proves who sent it with; its body is read for the schemes that sign it."""
+    scheme = request.headers.get("Authorization", "").partition(" ")[0].lower()
+    body = await request.read() if scheme in _SIGNED else b""
+    peer = None if request.transport is None else request.transport.get_extra_info("peercert")
+    names = dict(pair for group in (peer or {}).get("subject", ()) for pair in group)
+    return Evidence(
+        request.method,
+        request.raw_path,
+        f"{request.scheme}://{request.host}{request.raw_path}",
+        request.headers,
+        request.query,
+        request.cookies,
+        body,
+        names.get("commonName", ""),
+    )
 
 
 async def _under(effect: Effect, request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:

@@ -13,6 +13,9 @@ from typing import Literal
 
 CODE_SECONDS = 60
 CONSENT_SECONDS = 600
+DEVICE_SECONDS = 600
+# Without vowels, so that no word comes of it (RFC 8628 section 6.1).
+_USER_CODE = "BCDFGHJKLMNPQRSTVWXZ"
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
@@ -26,6 +29,9 @@ Reason = Literal[
     "unsupported_grant_type",
     "unsupported_response_type",
     "access_denied",
+    "authorization_pending",
+    "slow_down",
+    "expired_token",
 ]
 
 
@@ -74,7 +80,7 @@ class Wish:
     client: Client
     redirect_uri: str
     state: str | None
-    challenge: str
+    challenge: str | None
     scopes: tuple[str, ...]
     expires_at: float
 
@@ -95,7 +101,7 @@ class Code:
 
     grant: Grant
     redirect_uri: str
-    challenge: str
+    challenge: str | None
     expires_at: float
     used: bool = False
 
@@ -123,9 +129,24 @@ class Issued:
     """The tokens of a successful token request."""
 
     access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     scopes: tuple[str, ...]
     expires_in: int
+
+
+@dataclass(slots=True)
+class Device:
+    """A device that waits for a person to allow it (RFC 8628)."""
+
+    code: str = field(repr=False)
+    user_code: str
+    client: Client
+    scopes: tuple[str, ...]
+    interval: float
+    expires_at: float
+    polled_at: float = 0.0
+    agent: Agent | None = None
+    denied: bool = False
 
 
 @dataclass(slots=True)
@@ -153,6 +174,9 @@ class Grants:
         self._codes: dict[str, Code] = {}
         self._access: dict[str, AccessToken] = {}
         self._refresh: dict[str, RefreshToken] = {}
+        self._devices: dict[str, Device] = {}
+        self.pkce_required = True
+        self.device_interval = 1.0
         self.tally = Tally()
 
     def register(self, client: Client) -> None:
@@ -192,11 +216,11 @@ class Grants:
         method: str | None,
     ) -> tuple[str, Wish]:
         """Notes what the client asks for, and returns it with the one-time id to answer it by; raises OAuthRefusal."""
-        if challenge is None:
+        if challenge is None and self.pkce_required:
             raise OAuthRefusal("invalid_request", "code_challenge is required (PKCE, RFC 7636)")
-        if method != "S256":
+        if challenge is not None and method != "S256":
             raise OAuthRefusal("invalid_request", "code_challenge_method must be S256")
-        if not _CHALLENGE.fullmatch(challenge):
+        if challenge is not None and not _CHALLENGE.fullmatch(challenge):
             raise OAuthRefusal("invalid_request", "code_challenge must be the base64url of a SHA-256")
         wish = Wish(
             client=client,
@@ -226,7 +250,7 @@ class Grants:
 
     def exchange(self, client: Client, code: str, *, redirect_uri: str | None, verifier: str | None) -> Issued:
         """Returns the first tokens of a grant; raises OAuthRefusal. A code that comes twice ends its grant."""
-        if verifier is None:
+        if verifier is None and self.pkce_required:
             raise OAuthRefusal("invalid_request", "code_verifier is required (PKCE, RFC 7636)")
         found = self._codes.get(code)
         if found is None or found.grant.client_id != client.client_id:
@@ -242,7 +266,10 @@ class Grants:
         # OAuth 2.1 lets the client leave it out, as PKCE binds the code; RFC 6749 clients send it.
         if redirect_uri is not None and redirect_uri != found.redirect_uri:
             raise OAuthRefusal("invalid_grant", "redirect_uri is not the one of the authorization request")
-        if not _proves(verifier, found.challenge):
+        # A verifier without a challenge, or the other way round, is a downgrade (RFC 9700 section 4.8.2).
+        if (verifier is None) != (found.challenge is None):
+            raise OAuthRefusal("invalid_grant", "code_verifier and code_challenge belong together")
+        if verifier is not None and not _proves(verifier, found.challenge or ""):
             raise OAuthRefusal("invalid_grant", "code_verifier does not match the code_challenge")
         self.tally.grants += 1
         return self._issue(found.grant, found.grant.scopes)
@@ -262,6 +289,54 @@ class Grants:
         found.used = True
         self.tally.refreshes += 1
         return self._issue(found.grant, scopes)
+
+    def give(self, client: Client, *, scope: str | None) -> Issued:
+        """Returns a token in the client's own name (RFC 6749 section 4.4), without a refresh token."""
+        scopes = self._known(scope, among=self._scopes)
+        self.tally.grants += 1
+        return self._issue(Grant(client.client_id, AGENTS[0], scopes), scopes, refreshable=False)
+
+    def wait(self, client: Client, *, scope: str | None) -> Device:
+        """Notes a device that wants access, and returns its codes (RFC 8628 section 3.2)."""
+        letters = "".join(secrets.choice(_USER_CODE) for _ in range(8))
+        device = Device(
+            code=f"acme_dc_{secrets.token_urlsafe(24)}",
+            user_code=f"{letters[:4]}-{letters[4:]}",
+            client=client,
+            scopes=self._known(scope, among=self._scopes),
+            interval=self.device_interval,
+            expires_at=self._clock() + DEVICE_SECONDS,
+        )
+        self._devices[device.code] = device
+        return device
+
+    def decide(self, user_code: str, agent: Agent | None) -> None:
+        """Takes a person's answer for a device, None for a refusal; raises UntrustedRedirect for an unknown code."""
+        wanted = user_code.strip().upper()
+        device = next((each for each in self._devices.values() if each.user_code == wanted), None)
+        if device is None or device.expires_at <= self._clock() or device.agent is not None:
+            raise UntrustedRedirect("this code is not known, or is too old")
+        device.agent, device.denied = agent, agent is None
+
+    def poll(self, client: Client, code: str) -> Issued:
+        """Returns the tokens of a device that a person has allowed (RFC 8628 section 3.5); raises OAuthRefusal."""
+        device, now = self._devices.get(code), self._clock()
+        if device is None or device.client.client_id != client.client_id:
+            raise OAuthRefusal("invalid_grant", "the device code is not valid")
+        early = now - device.polled_at < device.interval
+        device.polled_at = now
+        if device.expires_at <= now:
+            raise OAuthRefusal("expired_token", "the device code has expired")
+        if device.denied:
+            raise OAuthRefusal("access_denied", "the person did not allow it")
+        if device.agent is None and early:
+            device.interval += 5
+            raise OAuthRefusal("slow_down", "the device asks too often")
+        if device.agent is None:
+            raise OAuthRefusal("authorization_pending", "the person has not decided yet")
+        del self._devices[code]
+        self.tally.grants += 1
+        return self._issue(Grant(client.client_id, device.agent, device.scopes), device.scopes)
 
     def revoke(self, client: Client, token: str) -> None:
         """Revokes the token (RFC 7009): a refresh token with its whole grant, an access token alone.
@@ -302,16 +377,17 @@ class Grants:
             raise OAuthRefusal("invalid_scope", f"scope must be among {' '.join(allowed)}")
         return asked or allowed
 
-    def _issue(self, grant: Grant, scopes: tuple[str, ...]) -> Issued:
+    def _issue(self, grant: Grant, scopes: tuple[str, ...], *, refreshable: bool = True) -> Issued:
         now = self._clock()
         issued = Issued(
             f"acme_at_{secrets.token_urlsafe(24)}",
-            f"acme_rt_{secrets.token_urlsafe(24)}",
+            f"acme_rt_{secrets.token_urlsafe(24)}" if refreshable else None,
             scopes,
             self.access_seconds,
         )
         self._access[issued.access_token] = AccessToken(grant, scopes, now + self.access_seconds)
-        self._refresh[issued.refresh_token] = RefreshToken(grant, now + self._refresh_seconds)
+        if issued.refresh_token is not None:
+            self._refresh[issued.refresh_token] = RefreshToken(grant, now + self._refresh_seconds)
         return issued
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 
-from cordboard.sandbox.access import Caller
+from cordboard.sandbox.access import KEY_PARAMETER, Caller
 from cordboard.sandbox.answers import Answer
 from cordboard.sandbox.api import Act, Call, Upload
 from cordboard.sandbox.document import Operation
@@ -44,7 +44,7 @@ class Intake:
         if isinstance(caller, Refusal):
             raise caller
         self._admit(caller)
-        query = operation.query({name: request.query.getall(name) for name in request.query})
+        query = operation.query({name: request.query.getall(name) for name in request.query if name != KEY_PARAMETER})
         body = None if operation.body is None else await self._body(request, operation.body)
         call = Call(caller, request.match_info, query, body)
         key = request.headers.get("Idempotency-Key")

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 from aiohttp import web
 
 from cordboard.sandbox.answers import encode
-from cordboard.sandbox.grants import AGENTS, Client, Issued, OAuthRefusal, UntrustedRedirect, Wish
+from cordboard.sandbox.grants import AGENTS, DEVICE_SECONDS, Client, Issued, OAuthRefusal, UntrustedRedirect, Wish
 from cordboard.sandbox.vendor import Vendor
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -22,7 +22,10 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-_CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post", "none"]
+_CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+JWT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class OAuth:
@@ -41,6 +44,9 @@ class OAuth:
             web.post("/oauth/authorize", self.decide),
             web.post("/oauth/token", self.token),
             web.post("/oauth/revoke", self.revoke),
+            web.post("/oauth/device_authorization", self.device),
+            web.get("/oauth/device", self.ask_code),
+            web.post("/oauth/device", self.take_code),
         ]
 
     async def metadata(self, _request: web.Request) -> web.Response:
@@ -55,7 +61,14 @@ class OAuth:
                 "scopes_supported": [*self._vendor.document.scopes],
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "device_authorization_endpoint": f"{issuer}/oauth/device_authorization",
+                "grant_types_supported": [
+                    "authorization_code",
+                    "refresh_token",
+                    "client_credentials",
+                    DEVICE_GRANT,
+                    JWT_GRANT,
+                ],
                 "token_endpoint_auth_methods_supported": _CLIENT_AUTHENTICATION,
                 "revocation_endpoint_auth_methods_supported": _CLIENT_AUTHENTICATION,
                 "code_challenge_methods_supported": ["S256"],
@@ -112,10 +125,53 @@ class OAuth:
         """Gives tokens for an authorization code or a refresh token."""
         try:
             values = await self._parameters(request)
+            if values.get("grant_type") == JWT_GRANT:
+                return _json(_token_answer(self._asserted(values)))
             client = self._client(request, values)
             return _json(_token_answer(self._issue(client, values)))
         except OAuthRefusal as refusal:
             return _json(_error(refusal), refusal)
+
+    async def device(self, request: web.Request) -> web.Response:
+        """Gives a device its codes (RFC 8628 section 3.1)."""
+        try:
+            values = await self._parameters(request)
+            device = self._vendor.grants.wait(self._client(request, values), scope=values.get("scope"))
+        except OAuthRefusal as refusal:
+            return _json(_error(refusal), refusal)
+        page = f"{self._vendor.url}/oauth/device"
+        return _json(
+            {
+                "device_code": device.code,
+                "user_code": device.user_code,
+                "verification_uri": page,
+                "verification_uri_complete": f"{page}?user_code={device.user_code}",
+                "expires_in": DEVICE_SECONDS,
+                "interval": int(device.interval),
+            }
+        )
+
+    async def ask_code(self, request: web.Request) -> web.Response:
+        """Shows the page where a person types a device's code in."""
+        code = escape(request.query.get("user_code", ""))
+        text = (
+            "<!doctype html><title>Acme Desk</title><h1>Allow a device</h1>"
+            f'<form method="post" action="/oauth/device"><input name="user_code" value="{code}">'
+            '<button name="decision" value="approve">Allow</button>'
+            '<button name="decision" value="deny">Deny</button></form>'
+        )
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def take_code(self, request: web.Request) -> web.Response:
+        """Takes the person's answer for a device."""
+        try:
+            values, _ = _once(await _form(request))
+            allowed = values.get("decision") == "approve"
+            self._vendor.grants.decide(values.get("user_code", ""), AGENTS[0] if allowed else None)
+        except (UntrustedRedirect, OAuthRefusal) as refusal:
+            return _refusal_page(refusal)
+        text = f"<!doctype html><title>Acme Desk</title><h1>{'Allowed' if allowed else 'Denied'}</h1>"
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revokes a token (RFC 7009)."""
@@ -139,8 +195,23 @@ class OAuth:
                 )
             case "refresh_token":
                 return grants.refresh(client, _required(values, "refresh_token"), scope=values.get("scope"))
+            case "client_credentials":
+                if client.secret is None and "client_assertion" not in values:
+                    raise OAuthRefusal("unauthorized_client", "a public client has no credentials to show")
+                return grants.give(client, scope=values.get("scope"))
+            case grant if grant == DEVICE_GRANT:
+                return grants.poll(client, _required(values, "device_code"))
             case _:
-                raise OAuthRefusal("unsupported_grant_type", "grant_type must be authorization_code or refresh_token")
+                raise OAuthRefusal("unsupported_grant_type", "grant_type is none that this server knows")
+
+    def _asserted(self, values: Mapping[str, str]) -> Issued:
+        issuer = self._vendor.access.asserted(_required(values, "assertion"), self._audiences)
+        client = self._vendor.grants.client(issuer) or Client(issuer, None, (), issuer)
+        return self._vendor.grants.give(client, scope=values.get("scope"))
+
+    @property
+    def _audiences(self) -> list[str]:
+        return [self._vendor.url, f"{self._vendor.url}/oauth/token"]
 
     async def _parameters(self, request: web.Request) -> dict[str, str]:
         values, repeated = _once(await _form(request))
@@ -150,6 +221,15 @@ class OAuth:
 
     def _client(self, request: web.Request, values: Mapping[str, str]) -> Client:
         header = request.headers.get("Authorization")
+        if header is None and "client_assertion" in values:
+            if values.get("client_assertion_type") != JWT_ASSERTION:
+                raise OAuthRefusal("invalid_client", "client_assertion_type is not one that this server knows")
+            client = self._vendor.grants.client(
+                self._vendor.access.asserted(values["client_assertion"], self._audiences)
+            )
+            if client is None or values.get("client_id", client.client_id) != client.client_id:
+                raise OAuthRefusal("invalid_client", "the client could not be authenticated")
+            return client
         if header is None:
             return self._vendor.grants.authenticate(_required(values, "client_id"), values.get("client_secret"))
         if "client_secret" in values:
@@ -219,11 +299,12 @@ def _required(values: Mapping[str, str], name: str) -> str:
 
 
 def _token_answer(issued: Issued) -> dict[str, str | int]:
+    refresh = {} if issued.refresh_token is None else {"refresh_token": issued.refresh_token}
     return {
         "access_token": issued.access_token,
         "token_type": "Bearer",
         "expires_in": issued.expires_in,
-        "refresh_token": issued.refresh_token,
+        **refresh,
         "scope": " ".join(issued.scopes),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from cordboard.sandbox.control import Control
 from cordboard.sandbox.door import Door
 from cordboard.sandbox.intake import MAX_BODY_BYTES, Intake
 from cordboard.sandbox.oauth import OAuth
+from cordboard.sandbox.oauth1 import OAuth1
+from cordboard.sandbox.sessions import Sessions
 from cordboard.sandbox.settings import Settings
 from cordboard.sandbox.vendor import Vendor
 
@@ -33,6 +36,8 @@ def application(vendor: Vendor) -> web.Application:
     if acts:
         raise ValueError(f"the document has no operation {min(acts)}")
     app.add_routes(OAuth(vendor).routes())
+    app.add_routes(OAuth1(vendor).routes())
+    app.add_routes(Sessions(vendor).routes())
     app.add_routes(Control(vendor).routes())
 
     async def as_yaml(_request: web.Request) -> web.Response:
@@ -53,12 +58,15 @@ async def serving(
     port: int = 0,
     public_url: str | None = None,
     clock: Callable[[], float] = time.time,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Vendor]:
     """Serves a vendor inside the block, on a free port when `port` is 0; raises OSError when it cannot listen.
 
-    `public_url` is how clients reach it, when that is not the address it listens on.
+    `public_url` is how clients reach it, when that is not the address it listens on. With `tls`, it listens on a second
+    port as well, where who brings a certificate that `tls` trusts needs no other credential.
     """
     listener = socket.create_server((host, port), backlog=_BACKLOG)
+    guarded = socket.create_server((host, 0), backlog=_BACKLOG)
     bound: int = listener.getsockname()[1]
     url = (public_url or f"http://{host}:{bound}").rstrip("/")
     vendor = Vendor(settings or Settings(), url=url, port=bound, clock=clock)
@@ -66,7 +74,11 @@ async def serving(
     try:
         await runner.setup()
         await web.SockSite(runner, listener).start()
+        if tls is not None:
+            await web.SockSite(runner, guarded, ssl_context=tls).start()
+            vendor.tls_url = f"https://localhost:{guarded.getsockname()[1]}"
         yield vendor
     finally:
         await runner.cleanup()
         listener.close()
+        guarded.close()

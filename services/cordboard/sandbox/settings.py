@@ -19,6 +19,16 @@ class Settings:
     api_key: str = field(default_factory=lambda: f"acme_key_{secrets.token_urlsafe(24)}", repr=False)
     basic_user: str = "agent"
     basic_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    # A second key that every request must bring beside its credential, once `app_key_required` says so.
+    app_key: str = field(default_factory=lambda: f"acme_app_{secrets.token_urlsafe(24)}", repr=False)
+    app_key_required: bool = False
+    aws_access_key: str = "AKIAACMEDESK00000001"
+    aws_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), repr=False)
+    oauth1_key: str = "acme-consumer"
+    oauth1_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    pkce_required: bool = True
+    device_interval: int = 1
+    session_seconds: int = 900
     access_token_seconds: int = 3600
     refresh_token_seconds: int = 30 * 24 * 3600
     # High, so that a benchmark measures its subject and not this limit.

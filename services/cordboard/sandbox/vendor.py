@@ -15,17 +15,19 @@ from cordboard.sandbox.document import Document
 from cordboard.sandbox.faults import Faults
 from cordboard.sandbox.grants import Client, Grants
 from cordboard.sandbox.idempotency import Ledger
+from cordboard.sandbox.oauth1 import Register
 from cordboard.sandbox.ratelimit import RateLimit
 from cordboard.sandbox.settings import Settings
 from cordboard.sandbox.traffic import Traffic
 
 
 class Vendor:
-    """Acme Desk, reached at `url` (no slash at the end), listening on `port`."""
+    """Acme Desk, reached at `url` (no slash at the end), listening on `port`; with certificates at `tls_url`."""
 
     def __init__(self, settings: Settings, *, url: str, port: int, clock: Callable[[], float] = time.time) -> None:
         self.url = url
         self.port = port
+        self.tls_url = ""
         self.document = Document(url)
         self._started_with = settings
         self._clock = clock
@@ -42,13 +44,11 @@ class Vendor:
             refresh_seconds=settings.refresh_token_seconds,
         )
         self.grants.register(Client(settings.client_id, settings.client_secret, settings.redirect_uris, "Cordboard"))
+        self.register = Register(self._clock, settings.oauth1_key, settings.oauth1_secret, settings.redirect_uris)
         self.access = Access(
-            self.grants,
-            scopes=self.document.scopes,
-            api_key=settings.api_key,
-            user=settings.basic_user,
-            password=settings.basic_password,
+            self.grants, self.register, settings, self._clock, scopes=self.document.scopes, url=self.url
         )
+        self._apply()
         self.ledger = Ledger()
         self.faults = Faults(settings.seed)
         self.forget_traffic()
@@ -58,6 +58,8 @@ class Vendor:
         """Changes settings while running, by their field names; rate-limit windows begin anew."""
         self.settings = self.settings.with_changes(changes)
         self.grants.access_seconds = self.settings.access_token_seconds
+        self.access.settings = self.settings
+        self._apply()
         self._limit()
 
     def forget_traffic(self) -> None:
@@ -67,6 +69,10 @@ class Vendor:
     def stats(self, *, last: int) -> dict[str, Any]:
         """Returns the counts of requests and OAuth acts, and the `last` requests seen, oldest first."""
         return {**self.traffic.as_json(last=last), "oauth": asdict(self.grants.tally)}
+
+    def _apply(self) -> None:
+        self.grants.pkce_required = self.settings.pkce_required
+        self.grants.device_interval = float(self.settings.device_interval)
 
     def _limit(self) -> None:
         self.rate_limit = RateLimit(

@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 
 from cordboard.auth import oauth as module
-from cordboard.auth.definitions import OAuth
 from cordboard.auth.oauth import (
     LONGEST_LIFE,
     SHORTEST_LIFE,
@@ -31,6 +30,7 @@ from cordboard.auth.oauth import (
     new_secret,
     state_hash,
 )
+from cordboard.auth.schemes import OAuth
 from cordboard.core.egress import Egress
 from cordboard.core.errors import OAuthFailed
 from cordboard.core.secrets import Secret
@@ -154,7 +154,7 @@ HOSTILE: list[tuple[str, bytes | dict[str, Any], int, str]] = [
     ("a refresh token that is a list", {**GOOD, "refresh_token": ["x"]}, 200, "answer_invalid"),
     ("a refresh token with a NUL", {**GOOD, "refresh_token": "a\0"}, 200, "answer_invalid"),
     ("a token too long for any header", {**GOOD, "access_token": "a" * 20_000}, 200, "answer_invalid"),
-    ("scopes that are a list", {**GOOD, "scope": ["a"]}, 200, "answer_invalid"),
+    ("scopes that are a list of numbers", {**GOOD, "scope": [1]}, 200, "answer_invalid"),
     ("scopes with a quote", {**GOOD, "scope": 'a "b"'}, 200, "answer_invalid"),
     ("another type of token", {**GOOD, "token_type": "mac"}, 200, "token_type"),
     ("a type that is null", {**GOOD, "token_type": None}, 200, "token_type"),

@@ -23,7 +23,7 @@ def a_row(
         workspace="acme", id="desk", integration="desk", auth_scheme="oauth", kind="oauth2", environment="production",
         display_name="", scopes=(), configuration={}, state="ready", problem="", generation=1, refreshable=refreshable,
         expire_time=at(expire), refresh_time=at(refresh), lease_until=None, failures=0, retry_time=at(retry),
-        create_time=NOW, update_time=NOW,
+        parts=(), client_owner="platform", verification="none", ambiguous=False, create_time=NOW, update_time=NOW,
     )  # fmt: skip
 
 

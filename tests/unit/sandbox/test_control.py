@@ -128,6 +128,11 @@ async def test_the_credentials_it_was_started_with_are_told(client: Client) -> N
         "api_key": settings.api_key,
         "basic_user": "agent",
         "basic_password": settings.basic_password,
+        "app_key": settings.app_key,
+        "aws_access_key": settings.aws_access_key,
+        "aws_secret_key": settings.aws_secret_key,
+        "oauth1_key": settings.oauth1_key,
+        "oauth1_secret": settings.oauth1_secret,
     }
 
 

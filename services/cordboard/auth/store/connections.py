@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, case, delete, func, insert, null, or_, select, text, update
+from sqlalchemy import and_, case, cast, delete, func, insert, literal, null, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from cordboard.auth.store.configurations import COLUMNS as SHARED
+from cordboard.auth.store.configurations import ConfigurationRow
 from cordboard.auth.store.tables import connection as table
-from cordboard.auth.store.tables import connection_change, connection_head, credential
+from cordboard.auth.store.tables import connection_change, connection_head, credential, workspace_configuration
 from cordboard.core.database import notify
 
 if TYPE_CHECKING:
@@ -46,6 +49,11 @@ class ConnectionRow:
     lease_until: datetime | None
     failures: int
     retry_time: datetime | None
+    parts: tuple[tuple[str, str], ...]
+    """The ids and kinds of a combination's parts; of any other scheme none."""
+    client_owner: str
+    verification: str
+    ambiguous: bool
     create_time: datetime
     update_time: datetime
 
@@ -57,6 +65,8 @@ class HeldRow:
     connection: ConnectionRow
     now: datetime
     sealed: Mapping[str, bytes]
+    shared: ConfigurationRow | None = None
+    """What the workspace has set for all of its connections to the integration."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +93,16 @@ class Lifetime:
 
     seconds: float | None = None
     refresh_after: float | None = None
+    idle_after: float | None = None
+    """When to refresh it although nobody uses it, so that its refresh token does not end unused."""
 
     def columns(self) -> dict[str, Any]:
         """Returns the times as the database's clock has them."""
-        return {"expire_time": _from_now(self.seconds), "refresh_time": _from_now(self.refresh_after)}
+        return {
+            "expire_time": _from_now(self.seconds),
+            "refresh_time": _from_now(self.refresh_after),
+            "idle_time": _from_now(self.idle_after),
+        }
 
 
 _COLUMNS = (
@@ -108,6 +124,10 @@ _COLUMNS = (
     table.c.lease_until,
     table.c.failures,
     table.c.retry_time,
+    table.c.parts,
+    table.c.client_owner,
+    table.c.verification,
+    table.c.ambiguous,
     table.c.create_time,
     table.c.update_time,
 )
@@ -135,7 +155,7 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
     """Returns a connection with its credential, as of one moment; None when there is none."""
     # One statement: between two, another process could put the next generation in the place of this one.
     query = (
-        select(*_COLUMNS, func.clock_timestamp(), credential.c.field, credential.c.sealed)
+        select(*_COLUMNS, func.clock_timestamp(), credential.c.field, credential.c.sealed, *SHARED)
         .select_from(
             table.outerjoin(
                 credential,
@@ -143,6 +163,12 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
                     credential.c.workspace_id == table.c.workspace_id,
                     credential.c.connection_id == table.c.connection_id,
                     credential.c.generation == table.c.generation,
+                ),
+            ).outerjoin(
+                workspace_configuration,
+                and_(
+                    workspace_configuration.c.workspace_id == table.c.workspace_id,
+                    workspace_configuration.c.integration == table.c.integration,
                 ),
             )
         )
@@ -153,7 +179,9 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
         return None
     width = len(_COLUMNS)
     sealed = {row[width + 1]: row[width + 2] for row in found if row[width + 1] is not None}
-    return HeldRow(_record(found[0][:width]), found[0][width], sealed)
+    told = found[0][width + 3 :]
+    shared = None if told[0] is None else ConfigurationRow(*told)
+    return HeldRow(_record(found[0][:width]), found[0][width], sealed, shared)
 
 
 async def lock_connection(
@@ -187,6 +215,7 @@ async def put_connection(
         "state": READY,
         "problem": "",
         "failures": 0,
+        "ambiguous": False,
         "retry_time": None,
         "forced_until": None,
         "update_time": func.now(),
@@ -264,6 +293,7 @@ async def advance(
     generation: int,
     lifetime: Lifetime,
     scopes: Sequence[str] | None,
+    configuration: Mapping[str, str] | None = None,
 ) -> bool:
     """Moves a connection from this generation to the next; tells whether it was still at this one."""
     values: dict[str, Any] = {
@@ -271,11 +301,14 @@ async def advance(
         **_FREE,
         "generation": generation + 1,
         "failures": 0,
+        "ambiguous": False,
         "retry_time": None,
         "update_time": func.now(),
     }
     if scopes is not None:
         values["scopes"] = list(scopes)
+    if configuration:
+        values["configuration"] = table.c.configuration.op("||")(cast(dict(configuration), JSONB))
     query = update(table).where(_is(workspace, connection_id), table.c.generation == generation).values(**values)
     return (await connection.execute(query.returning(table.c.generation))).one_or_none() is not None
 
@@ -287,24 +320,83 @@ async def require_reconnect(
     query = (
         update(table)
         .where(_is(workspace, connection_id), table.c.generation == generation, table.c.state == READY)
-        .values(state=RECONNECT_REQUIRED, problem=problem, retry_time=None, update_time=func.now(), **_FREE)
+        .values(
+            state=RECONNECT_REQUIRED, problem=problem, retry_time=None, idle_time=None, update_time=func.now(), **_FREE
+        )
     )
     return (await connection.execute(query.returning(table.c.generation))).one_or_none() is not None
 
 
 async def back_off(
-    connection: AsyncConnection, workspace: str, connection_id: str, *, owner: str, seconds: float
+    connection: AsyncConnection,
+    workspace: str,
+    connection_id: str,
+    *,
+    owner: str,
+    seconds: float,
+    ambiguous: bool = False,
 ) -> None:
-    """Gives the lease back after a refresh of unknown outcome: nobody tries again before so many seconds."""
+    """Gives the lease back after a refresh of unknown outcome: nobody tries again before so many seconds.
+
+    `ambiguous`: the vendor may have used the refresh token up.
+    """
     await connection.execute(
         update(table)
         .where(_is(workspace, connection_id), table.c.lease_owner == owner)
         .values(
             failures=case((table.c.failures < 30, table.c.failures + 1), else_=table.c.failures),
             retry_time=_from_now(seconds),
+            ambiguous=or_(table.c.ambiguous, literal(ambiguous)),
             **_FREE,
         )
     )
+
+
+async def claim_idle(connection: AsyncConnection, *, again: float) -> tuple[str, str] | None:
+    """Takes one connection whose refresh token would end unused, and makes it due again after so many seconds.
+
+    Returns its workspace and its id; None when there is none.
+    """
+    due = (
+        select(table.c.workspace_id, table.c.connection_id)
+        .where(table.c.idle_time <= func.clock_timestamp(), table.c.state == READY)
+        .order_by(table.c.idle_time)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    query = (
+        update(table)
+        .where(tuple_(table.c.workspace_id, table.c.connection_id).in_(select(due.c.workspace_id, due.c.connection_id)))
+        .values(idle_time=_from_now(again))
+        .returning(table.c.workspace_id, table.c.connection_id)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def set_verification(
+    connection: AsyncConnection, workspace: str, connection_id: str, generation: int, verification: str
+) -> bool:
+    """Notes what came of the definition's check call; tells whether it was waited for at this generation."""
+    query = (
+        update(table)
+        .where(
+            _is(workspace, connection_id),
+            table.c.generation == generation,
+            table.c.verification.in_(("pending", "failed")),
+        )
+        .values(verification=verification, update_time=func.now())
+    )
+    return (await connection.execute(query.returning(table.c.generation))).one_or_none() is not None
+
+
+async def ids_of(connection: AsyncConnection, workspace: str, integration: str) -> list[tuple[str, int]]:
+    """Returns the ids and generations of all of a workspace's connections to an integration."""
+    query = select(table.c.connection_id, table.c.generation).where(
+        table.c.workspace_id == workspace, table.c.integration == integration
+    )
+    return [(row[0], row[1]) for row in await connection.execute(query)]
 
 
 async def head(connection: AsyncConnection) -> int:
@@ -359,6 +451,11 @@ def _from_now(seconds: float | None) -> Any:
 
 
 def _record(row: Any) -> ConnectionRow:
-    (workspace, connection_id, *rest) = row
-    rest[5] = tuple(rest[5])
-    return ConnectionRow(workspace, connection_id, *rest)
+    values = (
+        row._asdict() if hasattr(row, "_asdict") else dict(zip((column.key for column in _COLUMNS), row, strict=True))
+    )
+    values = {name: values[name] for name in (column.key for column in _COLUMNS)}
+    values["workspace"], values["id"] = values.pop("workspace_id"), values.pop("connection_id")
+    values["scopes"] = tuple(values["scopes"])
+    values["parts"] = tuple((part[0], part[1]) for part in values["parts"])
+    return ConnectionRow(**values)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from cordboard.auth.store.tables import signing_key, workspace_key
+from cordboard.auth.store.tables import shredded_workspace, signing_key, workspace_key
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,6 +22,8 @@ class WorkspaceKeyRow:
     version: int
     key_id: str
     wrapped: bytes
+    seals: bool = True
+    """Whether its time to seal has come."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,33 @@ _SIGNING = (
 async def workspace_keys(connection: AsyncConnection, workspace: str) -> list[WorkspaceKeyRow]:
     """Returns every version of a workspace's key, oldest first."""
     key = workspace_key.c
-    query = select(key.version, key.key_id, key.wrapped).where(key.workspace_id == workspace).order_by(key.version)
+    seals = key.seal_time <= func.clock_timestamp()
+    query = select(key.version, key.key_id, key.wrapped, seals).where(key.workspace_id == workspace)
+    query = query.order_by(key.version)
     return [WorkspaceKeyRow(*row) for row in await connection.execute(query)]
 
 
-async def add_workspace_key(connection: AsyncConnection, workspace: str, row: WorkspaceKeyRow) -> None:
-    """Adds a version, unless another process was first."""
+async def add_workspace_key(
+    connection: AsyncConnection, workspace: str, row: WorkspaceKeyRow, *, seal_after: float = 0.0
+) -> None:
+    """Adds a version that seals after so many seconds, unless another process was first."""
     await connection.execute(
         upsert(workspace_key)
-        .values(workspace_id=workspace, version=row.version, key_id=row.key_id, wrapped=row.wrapped)
+        .values(
+            workspace_id=workspace,
+            version=row.version,
+            key_id=row.key_id,
+            wrapped=row.wrapped,
+            seal_time=func.clock_timestamp() + timedelta(seconds=seal_after),
+        )
         .on_conflict_do_nothing()
     )
+
+
+async def is_shredded(connection: AsyncConnection, workspace: str) -> bool:
+    """Tells whether a workspace's keys were destroyed on purpose."""
+    query = select(shredded_workspace.c.workspace).where(shredded_workspace.c.workspace == workspace)
+    return (await connection.execute(query)).one_or_none() is not None
 
 
 async def lock_signing_keys(connection: AsyncConnection) -> None:
@@ -92,9 +110,19 @@ async def add_signing_key(connection: AsyncConnection, row: SigningKeyRow) -> No
     )
 
 
-async def expire_signing_key(connection: AsyncConnection, kid: str, at: datetime) -> None:
-    """Says when a key leaves the key set."""
+async def expire_signing_key(connection: AsyncConnection, kid: str, at: datetime | None) -> None:
+    """Says when a key leaves the key set; None: not while it signs."""
     await connection.execute(update(signing_key).where(signing_key.c.kid == kid).values(expire_time=at))
+
+
+async def sign_from(connection: AsyncConnection, kid: str, at: datetime) -> None:
+    """Says when a key's turn to sign begins."""
+    await connection.execute(update(signing_key).where(signing_key.c.kid == kid).values(sign_time=at))
+
+
+async def delete_signing_key(connection: AsyncConnection, kid: str) -> None:
+    """Deletes a key."""
+    await connection.execute(delete(signing_key).where(signing_key.c.kid == kid))
 
 
 async def drop_gone_signing_keys(connection: AsyncConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +28,11 @@ class RevocationRow:
     field: str
     sealed: bytes
     attempts: int
+    client_owner: str
+    client_id: bytes | None = None
+    """The connection's own client, sealed with it, where a person typed one in."""
+    client_secret: bytes | None = None
+    configuration: Mapping[str, str] | None = None
 
 
 _COLUMNS = (
@@ -39,6 +45,10 @@ _COLUMNS = (
     table.c.field,
     table.c.sealed,
     table.c.attempts,
+    table.c.client_owner,
+    table.c.client_id,
+    table.c.client_secret,
+    table.c.configuration,
 )
 
 
@@ -55,6 +65,10 @@ async def add_revocation(connection: AsyncConnection, row: RevocationRow) -> Non
             field=row.field,
             sealed=row.sealed,
             attempts=row.attempts,
+            client_owner=row.client_owner,
+            client_id=row.client_id,
+            client_secret=row.client_secret,
+            configuration=dict(row.configuration or {}),
         )
     )
 

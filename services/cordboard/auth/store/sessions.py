@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from cordboard.auth.store.tables import connect_session as table
 
@@ -35,6 +35,15 @@ class SessionRow:
     verifier: bytes | None
     actor: str
     expire_time: datetime
+    client_owner: str
+    inputs: bytes | None
+    browser_hash: bytes | None
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    poll_seconds: int
+    return_url: str
+    origin: str
     expired: bool
 
 
@@ -54,14 +63,26 @@ _COLUMNS = (
     table.c.verifier,
     table.c.actor,
     table.c.expire_time,
+    table.c.client_owner,
+    table.c.inputs,
+    table.c.browser_hash,
+    table.c.user_code,
+    table.c.verification_uri,
+    table.c.verification_uri_complete,
+    table.c.poll_seconds,
+    table.c.return_url,
+    table.c.origin,
     (table.c.expire_time <= func.now()).label("expired"),
 )
 
 
-async def add_session(connection: AsyncConnection, values: Mapping[str, Any], *, seconds: int) -> SessionRow:
-    """Adds a session that waits for so many seconds."""
+async def add_session(
+    connection: AsyncConnection, values: Mapping[str, Any], *, seconds: int, poll_after: int | None = None
+) -> SessionRow:
+    """Adds a session that waits for so many seconds; with `poll_after` its vendor is asked from then on."""
     expires = func.now() + timedelta(seconds=seconds)
-    query = insert(table).values(state="pending", expire_time=expires, **values).returning(*_COLUMNS)
+    polled = None if poll_after is None else func.now() + timedelta(seconds=poll_after)
+    query = insert(table).values(state="pending", expire_time=expires, poll_time=polled, **values).returning(*_COLUMNS)
     return _record((await connection.execute(query)).one())
 
 
@@ -86,6 +107,38 @@ async def claim_session(connection: AsyncConnection, state_hash: bytes) -> Sessi
     return None if row is None else _record(row)
 
 
+async def claim_poll(connection: AsyncConnection, *, lease: float) -> SessionRow | None:
+    """Takes one session whose vendor is to be asked now, for so many seconds; None when there is none.
+
+    One that has expired is taken too, so that it ends.
+    """
+    due = (
+        select(table.c.workspace_id, table.c.session_id)
+        .where(table.c.poll_time <= func.clock_timestamp(), table.c.state == "pending")
+        .order_by(table.c.poll_time)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    query = (
+        update(table)
+        .where(tuple_(table.c.workspace_id, table.c.session_id).in_(select(due.c.workspace_id, due.c.session_id)))
+        .values(poll_time=func.clock_timestamp() + timedelta(seconds=lease))
+        .returning(*_COLUMNS)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _record(row)
+
+
+async def poll_later(connection: AsyncConnection, workspace: str, session_id: str, *, seconds: int) -> None:
+    """Has the vendor of a session asked again after so many seconds, and as far apart from then on."""
+    await connection.execute(
+        update(table)
+        .where(table.c.workspace_id == workspace, table.c.session_id == session_id, table.c.state == "pending")
+        .values(poll_seconds=seconds, poll_time=func.clock_timestamp() + timedelta(seconds=seconds))
+    )
+
+
 async def end_session(
     connection: AsyncConnection, workspace: str, session_id: str, *, state: str, error: str = ""
 ) -> None:
@@ -93,7 +146,16 @@ async def end_session(
     await connection.execute(
         update(table)
         .where(table.c.workspace_id == workspace, table.c.session_id == session_id)
-        .values(state=state, error=error, state_hash=None, verifier=None)
+        .values(
+            state=state,
+            error=error,
+            state_hash=None,
+            verifier=None,
+            inputs=None,
+            browser_hash=None,
+            user_code="",
+            poll_time=None,
+        )
     )
 
 

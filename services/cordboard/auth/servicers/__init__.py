@@ -1,0 +1,1 @@
+"""The RPCs of Auth for operators: the vault and incidents."""

@@ -1,0 +1,32 @@
+// A real OAuth 2 server (npm oidc-provider) for the tests: `node oidc.mjs CONFIGURATION`, where CONFIGURATION is JSON with
+// `clients` (oidc-provider's own client metadata). It prints `{"issuer": ...}` on one line when it answers, and ends with
+// its standard input.
+import { createServer } from "node:http";
+import Provider from "oidc-provider";
+
+const wanted = JSON.parse(process.argv[2]);
+const server = createServer();
+await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+const provider = new Provider(issuer, {
+  clients: wanted.clients,
+  scopes: ["openid", "offline_access", "desk:read", "desk:write"],
+  cookies: { keys: ["tests only"] },
+  pkce: { required: () => wanted.pkce !== false },
+  rotateRefreshToken: wanted.rotate !== false,
+  issueRefreshToken: async () => true,
+  clientAuthMethods: ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+  features: {
+    devInteractions: { enabled: true },
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    introspection: { enabled: true },
+    revocation: { enabled: true },
+  },
+  findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
+  ttl: { AccessToken: wanted.seconds ?? 3600, ClientCredentials: wanted.seconds ?? 3600, RefreshToken: 86400 },
+});
+server.on("request", provider.callback());
+process.stdin.resume();
+process.stdin.on("end", () => process.exit(0));
+console.log(JSON.stringify({ issuer }));
