@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from openfeature.schemas.protobuf.flagd.evaluation.v1.evaluation_pb2_grpc import (
+    add_ServiceServicer_to_server as add_evaluation_v1_to_server,
+)
+from openfeature.schemas.protobuf.flagd.evaluation.v2.evaluation_pb2_grpc import (
+    add_ServiceServicer_to_server as add_evaluation_v2_to_server,
+)
+from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import add_FlagSyncServiceServicer_to_server
+
 from cordboard.core.database import Changes
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.flags import Flags
+from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
+from cordboard.flags.openfeature.events import Events
+from cordboard.flags.openfeature.sync_servicer import FlagSync
+from cordboard.flags.replica import Replica
+from cordboard.flags.replica_servicer import FlagReplicaServicer
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
+from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -26,6 +40,11 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     changes = Changes(database, CHANNEL)
     flags = Flags(store, mesh.journal(), live, SystemClock())
     add_FlagServiceServicer_to_server(FlagServicer(flags, live), mesh.server)
+    add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
+    events = Events(live)
+    add_evaluation_v1_to_server(EvaluationV1(live, events), mesh.server)
+    add_evaluation_v2_to_server(EvaluationV2(live, events), mesh.server)
+    add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
     mesh.add_check("flags", live.check)
     mesh.background(changes.run())
     mesh.background(live.run(changes))

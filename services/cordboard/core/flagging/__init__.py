@@ -1,4 +1,5 @@
 """Sets of flags in flagd's JSON, and their evaluation in process, for every service that asks one."""
+
 from __future__ import annotations
 
 from cordboard.core.flagging.bucketing import ALGORITHMS, BUCKETING

@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 100
 MAX_NODES: Final = 50_000
 # Steps that one evaluation may take inside `map`, `filter`, `reduce`, `all`, `some` and `none`.
 MAX_STEPS: Final = 100_000
-MAX_TEXT: Final = 65_536
+MAX_TEXT: Final = 1_048_576
 MAX_ITEMS: Final = 10_000
 MAX_BITS: Final = 1_024
 

@@ -30,7 +30,7 @@ from cordboard.core.flagging.decisions import (
 from cordboard.core.flagging.rules import RuleBroken, compiled, inlined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 STATES: Final = ("ENABLED", "DISABLED")
 # What flagd's clients know of a flag: they refuse a whole set for one member more.
@@ -80,6 +80,15 @@ class FlagSet:
         """Returns the number of flags that can be evaluated."""
         return len(self._flags)
 
+    def metadata(self, key: str) -> Mapping[str, Any]:
+        """Returns what the flag says about itself, nothing for an unknown one."""
+        flag = self._flags.get(key)
+        return flag.metadata if flag is not None else {}
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the keys of the flags that can be evaluated."""
+        return iter(self._flags)
+
     def evaluate(self, key: str, context: Mapping[str, Any]) -> Decision:
         """Returns what the flag gives in `context`; whatever either of them holds, it answers and never raises."""
         flag = self._flags.get(key)
@@ -107,6 +116,7 @@ class _Unreadable(Exception):
 class _Flag:
     key: str
     variants: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     revision: int | None
     otherwise: Decision
     """What it gives where no rule decides."""
@@ -125,20 +135,20 @@ class _Flag:
         default = _variant_name(definition.get("defaultVariant")) or None
         rules = definition.get("targeting")
         if definition["state"] == "DISABLED":
-            return cls(key, variants, revision, Decision(None, None, DISABLED, revision), None)
+            return cls(key, variants, metadata, revision, Decision(None, None, DISABLED, revision), None)
         reason = DEFAULT if rules or default is None else STATIC
         if metadata.get(KILLED) is True:
             reason = DISABLED
         value = None if default is None else variants[default]
         otherwise = Decision(value, default, reason, revision)
         if not rules:
-            return cls(key, variants, revision, otherwise, None)
+            return cls(key, variants, metadata, revision, otherwise, None)
         try:
             rule = compiled(inlined(rules, evaluators or {}), bucketing=metadata.get(BUCKETING, NEWEST))
         except RuleBroken:
             broken = Decision(None, None, ERROR, revision, PARSE_ERROR)
-            return cls(key, variants, revision, broken, None)
-        return cls(key, variants, revision, otherwise, rule)
+            return cls(key, variants, metadata, revision, broken, None)
+        return cls(key, variants, metadata, revision, otherwise, rule)
 
     def decide(self, context: Mapping[str, Any]) -> Decision:
         if self.rule is None:
