@@ -72,8 +72,11 @@ protos: $(STAMP) ## Compile the protos again
 baseline: $(STAMP) ## Accept the protos as they are as what later changes must not break
 	@$(BIN)/python protos/check.py --accept
 
-docs: $(STAMP) ## Write the generated pages of docs/ again
+docs: $(STAMP) ## Write the generated pages of docs/ and the JSON Schema of definitions again
 	@$(BIN)/python docs/generate.py
+	@image=$$(mktemp) && trap 'rm -f "$$image"' EXIT && cd protos && \
+	../$(BIN)/python -c 'import sys, build; build.write_image(sys.argv[1])' "$$image" && cd .. && \
+	$(BIN)/python -m cordboard.catalog.schema "$$image" integrations/schema.json
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix --select I --quiet .

@@ -13,19 +13,31 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+import cordboard.auth.v1.api_key_service_pb2
 import cordboard.auth.v1.connect_service_pb2
 import cordboard.auth.v1.connection_service_pb2
 import cordboard.auth.v1.credential_service_pb2
+import cordboard.auth.v1.incident_service_pb2
+import cordboard.auth.v1.revocation_service_pb2
 import cordboard.auth.v1.token_service_pb2
+import cordboard.auth.v1.vault_service_pb2
+import cordboard.auth.v1.verification_service_pb2
 import cordboard.auth.v1.workspace_service_pb2
 import cordboard.catalog.v1.catalog_service_pb2
+import cordboard.catalog.v1.governance_service_pb2
+import cordboard.catalog.v1.source_service_pb2
+import cordboard.catalog.v1.sync_service_pb2
 import cordboard.flags.v1.flag_service_pb2
+import cordboard.flags.v1.replica_service_pb2
 import cordboard.proxy.v1.proxy_service_pb2
 import cordboard.telemetry.v1.trace_service_pb2
 import cordboard.uqi.v1.form_service_pb2  # noqa: F401 - every service's descriptors have to be known
+from cordboard.common.v1 import audit_service_pb2
 from cordboard.local import envoy
 
 EVERYWHERE: Final = (health_pb2, reflection_pb2)
+# Who keeps a journal serves it.
+JOURNALS: Final = ("catalog", "auth", "flags", "proxy")
 TIMEOUT: Final = 20.0
 
 
@@ -50,17 +62,26 @@ def methods(process: str) -> list[Method]:
         if file.package.startswith(f"cordboard.{process}.")
         for service in file.service
     ]
-    modules = [*EVERYWHERE, *([trace_service_pb2] if process == "telemetry" else [])]
+    modules = [
+        *EVERYWHERE,
+        *([audit_service_pb2] if process in JOURNALS else []),
+        *([trace_service_pb2] if process == "telemetry" else []),
+    ]
     names += [service.full_name for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
     pool = descriptor_pool.Default()
     return [Method(method) for name in names for method in pool.FindServiceByName(name).methods]
 
 
 async def call(
-    channel: grpc.aio.Channel, method: Method, request: bytes, token: str = "", timeout: float = TIMEOUT
+    channel: grpc.aio.Channel,
+    method: Method,
+    request: bytes,
+    token: str = "",
+    timeout: float = TIMEOUT,
+    more: tuple[tuple[str, str], ...] = (),
 ) -> grpc.StatusCode:
     """Sends bytes to a method; returns how it ended. A stream of answers counts as well once its first one is there."""
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    metadata = ((("authorization", f"Bearer {token}"),) if token else ()) + more
     descriptor = method.descriptor
     raw: Any = channel  # of bytes, which its types do not foresee
     arguments: dict[str, Any] = {"metadata": metadata, "timeout": timeout}

@@ -6,22 +6,29 @@ The rules are read here a second time, from the descriptors, by other code than 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from uuid import uuid4
 
 import grpc
+import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 import tests.contract.services as contract
+from cordboard.auth.v1 import api_key_service_pb2 as api_keys
+from cordboard.auth.v1 import revocation_service_pb2 as revocations
 from cordboard.common.v1 import options_pb2
 from cordboard.core import access
 from cordboard.local.certificates import SERVICES
 from tests.fixtures.desk import Desk
-from tests.fixtures.mesh import RunningMesh
+from tests.fixtures.mesh import ROLES, RunningMesh, until
 
 WORKSPACE: Final = "matrix"
 OTHER: Final = "elsewhere"
@@ -56,6 +63,14 @@ class Caller:
     """The name of the certificate's directory."""
     roles: tuple[str, ...] = ()
     workspace: str = ""
+    credential: str = ""
+    """What is special about what it comes with: `api key`, `bound` to its certificate, or `revoked`, `bound elsewhere`
+    or `two`, which are no credentials at all."""
+
+    @property
+    def refused(self) -> bool:
+        """Tells whether what it comes with is not accepted by anybody."""
+        return self.credential in ("revoked", "revoked api key", "bound elsewhere", "two")
 
 
 CALLERS: Final = (
@@ -68,6 +83,17 @@ CALLERS: Final = (
     Caller("another workspace's admin", "envoy", "envoy", ("workspace-admin",), OTHER),
     Caller("the operator's certificate", "client/operator", "operator"),
     Caller("a client's certificate and a member's token", "client/backend", "backend", ("member",), WORKSPACE),
+    *(
+        Caller(f"a {role}'s API key", "envoy", "envoy", (role,), WORKSPACE, "api key")
+        for role in ("reader", "member", "workspace-admin", "publisher")
+    ),
+    Caller("another workspace's API key", "envoy", "envoy", ("workspace-admin",), OTHER, "api key"),
+    Caller("a service that holds an API key", "uqi", "uqi", ("member",), WORKSPACE, "api key"),
+    Caller("a revoked API key", "envoy", "envoy", ("workspace-admin",), WORKSPACE, "revoked api key"),
+    Caller("a bound token and its certificate", "client/backend", "backend", ("member",), WORKSPACE, "bound"),
+    Caller("a bound token without its certificate", "envoy", "envoy", ("member",), WORKSPACE, "bound elsewhere"),
+    Caller("a revoked operator's token", "envoy", "envoy", ("operator",), "", "revoked"),
+    Caller("a member's token and an API key", "envoy", "envoy", ("member",), WORKSPACE, "two"),
     Caller("a service that holds an operator's token", "uqi", "uqi", ("operator",)),
     *(Caller(f"service {service}", service, service) for service in SERVICES),
 )
@@ -109,7 +135,11 @@ def rule_of(method: contract.Method) -> Rule:
 
 def expected(rule: Rule, caller: Caller) -> str:
     """Returns what has to happen, from the rule alone."""
-    if rule.public or caller.peer in rule.peers:
+    if rule.public:
+        return IN
+    if caller.refused:
+        return "UNAUTHENTICATED"
+    if caller.peer in rule.peers:
         return IN
     speaks = caller.peer == "envoy" or caller.peer.startswith("client/")
     if not speaks:
@@ -121,6 +151,10 @@ def expected(rule: Rule, caller: Caller) -> str:
     if rule.workspace_field and caller.workspace != WORKSPACE and "operator" not in caller.roles:
         return "NOT_FOUND"
     return IN
+
+
+# Public, for they look at a credential of their own: a cookie, which nobody has here.
+OF_A_COOKIE: Final = frozenset({"/cordboard.auth.v1.LoginService/IssueSessionToken"})
 
 
 def request_of(method: contract.Method, rule: Rule) -> Any:
@@ -135,15 +169,21 @@ def request_of(method: contract.Method, rule: Rule) -> Any:
     return request
 
 
-async def observed(channel: grpc.aio.Channel, method: contract.Method, request: Any, token: str) -> str:
+async def observed(
+    channel: grpc.aio.Channel, method: contract.Method, request: Any, credentials: tuple[tuple[str, str], ...]
+) -> str:
     """Calls, and returns what happened."""
     for attempt in range(5):
-        code = await contract.call(channel, method, request.SerializeToString(), token)
+        # Each call from an address of its own: who sends bad API keys is slowed down, by address.
+        more = (*credentials, ("x-envoy-external-address", uuid4().hex))
+        code = await contract.call(channel, method, request.SerializeToString(), more=more)
         # On a busy machine a connection breaks now and then, or a stream is reset before its status is read: that is no
         # decision about the caller. A service that answers so every time is still found.
         if code not in BROKEN:
             break
         await asyncio.sleep(0.1 * attempt)
+    if method.path in OF_A_COOKIE and code is grpc.StatusCode.UNAUTHENTICATED:
+        return IN
     return (CODES | FAULTS).get(code, IN)
 
 
@@ -157,7 +197,8 @@ def matrix(desk: Desk) -> Iterator[dict[tuple[str, str], str]]:
 
 async def _called_by_everybody(mesh: RunningMesh) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
-    tokens = {caller: await _token(mesh, caller) async for caller in _callers(mesh)}
+    tokens = {caller: await _credentials(mesh, caller) async for caller in _callers(mesh)}
+    await _until_revoked(mesh, tokens)
     for service in SERVICES:
         channels = {identity: mesh.channel(service, identity) for identity in {each.identity for each in CALLERS}}
         try:
@@ -190,8 +231,45 @@ async def _callers(mesh: RunningMesh) -> AsyncIterator[Caller]:
         yield caller
 
 
-async def _token(mesh: RunningMesh, caller: Caller) -> str:
-    return await mesh.token(*caller.roles, workspace=caller.workspace) if caller.roles else ""
+async def _credentials(mesh: RunningMesh, caller: Caller) -> tuple[tuple[str, str], ...]:
+    if not caller.roles:
+        return ()
+    bound = {"certificate_thumbprint": _thumbprint(mesh, "backend")} if "bound" in caller.credential else {}
+    token = await mesh.token(*caller.roles, workspace=caller.workspace, **bound)
+    bearer = ("authorization", f"Bearer {token}")
+    async with mesh.operator() as operator:
+        if caller.credential == "revoked":
+            token_id = jwt.decode(token, options={"verify_signature": False})["jti"]
+            await operator.revocations.RevokeToken(revocations.RevokeTokenRequest(name=f"tokens/{token_id}"))
+        if "api key" not in caller.credential and caller.credential != "two":
+            return (bearer,)
+        request = api_keys.CreateApiKeyRequest(
+            parent=f"workspaces/{caller.workspace}", environment="production", roles=[ROLES[r] for r in caller.roles]
+        )
+        made = await operator.api_keys.CreateApiKey(request)
+        if caller.credential == "revoked api key":
+            await operator.api_keys.RevokeApiKey(api_keys.RevokeApiKeyRequest(name=made.api_key.name))
+    key = ("x-api-key", made.secret)
+    return (bearer, key) if caller.credential == "two" else (key,)
+
+
+async def _until_revoked(mesh: RunningMesh, tokens: Mapping[Caller, tuple[tuple[str, str], ...]]) -> None:
+    [revoked] = [found for caller, found in tokens.items() if caller.credential == "revoked"]
+    for service in SERVICES:
+        # Reflection is for the operator's certificate, and refuses a bad token before it looks at that.
+        method = next(each for each in contract.methods(service) if not rule_of(each).public)
+        async with mesh.channel(service, "envoy") as channel:
+
+            async def refused(method: contract.Method = method, channel: grpc.aio.Channel = channel) -> bool:
+                outcome = await observed(channel, method, request_of(method, rule_of(method)), revoked)
+                return outcome == "UNAUTHENTICATED"
+
+            await until(refused, f"{service} to know what was revoked")
+
+
+def _thumbprint(mesh: RunningMesh, identity: str) -> str:
+    leaf = x509.load_pem_x509_certificate((mesh.mesh.identity_dir(identity) / "tls.crt").read_bytes())
+    return base64.urlsafe_b64encode(leaf.fingerprint(hashes.SHA256())).rstrip(b"=").decode()
 
 
 def deviations(matrix: Mapping[tuple[str, str], str], rules: Mapping[str, Rule]) -> list[str]:

@@ -29,8 +29,9 @@ SEED: Final = int(os.environ.get("CORDBOARD_FUZZ_SEED", "20260105"))
 AT_ONCE: Final = 32
 WORKSPACE: Final = "fuzz"
 OURS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
-# Each of these makes a key of 2048 bits, whatever is sent: a few are as good as many.
-COSTLY: Final = {"RotateSigningKey": 3}
+# The first makes a key of 2048 bits, whatever is sent: a few are as good as many. The second can end the very tokens
+# that all of this comes with.
+COSTLY: Final = {"RotateSigningKey": 3, "RevokeAllTokens": 0}
 
 
 @dataclass

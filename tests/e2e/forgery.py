@@ -150,6 +150,20 @@ class Forger:
             "workspace": (7, ["a"], "a\r\nb", {"id": "a"}),
             "environment": (7, "a\nb"),
             "tier": (["business"], "x" * 300),
+            "generation": (-1, 1.5, "0", True, [0]),
+            "auth_time": (-1, "now", True),
+            "api_key": (7, "a\nb"),
+            "cnf": (
+                "x",
+                {},
+                [],
+                {"jkt": "A" * 43},
+                {"x5t#S256": "x"},
+                {"x5t#S256": ["A" * 43]},
+                {"x5t#S256": ""},
+                {"jkt": "B" * 43, "x5t#S256": "A" * 43},
+                {"x5t#S256": "A" * 43},
+            ),
         }
         for name, values in wrong.items():
             for value in values:

@@ -20,8 +20,15 @@ import pytest_asyncio
 from google.protobuf.struct_pb2 import Struct
 
 from cordboard import sandbox
+from cordboard.auth.envelope import Record, _wrap_aad, unwrap
+from cordboard.auth.kek import open_ring
+from cordboard.auth.store.sealed import PLACES, sealed_rows
 from cordboard.auth.v1 import connect_service_pb2 as connecting
+from cordboard.auth.v1 import vault_service_pb2 as vault_pb
+from cordboard.auth.vault import Vault
 from cordboard.client import Client, CordboardError
+from cordboard.core.database import Database
+from cordboard.core.times import SystemClock
 from tests.e2e.forgery import Forger
 from tests.e2e.leaks import SHORTEST, Search, forms
 from tests.fixtures.desk import INTEGRATION, Desk, Tenant
@@ -153,6 +160,7 @@ async def played(desk: Desk, running_mesh: RunningMesh, forger: Forger) -> Async
         for secret in list(known):
             canaries.add(f"vendor's {name}", secret)
     keep_secrets_of(running_mesh, forger, canaries)
+    await keep_keys_of_the_vault(running_mesh, canaries)
     yield canaries, told
 
 
@@ -174,6 +182,32 @@ def keep_secrets_of(mesh: RunningMesh, forger: Forger, canaries: Canaries) -> No
     for path in (mesh.state_dir / "identities").glob("*/tls.key"):
         lines = path.read_text().splitlines()
         canaries.add(f"TLS key of {path.parent.name}", lines[1])
+
+
+async def keep_keys_of_the_vault(mesh: RunningMesh, canaries: Canaries) -> None:
+    """Notes what the vault's records hide: workspaces' keys, data keys, the private halves of transfer keys."""
+    async with mesh.operator() as operator:
+        await operator.vault.CreateTransferKey(vault_pb.CreateTransferKeyRequest())
+    store = Database(mesh.mesh.database_url("auth"))
+    try:
+        vault = Vault(store, open_ring(f"file:{mesh.state_dir / 'keys'}", networks=()), SystemClock())
+        async with store.everywhere() as connection:
+            found = [
+                row
+                for place in PLACES
+                for row in await sealed_rows(connection, place, workspace="", after=(), limit=1000)
+            ]
+        for row in found:
+            drawer = await vault.drawer(row.slot.workspace)
+            key, record = drawer.current, Record.decode(row.sealed)
+            aad = _wrap_aad(row.slot, record.dek_id, record.kek_id, record.kek_version)
+            canaries.found[f"workspace key {key.id}"] = key.key.reveal()
+            canaries.add("data key", unwrap(key.key, record.wrapped_dek, aad).reveal())
+            if row.slot.resource.startswith("transferKeys/"):
+                private = drawer.open(row.slot.resource, row.slot.field, row.slot.version, row.sealed)
+                canaries.add("transfer key", private.reveal())
+    finally:
+        await store.close()
 
 
 async def searched(mesh: RunningMesh, search: Search) -> int:
@@ -199,6 +233,8 @@ async def test_no_secret_is_anywhere_it_does_not_belong(
 ) -> None:
     canaries, told = played
     assert {"OAuth state", "OAuth code", "client_secret", "api_key", "key-encryption key"} <= set(canaries.found)
+    assert {"data key", "transfer key"} <= set(canaries.found)
+    assert any(name.startswith("workspace key wk-") for name in canaries.found)
     search = Search.for_secrets(canaries.found)
     await _flushed(running_mesh)
     began = time.monotonic()

@@ -33,7 +33,8 @@ REFUSED: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DE
 BLIND: Final = (
     "typ ", "no typ", "crit ", "an empty crit", "an unencoded", "a nested", "compressed", "our key and a ",
     "kid ''", "no kid", "exp ", "a life of", "issued tomorrow", "no iat", "aud \"['cordboard'", "sub ", "jti ",
-    "roles ", "workspace ", "environment ", "tier ", "a member of", "claims of 7 KB", "a dot ",
+    "roles ", "workspace ", "environment ", "tier ", "generation ", "auth_time ", "api_key ", "cnf ",
+    "a member of", "claims of 7 KB", "a dot ",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ MALFORMED: Final = {
     "listen_address": "everywhere",
     "database_url": f"sqlite:///{PASSWORD}",
     "identity_dir": "/nonexistent",
-    "kek_dir": "/nonexistent",
+    "kek": "/nonexistent",
     "public_url": "http://plain.example",
     "catalog_address": "catalog",
     "auth_address": "auth:port",
@@ -60,6 +60,7 @@ def environment_of(service: str, identities: Identities, folder: Path) -> dict[s
         database_url=f"postgresql+asyncpg://cordboard_{service}:{PASSWORD}@127.0.0.1:1/cordboard",
         public_url="https://localhost:1",
         key_encryption_keys=keys,
+        hub_key=keys / "hub.key",
     )
 
 

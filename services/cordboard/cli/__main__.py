@@ -5,16 +5,25 @@ from __future__ import annotations
 import typer
 
 from cordboard.cli import (
+    audit,
     calls,
     catalog,
+    check,
     connections,
     doctor,
+    edges,
     flags,
     forms,
+    governance,
+    incident,
+    keys,
     mesh,
     options,
     remote,
+    revoke,
+    sources,
     traces,
+    vault,
     workspaces,
 )
 from cordboard.cli.demo import command as demo
@@ -37,17 +46,29 @@ def application() -> typer.Typer:
     for command in (demo.demo, mesh.up, mesh.down, mesh.status, mesh.logs, doctor.doctor):
         app.command(rich_help_panel=MESH)(command)
     app.command("publish", rich_help_panel=CATALOG)(catalog.publish)
+    catalog.app.command("publish")(catalog.publish)
+    governance.add_to(catalog.app)
+    app.command("check", rich_help_panel=CATALOG)(check.check)
     app.command("import", rich_help_panel=CATALOG)(catalog.import_openapi)
-    app.add_typer(catalog.app, name="integrations", rich_help_panel=CATALOG)
+    app.add_typer(catalog.app, name="integrations", hidden=True)
+    app.add_typer(catalog.app, name="catalog", rich_help_panel=CATALOG)
     app.command("oauth-client", rich_help_panel=CATALOG)(connections.set_oauth_client)
     app.command("form", rich_help_panel=CATALOG)(forms.form)
     app.add_typer(workspaces.app, name="workspaces", rich_help_panel=USE)
     app.command("token", rich_help_panel=USE)(workspaces.token)
+    app.add_typer(keys.app, name="keys", rich_help_panel=USE)
     app.command("connect", rich_help_panel=USE)(connections.connect)
     app.add_typer(connections.app, name="connections", rich_help_panel=USE)
     app.command("call", rich_help_panel=USE)(calls.call)
     app.add_typer(calls.app, name="calls", rich_help_panel=USE)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
+    app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)
+    app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
+    app.add_typer(revoke.app, name="revoke", rich_help_panel=OPERATE)
+    app.add_typer(keys.signing, name="signing-keys", rich_help_panel=OPERATE)
+    app.add_typer(incident.app, name="incident", rich_help_panel=OPERATE)
+    app.add_typer(sources.app, name="sources", rich_help_panel=OPERATE)
+    app.add_typer(edges.app, name="edges", rich_help_panel=OPERATE)
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
     app.add_typer(remote.app, name="profile", rich_help_panel=OPERATE)
     return app

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
+from cordboard.catalog.v1 import governance_service_pb2 as governance
+from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
+from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_fields, show_json, show_rows
+from cordboard.cli.output import Format, console, errors, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 
 app = typer.Typer(no_args_is_help=True, help="Look at integrations, their versions and their actions.")
@@ -20,6 +27,24 @@ SEVERITIES = {
     pb.ImportFinding.SEVERITY_REPAIR: "[yellow]repaired[/yellow]",
     pb.ImportFinding.SEVERITY_LOSS: "[red]left out[/red]",
 }
+
+
+class Stage(StrEnum):
+    """The states that a version can be published in."""
+
+    DRAFT = "draft"
+    STAGED = "staged"
+    ACTIVE = "active"
+
+    @property
+    def number(self) -> lifecycle.VersionState.ValueType:
+        """Returns the state as it goes over the wire."""
+        return lifecycle.VersionState.Value(f"VERSION_STATE_{self.name}")
+
+
+def state_text(state: lifecycle.VersionState.ValueType) -> str:
+    """Returns a state as people read it."""
+    return lifecycle.VersionState.Name(state).removeprefix("VERSION_STATE_").lower() if state else ""
 
 
 def read(path: Path) -> str:
@@ -34,14 +59,25 @@ def publish(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A definition, YAML or JSON.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
+    stage: Annotated[Stage, typer.Option(help="The state to publish it in.")] = Stage.ACTIVE,
+    workspace: Annotated[
+        str, typer.Option("--workspace", "-w", help="Publish it for this workspace alone, as WORKSPACE--SLUG.")
+    ] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Publish a definition as a new version of its integration."""
 
     async def work() -> None:
-        request = pb.PublishDefinitionRequest(document=read(file), validate_only=dry_run)
+        document = read(file)
         async with as_operator(target(context)) as mesh:
-            version = await mesh.catalog.PublishDefinition(request, timeout=LONG)
+            if workspace:
+                private = governance.PublishPrivateDefinitionRequest(
+                    parent=f"workspaces/{workspace}", document=document, validate_only=dry_run, stage=stage.number
+                )
+                version = await mesh.governance.PublishPrivateDefinition(private, timeout=LONG)
+            else:
+                request = pb.PublishDefinitionRequest(document=document, validate_only=dry_run, stage=stage.number)
+                version = await mesh.catalog.PublishDefinition(request, timeout=LONG)
         _show_version(output, version, "would be published" if dry_run else "published")
 
     run(work)
@@ -49,55 +85,87 @@ def publish(
 
 def import_openapi(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="An OpenAPI 3.x document, JSON or YAML.")],
+    document: Annotated[
+        str, typer.Argument(metavar="FILE|URL", help="An OpenAPI 3.x or Swagger 2.0 document, JSON or YAML.")
+    ],
     slug: Annotated[str, typer.Option(help="The integration's id. Default: made from the title.")] = "",
     owner: Annotated[str, typer.Option(help="The team that answers for it.")] = "",
     server: Annotated[str, typer.Option(help="A base URL instead of the document's servers.")] = "",
-    source: Annotated[str, typer.Option(help="Where the document came from; relative server URLs need it.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Where the document came from; relative server URLs need it. Default: the URL.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Import only, and publish nothing.")] = False,
     notes: Annotated[bool, typer.Option("--notes", help="Show notes too, not only repairs and losses.")] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report here, as JSON.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Turn an API description into an integration."""
+    format_ = Format.JSON if as_json else output
 
     async def work() -> None:
+        errors.print(f"[dim]reading {escape(document)}[/dim]")
+        if is_url(document):
+            text, found = await download(document)
+        else:
+            text, found = read(Path(document)), ""
         request = pb.ImportOpenApiRequest(
-            document=read(file),
+            document=text,
             slug=slug,
             owner=owner,
             server_url=server,
-            source_uri=source,
+            source_uri=source or found,
             validate_only=dry_run,
         )
         async with as_operator(target(context)) as mesh:
-            with console.status(f"importing {file.name}") if output is Format.TABLE else console.capture():
+            with errors.status(f"importing {len(text) / 1e6:.1f} MB"):
                 answer = await mesh.catalog.ImportOpenApi(request, timeout=LONG)
-        if output is Format.JSON:
+        if report_file is not None:
+            try:
+                report_file.write_text(json.dumps(plain(answer.report), indent=2, ensure_ascii=False) + "\n")
+            except OSError as error:
+                raise CommandFailed(f"{report_file}: {error}", 2) from None
+        if format_ is Format.JSON:
             answer.definition_version.ClearField("definition")
             show_json(plain(answer))
             return
-        report = answer.report
-        console.print(f"{report.action_count} of {report.operation_count} operations became actions")
-        for finding in report.findings:
-            if notes or finding.severity != pb.ImportFinding.SEVERITY_NOTE:
-                console.print(f"  {SEVERITIES.get(finding.severity, '')} ", end="")
-                console.print(f"{finding.pointer}: {finding.text}", markup=False, highlight=False)
-        _show_version(output, answer.definition_version, "would be published" if dry_run else "published")
+        _show_report(answer.report, notes)
+        _show_version(format_, answer.definition_version, "would be published" if dry_run else "published")
 
     run(work)
+
+
+def _show_report(report: pb.ImportReport, notes: bool) -> None:
+    counted = Counter(finding.severity for finding in report.findings)
+    console.print(f"{report.action_count} of {report.operation_count} operations became actions")
+    console.print(
+        f"{counted[pb.ImportFinding.SEVERITY_LOSS]} left out, {counted[pb.ImportFinding.SEVERITY_REPAIR]} repaired, "
+        f"{counted[pb.ImportFinding.SEVERITY_NOTE]} notes"
+    )
+    for finding in report.findings:
+        if notes or finding.severity != pb.ImportFinding.SEVERITY_NOTE:
+            console.print(f"  {SEVERITIES.get(finding.severity, '')} ", end="")
+            console.print(f"{finding.pointer}: {finding.text}", markup=False, highlight=False)
 
 
 @app.command("list")
 def list_integrations(
     context: typer.Context,
-    query: Annotated[str, typer.Argument(help="Only those with this text.")] = "",
+    query: Annotated[str, typer.Argument(help="Only those with these words.")] = "",
+    state: Annotated[str, typer.Option(help="Only those that are draft, staged, active, deprecated or retired.")] = "",
+    owner: Annotated[str, typer.Option(help="Only those of this owner.")] = "",
+    tag: Annotated[str, typer.Option(help="Only those with this tag.")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List integrations."""
 
     async def work() -> None:
         found: list[pb.Integration] = []
-        request = pb.ListIntegrationsRequest(query=query, page_size=1000)
+        request = pb.ListIntegrationsRequest(query=query, owner=owner, tag=tag, page_size=1000)
+        if state:
+            request.state = _state(state)
         async with as_operator(target(context)) as mesh:
             while True:
                 page = await mesh.catalog.ListIntegrations(request)
@@ -105,7 +173,7 @@ def list_integrations(
                 if not page.next_page_token:
                     break
                 request.page_token = page.next_page_token
-        columns = ("slug", "title", "version", "actions", "sign-in", "owner")
+        columns = ("slug", "title", "version", "state", "actions", "sign-in", "owner")
         show_rows(
             output,
             found,
@@ -115,6 +183,7 @@ def list_integrations(
                     each.name.partition("/")[2],
                     each.title,
                     each.active_version,
+                    state_text(each.state),
                     each.action_count,
                     ", ".join(each.auth_schemes),
                     each.owner,
@@ -140,6 +209,8 @@ def show_integration(
             "description": found.description,
             "owner": found.owner,
             "version": found.active_version,
+            "state": state_text(found.state),
+            "workspace": found.workspace,
             "actions": found.action_count,
             "sign-in": ", ".join(found.auth_schemes),
             "tags": ", ".join(found.tags),
@@ -195,14 +266,16 @@ def list_versions(
         show_rows(
             output,
             page.definition_versions,
-            ("version", "active", "published", "by", "content"),
+            ("version", "state", "default", "published", "by", "content", "use instead"),
             (
                 (
                     each.name.rpartition("/")[2],
+                    state_text(each.state),
                     "yes" if each.active else "",
                     each.create_time.ToJsonString(),
                     each.creator,
                     each.content_hash[:12],
+                    each.successor,
                 )
                 for each in page.definition_versions
             ),
@@ -216,4 +289,12 @@ def _show_version(output: Format, version: pb.DefinitionVersion, verb: str) -> N
     if output is Format.JSON:
         show_json(plain(version))
     else:
-        console.print(f"[green]{verb}[/green] {version.name} ({version.content_hash[:12]})")
+        state = state_text(version.state)
+        console.print(f"[green]{verb}[/green] {version.name} ({version.content_hash[:12]}, {state})")
+
+
+def _state(word: str) -> lifecycle.VersionState.ValueType:
+    names = {state_text(number): number for number in lifecycle.VersionState.values() if number}
+    if word not in names:
+        raise CommandFailed(f"--state must be one of {', '.join(names)}", 2)
+    return names[word]

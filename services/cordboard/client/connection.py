@@ -11,12 +11,20 @@ from typing import Any, Final, Self, cast
 
 import grpc
 
+from cordboard.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
+from cordboard.auth.v1.incident_service_pb2_grpc import IncidentServiceStub
+from cordboard.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from cordboard.auth.v1.vault_service_pb2_grpc import VaultServiceStub
 from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
+from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
+from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.client.errors import from_rpc
+from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
@@ -70,13 +78,21 @@ class Client:
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.use_local_subchannel_pool", 1),
             ],
-            interceptors=[_Unary(self), _Streams(self)],
+            interceptors=[_Unary(self), _Streams(self), _Uploads(self)],
         )
         self.workspaces = WorkspaceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
+        self.api_keys = ApiKeyServiceStub(self._channel)
+        self.revocations = RevocationServiceStub(self._channel)
         self.connect = ConnectServiceStub(self._channel)
         self.connections = ConnectionServiceStub(self._channel)
+        self.vault = VaultServiceStub(self._channel)
+        self.incidents = IncidentServiceStub(self._channel)
+        self.audit = AuditServiceStub(self._channel)
         self.catalog = CatalogServiceStub(self._channel)
+        self.governance = GovernanceServiceStub(self._channel)
+        self.sync = SyncServiceStub(self._channel)
+        self.sources = SourceServiceStub(self._channel)
         self.forms = FormServiceStub(self._channel)
         self.flags = FlagServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
@@ -178,6 +194,17 @@ class _Streams(grpc.aio.UnaryStreamClientInterceptor):
     ) -> Any:
         call = await continuation(await self._client.details(client_call_details, bounded=False), request)
         return _answers(call)
+
+
+class _Uploads(grpc.aio.StreamUnaryClientInterceptor):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def intercept_stream_unary(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        # gRPC takes no answer from this interceptor, only the call: its error stays gRPC's own.
+        return await continuation(await self._client.details(client_call_details, bounded=False), request_iterator)
 
 
 async def _answers(call: Any) -> AsyncIterator[Any]:

@@ -1,7 +1,7 @@
 """Who may call what: the rules written in the protos, as one table from method to rule.
 
 The rule of a method is its `(cordboard.common.v1.access)` option. A method without one keeps its service from
-starting. Methods of other people's protos (health, reflection, OTLP) have their rules here.
+starting. Methods of other people's protos (health, reflection, OTLP, flagd) have their rules here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ class Method:
 
 
 ANY_PEER: Final = Rule(peers=frozenset({*SERVICES, GATEWAY}), public=True)
+ANY_WORKSPACE: Final = Rule(roles=frozenset({"reader", "member", "workspace-admin", "publisher", "operator"}))
 FOREIGN: Final[dict[str, Rule]] = {
+    "flagd.evaluation.v1.Service": ANY_WORKSPACE,
+    "flagd.evaluation.v2.Service": ANY_WORKSPACE,
+    "flagd.sync.v1.FlagSyncService": ANY_WORKSPACE,
     "grpc.health.v1.Health": ANY_PEER,
     "grpc.reflection.v1alpha.ServerReflection": Rule(peers=frozenset({"client/operator"})),
     "opentelemetry.proto.collector.trace.v1.TraceService": Rule(peers=frozenset({*SERVICES, GATEWAY})),

@@ -22,6 +22,12 @@ class Caller:
     region: str = ""
     roles: frozenset[str] = frozenset()
     token_id: str = ""
+    auth_time: int = 0
+    """When the token that this one goes on from was issued, as Unix time (OpenID Connect, RFC 9068)."""
+    certificate: str = ""
+    """The client certificate that the token is bound to, as `x5t#S256` (RFC 8705)."""
+    api_key: str = ""
+    """The id of the API key that the token was exchanged for."""
 
     @property
     def actor(self) -> str:

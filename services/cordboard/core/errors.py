@@ -310,6 +310,26 @@ class OAuthFailed(CordboardError):
         super().__init__(f"connecting failed: {problem}", problem=problem)
 
 
+class FlagBroken(CordboardError):
+    """The rules of a flag cannot be read."""
+
+    reason = reasons.ERROR_REASON_FLAG_BROKEN
+
+    def __init__(self, flag: str) -> None:
+        """Takes the flag's key."""
+        super().__init__(f"the rules of flag {flag!r} cannot be read", flag=flag)
+
+
+class FlagFailed(CordboardError):
+    """The rules of a flag lead to nothing in this context."""
+
+    reason = reasons.ERROR_REASON_FLAG_FAILED
+
+    def __init__(self, flag: str) -> None:
+        """Takes the flag's key."""
+        super().__init__(f"the rules of flag {flag!r} lead to none of its variants", flag=flag)
+
+
 class MethodUnknown(CordboardError):
     """The method does not exist on this service."""
 

@@ -8,10 +8,15 @@ requests itself (a deserialiser of gRPC would answer with the names of our types
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import logging
+import re
+import ssl
 import time
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -19,7 +24,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from cordboard.core import access
+from cordboard.core import access, api_keys
 from cordboard.core.caller import NOBODY, Caller, set_caller
 from cordboard.core.errors import (
     AccessDenied,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from cordboard.core.api_keys import ApiKeys
     from cordboard.core.tokens import TokenVerifier
     from cordboard.core.validation import Requirements
 
@@ -50,10 +56,23 @@ DEFAULT_DEADLINE: Final = 30.0
 # How long a refused stream of requests is read on for its end, in seconds.
 DRAIN_SECONDS: Final = 0.5
 CANCELLED: Final = "CANCELLED"
+# Streams without end of other people's protos; ours begin with Watch.
+WATCHES: Final = frozenset(
+    {
+        "flagd.evaluation.v1.Service/EventStream",
+        "flagd.evaluation.v2.Service/EventStream",
+        "flagd.sync.v1.FlagSyncService/SyncFlags",
+    }
+)
 # Probes come every second for ever, and an export of spans that made a span would never end.
 UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
 # Envoy asks for Auth's keys every few seconds: a trace of its own for each would bury the others.
 POLLED: Final = ("cordboard.auth.v1.TokenService/GetJwks",)
+API_KEY: Final = "x-api-key"
+# What Envoy says of a caller: where the call came from, and the client certificate that it was shown.
+ADDRESS: Final = "x-envoy-external-address"
+FORWARDED_CERTIFICATE: Final = "x-forwarded-client-cert"
+_HASH: Final = re.compile(r"(?:^|;)Hash=([0-9a-f]{64})(?:;|$)")
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -219,9 +238,10 @@ class Deadline(Layer):
 class Authentication(Layer):
     """Finds out who calls: the peer by its certificate, the caller by the token."""
 
-    def __init__(self, verifier: TokenVerifier, trust_domain: str) -> None:
-        """Takes what verifies tokens, and which SPIFFE ids are ours."""
+    def __init__(self, verifier: TokenVerifier, api_keys: ApiKeys, trust_domain: str) -> None:
+        """Takes what verifies tokens, what exchanges API keys for tokens, and which SPIFFE ids are ours."""
         self._verifier = verifier
+        self._api_keys = api_keys
         self._trust_domain = trust_domain
 
     async def enter(self, call: Call) -> None:
@@ -230,14 +250,50 @@ class Authentication(Layer):
         if not peer:
             raise AccessDenied(call.method.path, "the certificate has no identity of this mesh")
         caller = Caller(peer=peer)
-        authorization = call.metadata.get("authorization")
-        if authorization is not None and not call.method.rule.public:
-            kind, _, token = authorization.partition(" ")
-            if kind.lower() != "bearer" or not token:
-                raise TokenInvalid("malformed")
-            caller = await self._verifier.verify(token, peer)
+        if not call.method.rule.public and (credential := _credential(call)):
+            address = str(call.metadata.get(ADDRESS, "")) if peer == access.GATEWAY else peer
+            if credential.startswith(api_keys.PREFIX):
+                credential = await self._api_keys.token(credential, address)
+            caller = await self._verifier.verify(credential, peer, partial(shown_certificate, call.context, peer))
         call.caller = caller
         set_caller(caller)
+
+
+def _credential(call: Call) -> str:
+    """Returns the token or the API key that came with a call; raises TokenInvalid where there is more than one."""
+    if "authorization" not in call.metadata and API_KEY not in call.metadata:
+        return ""
+    # Of two, each gate could look at another one.
+    found = [
+        (name, value) for name, value in call.context.invocation_metadata() or () if name in ("authorization", API_KEY)
+    ]
+    name, value = found[0]
+    kind = "bearer"
+    if name == "authorization":
+        kind, _, value = value.partition(" ")
+    elif not value.startswith(api_keys.PREFIX):
+        value = ""
+    if len(found) > 1 or kind.lower() != "bearer" or not value:
+        raise TokenInvalid("malformed")
+    return str(value)
+
+
+def shown_certificate(context: Any, peer: str) -> str:
+    """Returns the thumbprint (`x5t#S256`) of the client certificate that a call came with; empty where none did.
+
+    Behind Envoy it is the one that Envoy was shown: its header counts from Envoy alone, which never lets one through.
+    """
+    if peer == access.GATEWAY:
+        headers = [value for name, value in context.invocation_metadata() or () if name == FORWARDED_CERTIFICATE]
+        found = _HASH.search(headers[0]) if len(headers) == 1 and "," not in headers[0] else None
+        return "" if found is None else _thumbprint(bytes.fromhex(found[1]))
+    for pem in context.auth_context().get("x509_pem_cert", ()):
+        return _thumbprint(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).digest())
+    return ""
+
+
+def _thumbprint(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 class Access(Layer):
@@ -345,7 +401,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _streaming(self, method: access.Method, inner: Any) -> Any:
         streams = bool(inner.request_streaming)
-        watch = method.path.rpartition("/")[2].startswith("Watch")
+        watch = method.path.rpartition("/")[2].startswith("Watch") or method.path in WATCHES
         behavior = inner.stream_stream if streams else inner.unary_stream
 
         async def answers(request: Any, context: Any) -> AsyncIterator[Any]:

@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     egress_allowed_networks: tuple[Network, ...] = Field(
         (), description="private networks, as CIDR, that outbound requests may reach all the same"
     )
+    audit_anchor_file: Path | None = Field(
+        None, description="file outside of the database to which the audit journal's heads are appended"
+    )
+    audit_anchor_url: str = Field(
+        "", description="http(s) URL to which the audit journal's heads are posted, as lines of JSON"
+    )
+    audit_anchor_seconds: float = Field(60.0, gt=0, le=86_400, description="how often the audit journal is anchored")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe log line")
     access_log: Literal["failures", "all"] = Field(
         "failures", description="which calls get a log line; every call has a span whatever this says"
@@ -99,6 +106,13 @@ class Settings(BaseSettings):
         missing = [name for name in ("tls.crt", "tls.key", "ca.crt") if not (value / name).is_file()]
         if missing:
             raise ValueError(f"must be a directory with {', '.join(missing)}")
+        return value
+
+    @field_validator("audit_anchor_url")
+    @classmethod
+    def _audit_anchor_url(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://")
         return value
 
     @field_validator("public_url")

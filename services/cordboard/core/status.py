@@ -45,6 +45,8 @@ CODES: Final[dict[type[errors.CordboardError], grpc.StatusCode]] = {
     errors.CallInProgress: Code.ABORTED,
     errors.AuditUnavailable: Code.UNAVAILABLE,
     errors.OAuthFailed: Code.INVALID_ARGUMENT,
+    errors.FlagBroken: Code.DATA_LOSS,
+    errors.FlagFailed: Code.UNKNOWN,
     errors.MethodUnknown: Code.UNIMPLEMENTED,
     errors.Fault: Code.INTERNAL,
 }

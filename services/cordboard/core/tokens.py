@@ -9,10 +9,12 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import hmac
 import json
 import re
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import jwt
@@ -20,12 +22,14 @@ from jwt.algorithms import RSAAlgorithm
 
 from cordboard.core.caller import Caller
 from cordboard.core.errors import CordboardError, TokenInvalid
+from cordboard.core.revocations import Proof, RevocationList
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 ALGORITHM: Final = "RS256"
 TYPE: Final = "at+jwt"
+MIN_RSA_BITS: Final = 2048
 LEEWAY: Final = 5
 MAX_TOKEN_BYTES: Final = 6144
 MAX_LIFETIME: Final = 12 * 3600 + 60
@@ -37,15 +41,40 @@ KEYS_LIVE: Final = 60.0
 _CACHE_SIZE: Final = 4096
 _TEXT: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 _TEXT_CLAIMS: Final = ("sub", "jti")
-_OPTIONAL_TEXT_CLAIMS: Final = ("workspace", "environment", "customer", "tier", "region")
+_OPTIONAL_TEXT_CLAIMS: Final = ("workspace", "environment", "customer", "tier", "region", "api_key")
+_OPTIONAL_TIME_CLAIMS: Final = ("nbf", "auth_time", "generation")
+THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A token that was checked."""
+
+    expires: float
+    caller: Caller
+    proof: Proof
+
+
+def _no_certificate() -> str:
+    return ""
 
 
 class TokenVerifier:
     """Turns a token into a Caller, or raises TokenInvalid."""
 
-    def __init__(self, keys: Callable[[], Awaitable[str]], issuer: str, audience: str) -> None:
-        """Takes where the JSON Web Key Set comes from, as text, and which issuer and audience to accept."""
+    def __init__(
+        self,
+        keys: Callable[[], Awaitable[str]],
+        issuer: str,
+        audience: str,
+        revocations: RevocationList | None = None,
+    ) -> None:
+        """Takes where the JSON Web Key Set comes from, as text, which issuer and audience to accept, and what was
+        revoked.
+        """
         self._fetch = keys
+        self._revocations = RevocationList() if revocations is None else revocations
+        self._keys_revoked = 0
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[str, Any] = {}
@@ -54,24 +83,31 @@ class TokenVerifier:
         self._asked = -REFETCH_AFTER
         self._fetching: asyncio.Task[None] | None = None
         # A token is checked once and then known by its text until it expires or the keys change.
-        self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def verify(self, token: str, peer: str) -> Caller:
-        """Returns the token's caller, who came by `peer`; raises TokenInvalid, or DependencyUnavailable."""
+    async def verify(self, token: str, peer: str, certificate: Callable[[], str] = _no_certificate) -> Caller:
+        """Returns the token's caller, who came by `peer`; raises TokenInvalid, or DependencyUnavailable.
+
+        `certificate` gives the thumbprint of the certificate that the caller has shown, for tokens bound to one.
+        """
         await self._refresh_if_old()
         known = self._known.get(token)
-        if known is None or known[1].peer != peer:
+        if known is None or known.caller.peer != peer:
             known = await self._checked(token, peer)
             self._known[token] = known
             if len(self._known) > _CACHE_SIZE:
                 self._known.popitem(last=False)
-        expires, caller = known
-        if time.time() > expires + LEEWAY:
+        if time.time() > known.expires + LEEWAY:
             self._known.pop(token, None)
             raise TokenInvalid("expired")
-        return caller
+        await self._revocations.ready()
+        if self._revocations.holds(known.proof):
+            raise TokenInvalid("revoked")
+        if known.caller.certificate and not hmac.compare_digest(known.caller.certificate, certificate()):
+            raise TokenInvalid("binding")
+        return known.caller
 
-    async def _checked(self, token: str, peer: str) -> tuple[float, Caller]:
+    async def _checked(self, token: str, peer: str) -> _Known:
         if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
             raise TokenInvalid("malformed")
         header_part, claims_part, _ = token.split(".")
@@ -102,9 +138,14 @@ class TokenVerifier:
             raise TokenInvalid("signature") from None
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise TokenInvalid("malformed") from None
-        return float(claims["exp"]), _caller(claims, peer)
+        caller = _caller(claims, peer)
+        proof = Proof(caller.token_id, kid, caller.workspace, claims.get("generation", 0), caller.api_key)
+        return _Known(float(claims["exp"]), caller, proof)
 
     async def _key(self, kid: str) -> Any:
+        # Where a key was revoked, another one signs from then on.
+        if self._keys_revoked != self._revocations.keys_revoked:
+            self._keys_revoked, self._asked = self._revocations.keys_revoked, time.monotonic() - REFETCH_AFTER
         # Whoever comes while the keys are being fetched waits for them: a new key's first tokens come together.
         if kid not in self._keys and (self._fetching or time.monotonic() - self._asked >= REFETCH_AFTER):
             await self._refresh()
@@ -141,7 +182,9 @@ class TokenVerifier:
         keys = {}
         for entry in json.loads(text)["keys"]:
             if entry.get("kty") == "RSA" and entry.get("alg") == ALGORITHM and entry.get("use") == "sig":
-                keys[entry["kid"]] = RSAAlgorithm.from_jwk(entry)
+                key = RSAAlgorithm.from_jwk(entry)
+                if key.key_size >= MIN_RSA_BITS:
+                    keys[entry["kid"]] = key
         if text != self._key_text:
             self._known.clear()
         self._keys, self._key_text = keys, text
@@ -149,7 +192,7 @@ class TokenVerifier:
 
 
 def _caller(claims: dict[str, Any], peer: str) -> Caller:
-    for name in ("exp", "iat", "nbf"):
+    for name in ("exp", "iat", *_OPTIONAL_TIME_CLAIMS):
         value = claims.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
             raise TokenInvalid("claims")
@@ -167,7 +210,28 @@ def _caller(claims: dict[str, Any], peer: str) -> Caller:
         raise TokenInvalid("claims")
     if not texts["workspace"] and not set(roles) <= {"operator", "publisher"}:
         raise TokenInvalid("claims")
-    return Caller(peer=peer, subject=claims["sub"], token_id=claims["jti"], roles=frozenset(roles), **texts)
+    return Caller(
+        peer=peer,
+        subject=claims["sub"],
+        token_id=claims["jti"],
+        roles=frozenset(roles),
+        auth_time=claims.get("auth_time", claims["iat"]),
+        certificate=_bound_to(claims),
+        **texts,
+    )
+
+
+def _bound_to(claims: dict[str, Any]) -> str:
+    if "cnf" not in claims:
+        return ""
+    # Any other way to confirm is one that we cannot check, and so no reason to let somebody in.
+    confirmed = claims["cnf"]
+    if not isinstance(confirmed, dict) or set(confirmed) != {"x5t#S256"}:
+        raise TokenInvalid("claims")
+    thumbprint = confirmed["x5t#S256"]
+    if not isinstance(thumbprint, str) or not THUMBPRINT.fullmatch(thumbprint):
+        raise TokenInvalid("claims")
+    return thumbprint
 
 
 def _json_object(part: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cordboard.local.options import EVERY_SERVICE, MeshOptions
 
 PREFIX = "CORDBOARD_"
-EGRESS_SERVICES = ("auth", "proxy")
+EGRESS_SERVICES = ("auth", "proxy", "catalog")
 
 
 def inherited() -> dict[str, str]:
@@ -31,6 +31,7 @@ def of_service(  # one keyword for each thing that differs between machines
     database_url: str,
     public_url: str,
     key_encryption_keys: Path,
+    hub_key: Path,
 ) -> dict[str, str]:
     """Returns the environment of a service; it holds its database password."""
     environment = inherited()
@@ -44,9 +45,24 @@ def of_service(  # one keyword for each thing that differs between machines
     }
     environment |= {f"{PREFIX}{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     if service == "auth":
-        environment[f"{PREFIX}KEK_DIR"] = str(key_encryption_keys)
+        environment[f"{PREFIX}KEK"] = f"file:{key_encryption_keys}"
+    if service == "catalog":
+        environment[f"{PREFIX}HUB_KEY_FILE"] = str(hub_key)
+        environment |= _following(options)
     if service in EGRESS_SERVICES and options.egress_allowed_networks:
         environment[f"{PREFIX}EGRESS_ALLOWED_NETWORKS"] = json.dumps(options.egress_allowed_networks)
     environment.update(options.extra_env.get(EVERY_SERVICE, {}))
     environment.update(options.extra_env.get(service, {}))
     return environment
+
+
+def _following(options: MeshOptions) -> dict[str, str]:
+    """Returns what a Catalog is told about the hub that it follows, if it does."""
+    if options.edge is None:
+        return {}
+    told = {
+        "EDGE_BOOTSTRAP_FILE": str(options.edge.bootstrap_file),
+        "EDGE_BUNDLE_FILE": str(options.edge.bundle_file or ""),
+        "HUB_ADDRESS": options.edge.hub_address,
+    }
+    return {f"{PREFIX}{name}": value for name, value in told.items() if value}

@@ -298,6 +298,7 @@ class Mesh:
                 database_url=self.database_url(service),
                 public_url=self.public_url,
                 key_encryption_keys=self._directory.key_encryption_keys(),
+                hub_key=self._directory.hub_key(),
             ),
             log=LogFile(self.log_file(service)),
             ready=ready,

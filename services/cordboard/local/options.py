@@ -16,6 +16,18 @@ EVERY_SERVICE = "*"
 
 
 @dataclasses.dataclass(frozen=True)
+class EdgeOptions:
+    """What makes a mesh the second tier: an edge of a hub."""
+
+    bootstrap_file: Path
+    """What `cordboard edges register` wrote at the hub."""
+    hub_address: str = ""
+    """HOST:PORT of the hub's Envoy, if not where the file says."""
+    bundle_file: Path | None = None
+    """What `cordboard edges bundle` wrote at the hub, to begin with before it is reached."""
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshOptions:
     """How to run a mesh; every choice has a default that works."""
 
@@ -32,6 +44,8 @@ class MeshOptions:
     """Whether the state directory, the database in it, outlives the mesh."""
     public_port: int | None = None
     """Envoy's port; without one, that of the last mesh in this directory or any free one."""
+    edge: EdgeOptions | None = None
+    """The hub that it follows; None: it follows none."""
 
     def __post_init__(self) -> None:
         """Refuses names that are no service: a variable that reaches nobody would go unnoticed."""
@@ -43,7 +57,7 @@ class MeshOptions:
         """Returns what `python -m cordboard.local` takes."""
         fields = dataclasses.asdict(self)
         fields["state_dir"] = str(self.state_dir)
-        return json.dumps(fields)
+        return json.dumps(fields, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> MeshOptions:
@@ -56,6 +70,14 @@ class MeshOptions:
             raise ValueError(f"unknown options: {', '.join(sorted(unknown))}")
         if "state_dir" in fields:
             fields["state_dir"] = Path(fields["state_dir"])
+        if fields.get("edge") is not None:
+            edge = fields["edge"]
+            bundle = edge.get("bundle_file")
+            fields["edge"] = EdgeOptions(
+                bootstrap_file=Path(edge["bootstrap_file"]),
+                hub_address=edge.get("hub_address", ""),
+                bundle_file=Path(bundle) if bundle else None,
+            )
         if "rate_limit" in fields:
             fields["rate_limit"] = RateLimit(**fields["rate_limit"])
         if "egress_allowed_networks" in fields:

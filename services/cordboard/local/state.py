@@ -172,6 +172,14 @@ class StateDirectory:
             write_atomically(first, secrets.token_bytes(32), 0o400)
         return self.keys
 
+    def hub_key(self) -> Path:
+        """Returns the file (0400) with the key that seals what the mesh signs for its edges; makes it on first use."""
+        file = self.root / "hub" / "seal.key"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True, mode=0o700)
+            write_atomically(file, secrets.token_bytes(32), 0o400)
+        return file
+
 
 def read_state(state_dir: Path) -> MeshState | None:
     """Returns the mesh that runs in `state_dir`, or None; what a dead one left behind is not a mesh."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
-from cordboard.uqi import appsmith, fields, intersection, json_schema, keys, reading, source, texts
-from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind, Secret, Text
+from cordboard.uqi import appsmith, fields, intersection, json_schema, keys, reading, sign_in, source, texts
+from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind
 from cordboard.uqi.reading import Limits, Reader
+from cordboard.uqi.sign_in import sign_in_fields
 from cordboard.uqi.source import SharedSchemas, Source
 from cordboard.uqi.texts import JsonInvalid, clean, humanise, json_text
 
@@ -22,6 +23,14 @@ MAX_SHARED_CHARACTERS: Final = 400_000
 MAX_LOSSES: Final = 100
 _TITLE: Final = 200
 _DESCRIPTION: Final = 4_000
+# Appsmith's words for the kinds of auth schemes; it has none for the others.
+_DATASOURCES: Final = {
+    "basic": "basic",
+    "bearer": "bearerToken",
+    "oauth2": "oAuth2",
+    "api_key": "apiKey",
+    "none": "none",
+}
 _LOSS: Final = 300
 
 
@@ -54,6 +63,7 @@ class Draftsman:
         self._definition = definition
         self._commands = keys.commands(definition.slug, (action.id for action in definition.actions))
         self._actions = {f"action.{action.id}": action for action in definition.actions}
+        self._declared = {scheme.id: scheme for scheme in definition.auth_schemes}
         self._schemes = {f"auth.{scheme.id}": scheme for scheme in definition.auth_schemes}
         self._problem = ""
         try:
@@ -78,7 +88,7 @@ class Draftsman:
 
     def _draft(self, form_id: str) -> Draft:
         if form_id in self._schemes:
-            tree, losses = _auth_form(self._schemes[form_id])
+            tree, losses = _auth_form(self._schemes[form_id], self._declared)
             return _finish(form_id, tree, losses)
         action = self._actions[form_id]
         losses = [self._problem] if self._problem else []
@@ -106,7 +116,7 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
-    modules = (appsmith, fields, intersection, json_schema, keys, reading, source, texts)
+    modules = (appsmith, fields, intersection, json_schema, keys, reading, sign_in, source, texts)
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]
 
@@ -165,36 +175,21 @@ def _loose(field: Field) -> Field:
     return replace(field, kind=kind, constraints=constraints)
 
 
-def _auth_form(scheme: definition_pb2.AuthScheme) -> tuple[FormTree, list[str]]:
+def _auth_form(
+    scheme: definition_pb2.AuthScheme, schemes: Mapping[str, definition_pb2.AuthScheme]
+) -> tuple[FormTree, list[str]]:
     title = clean(scheme.title, _TITLE) or humanise(scheme.id)
     description = clean(scheme.description, _DESCRIPTION)
     losses: list[str] = []
-    found: tuple[Field, ...] = ()
-    match scheme.WhichOneof("kind"):
-        case "api_key":
-            found = (_typed("api_key", "API key", Secret()),)
-            places = {definition_pb2.PLACEMENT_HEADER: "header", definition_pb2.PLACEMENT_QUERY: "queryParams"}
-            place = places.get(scheme.api_key.placement, "")
-            if not place:
-                losses.append("Appsmith: a key in a cookie has no word there; shown as a header")
-            name = clean(scheme.api_key.name, _TITLE)
-            target = Datasource("apiKey", (("label", name), ("addTo", place or "header")))
-        case "basic":
-            found = (
-                _typed("username", clean(scheme.basic.username_title, _TITLE) or "User name", Text()),
-                _typed("password", clean(scheme.basic.password_title, _TITLE) or "Password", Secret(), least=0),
-            )
-            target = Datasource("basic")
-        case "bearer":
-            found = (_typed("token", clean(scheme.bearer.token_title, _TITLE) or "Token", Secret()),)
-            target = Datasource("bearerToken")
-        case "oauth2":
-            target = Datasource("oAuth2")
-        case _:
-            target = Datasource("none")
-    return FormTree(title, description, target, found), losses
-
-
-def _typed(name: str, title: str, kind: Kind, *, least: int = 1) -> Field:
-    constraints = {"minLength": least} if least else {}
-    return Field(name, name, kind, (name,), title, required=True, constraints={**constraints, "maxLength": 16_384})
+    kind = scheme.WhichOneof("kind")
+    target = Datasource(_DATASOURCES.get(kind or "none", "none"))
+    if kind == "api_key":
+        places = {definition_pb2.PLACEMENT_HEADER: "header", definition_pb2.PLACEMENT_QUERY: "queryParams"}
+        place = places.get(scheme.api_key.placement, "")
+        if not place:
+            losses.append("Appsmith: a key in a cookie has no word there; shown as a header")
+        name = clean(scheme.api_key.name, _TITLE)
+        target = Datasource("apiKey", (("label", name), ("addTo", place or "header")))
+    elif kind not in _DATASOURCES:
+        losses.append(f"Appsmith: {kind} has no word there; shown without an authentication type")
+    return FormTree(title, description, target, sign_in_fields(scheme, schemes)), losses

@@ -10,6 +10,7 @@ from cordboard.core.structs import from_struct, to_struct
 from cordboard.core.times import to_timestamp
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceServicer
+from cordboard.uqi.visibility import ensure_seen
 
 if TYPE_CHECKING:
     from cordboard.uqi.forms import Forms
@@ -25,10 +26,12 @@ class FormServicer(FormServiceServicer):
 
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
+        ensure_seen(integration)
         return _message(await self._forms.form(integration, form, request.version))
 
     async def ListForms(self, request: pb.ListFormsRequest, context: Any) -> pb.ListFormsResponse:
         (integration,) = parse(request.parent, "integrations/*", field="parent")
+        ensure_seen(integration)
         paging = Paging.of(request)
         found = await self._forms.page(integration, request.version, after=paging.after, limit=paging.size + 1)
         page = found[: paging.size]
@@ -37,6 +40,7 @@ class FormServicer(FormServiceServicer):
 
     async def BindForm(self, request: pb.BindFormRequest, context: Any) -> pb.BindFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
+        ensure_seen(integration)
         values = from_struct(request.values, "values")
         return pb.BindFormResponse(input=to_struct(await self._forms.bind(integration, form, request.version, values)))
 

@@ -6,14 +6,16 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cordboard.core import tokens
+from cordboard.core import revocations, tokens
 from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
+from cordboard.core.revocations import Kind, Proof, RevocationList, Revoked, Signal, follow
 from cordboard.core.tokens import KEYS_LIVE, REFETCH_AFTER, TokenVerifier
 from tests.e2e.forgery import Forger
 from tests.fixtures.serving import AUDIENCE, ISSUER, TokenMint
@@ -314,3 +316,96 @@ async def test_a_key_for_something_else_verifies_nothing(mint: TokenMint, change
 def test_the_corpus_speaks_of_the_same_issuer(mint: TokenMint) -> None:
     payload = Forger(mint.key, mint.kid).good().split(".")[1]
     assert json.loads(base64.urlsafe_b64decode(payload + "=="))["iss"] == ISSUER
+
+
+async def test_a_weak_key_verifies_nothing(auth: Auth) -> None:
+    weak = TokenMint()
+    weak.key = rsa.generate_private_key(65537, 1024)
+    auth.mints.append(weak)
+    token = Forger(weak.key, weak.kid).good()
+    assert await problem(TokenVerifier(auth.jwks, ISSUER, AUDIENCE), token) == "signature"
+
+
+async def test_what_was_revoked_is_refused_from_the_moment_it_is_known(auth: Auth, mint: TokenMint) -> None:
+    known = RevocationList()
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE, known)
+    tokens_of = {
+        Revoked(Kind.TOKEN, "t-1"): mint.token("member", workspace="acme", jti="t-1"),
+        Revoked(Kind.TOKEN, "t-2", workspace="acme"): mint.token("member", workspace="acme", jti="t-2.next"),
+        Revoked(Kind.WORKSPACE, "", workspace="beta", generation=3): mint.token(
+            "member", workspace="beta", generation=2
+        ),
+        Revoked(Kind.API_KEY, "k-1"): mint.token("member", workspace="acme", api_key="k-1"),
+    }
+    good = [
+        mint.token("member", workspace="other", jti="t-2"),
+        mint.token("member", workspace="beta", generation=3),
+        mint.token("member", workspace="acme", api_key="k-2"),
+    ]
+    for number, (entry, token) in enumerate(tokens_of.items()):
+        await verifier.verify(token, "envoy")
+        known.take(Signal(number + 1, entry))
+        assert await problem(verifier, token) == "revoked"
+    for token in good:
+        await verifier.verify(token, "envoy")
+    known.take(Signal(9, Revoked(Kind.SIGNING_KEY, mint.kid)))
+    for token in good:
+        assert await problem(verifier, token) == "revoked"
+
+
+async def test_what_has_expired_anyway_is_forgotten(mint: TokenMint) -> None:
+    known = RevocationList()
+    known.take(Signal(1, Revoked(Kind.TOKEN, "old", expires=time.time() - 1)))
+    known.take(Signal(2, Revoked(Kind.TOKEN, "new", expires=time.time() + 60)))
+    assert known.holds(Proof("old", mint.kid))
+    known.take(Signal(2))
+    assert not known.holds(Proof("old", mint.kid))
+    assert known.holds(Proof("new", mint.kid))
+    assert known.sequence == 2
+
+
+async def test_nobody_is_let_in_before_the_first_list_is_there(
+    auth: Auth, mint: TokenMint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "FIRST_LIST", 0.05)
+    known = RevocationList()
+    known.expect()
+    verifier, token = TokenVerifier(auth.jwks, ISSUER, AUDIENCE, known), mint.token("operator")
+    with pytest.raises(DependencyUnavailable):
+        await verifier.verify(token, "envoy")
+    known.take(Signal(0))
+    await verifier.verify(token, "envoy")
+
+
+async def test_a_list_is_followed_through_interruptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations, "AGAIN_AFTER", 0.001)
+    monkeypatch.setattr(revocations, "SILENCE", 0.1)
+    known, asked, enough = RevocationList(), [], asyncio.Event()
+
+    async def source(after: int) -> AsyncIterator[Signal]:
+        asked.append(after)
+        if after == 4:
+            enough.set()
+        yield Signal(after + 1, Revoked(Kind.TOKEN, f"t-{after + 1}"))
+        yield Signal(after + 1)
+        if len(asked) == 1:
+            raise DependencyUnavailable("auth")
+        if len(asked) == 2:
+            await asyncio.Event().wait()  # it says nothing any more, and does not end either
+
+    following = asyncio.create_task(follow(source, known))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    following.cancel()
+    # Each time from where it was.
+    assert asked[:4] == [0, 1, 2, 3]
+    assert all(known.holds(Proof(f"t-{number}", "")) for number in (1, 2, 3, 4))
+
+
+async def test_a_bound_token_needs_its_certificate(verifier: TokenVerifier, mint: TokenMint) -> None:
+    token = mint.token("operator", cnf={"x5t#S256": "A" * 43})
+    assert (await verifier.verify(token, "client/a", lambda: "A" * 43)).certificate == "A" * 43
+    for shown in ("", "A" * 42 + "E", "A" * 42):
+        with pytest.raises(TokenInvalid) as refused:
+            await verifier.verify(token, "client/a", lambda shown=shown: shown)  # type: ignore[misc]
+        assert refused.value.metadata["problem"] == "binding"

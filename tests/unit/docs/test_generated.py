@@ -72,7 +72,7 @@ def test_every_service_has_its_settings_described() -> None:
 def test_a_required_setting_is_called_required() -> None:
     auth = generate.settings_page().partition("## auth\n")[2].partition("\n## ")[0]
 
-    assert [cells[3] for cells in _rows(auth) if cells[1] == "`CORDBOARD_KEK_DIR`"] == ["**required**"]
+    assert [cells[3] for cells in _rows(auth) if cells[1] == "`CORDBOARD_KEK`"] == ["**required**"]
 
 
 def _rows(page: str) -> list[list[str]]:

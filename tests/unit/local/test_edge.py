@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +26,10 @@ import grpc
 import jwt
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
@@ -42,6 +46,7 @@ LIST = "/cordboard.catalog.v1.CatalogService/ListIntegrations"
 PUBLISH = "/cordboard.catalog.v1.CatalogService/PublishDefinition"
 EXECUTE = "/cordboard.proxy.v1.ProxyService/Execute"
 READY_SECONDS = 20.0
+HTTP: Any = annotations_pb2.http
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def edge(identities: Identities) -> Iterator[Edge]:
     addresses = [f"{service}=127.0.0.1:{port}" for service, port in services.items()]
     commands = (
         (sys.executable, str(STAND_IN), str(root), str(folder), *addresses),
-        envoy.command(envoy.fit(layout)),
+        envoy.command(with_small_flood(envoy.fit(layout))),
     )
     log = folder / "log"
     with log.open("wb") as output:
@@ -223,6 +228,17 @@ def edge(identities: Identities) -> Iterator[Edge]:
             process.wait()
         ports.release()
         shutil.rmtree(folder)
+
+
+def with_small_flood(file: Path) -> Path:
+    """Makes a flood of what a slow machine can send."""
+    fitted = json.loads(file.read_text())
+    filters = fitted["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1]["typed_config"]
+    [flood] = [entry["typed_config"] for entry in filters["http_filters"] if entry["name"] == "flood"]
+    [bucket] = [entry["token_bucket"] for entry in flood["descriptors"]]
+    bucket |= {"max_tokens": 1000, "tokens_per_fill": 100}
+    file.write_text(json.dumps(fitted))
+    return file
 
 
 def wait_for(condition: Callable[[], bool], log: Path, seconds: float = READY_SECONDS) -> None:
@@ -255,9 +271,13 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
     [
         ("/cordboard.catalog.v1.CatalogService/GetIntegration", "catalog"),
         ("/cordboard.auth.v1.TokenService/IssueToken", "auth"),
+        ("/cordboard.auth.v1.RevocationService/RevokeToken", "auth"),
+        ("/cordboard.auth.v1.ApiKeyService/CreateApiKey", "auth"),
         ("/cordboard.auth.v1.WorkspaceService/GetWorkspace", "auth"),
         ("/cordboard.auth.v1.ConnectService/CreateConnectSession", "auth"),
         ("/cordboard.auth.v1.ConnectionService/ListConnections", "auth"),
+        ("/cordboard.auth.v1.VaultService/GetVaultStatus", "auth"),
+        ("/cordboard.auth.v1.IncidentService/ListCutOffs", "auth"),
         ("/cordboard.uqi.v1.FormService/GetForm", "uqi"),
         ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
         ("/cordboard.proxy.v1.ProxyService/Execute", "proxy"),
@@ -266,6 +286,15 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
 )
 def test_each_package_goes_to_its_service(edge: Edge, path: str, service: str) -> None:
     assert edge.grpc(path, edge.keys.token())["service"] == service
+
+
+@pytest.mark.parametrize("service", ["catalog", "auth", "flags", "proxy"])
+def test_a_journal_is_asked_of_the_service_that_the_header_names(edge: Edge, service: str) -> None:
+    path = "/cordboard.common.v1.AuditService/VerifyAudit"
+    assert edge.grpc(path, edge.keys.token(), audit_service=service)["service"] == service
+    others: list[dict[str, Any]] = [{}, {"audit_service": "telemetry"}]
+    for other in others:
+        assert refusal(partial(edge.grpc, path, edge.keys.token(), **other))[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(
@@ -432,6 +461,61 @@ def test_headers_of_the_mesh_are_taken_from_outsiders(edge: Edge) -> None:
     assert seen["metadata"]["x-other"] == "stays"
 
 
+def test_an_api_key_passes_to_its_service_and_nothing_else_does_with_it(edge: Edge) -> None:
+    key = f"cbk_production_{uuid4().hex}"
+    assert edge.grpc(LIST, x_api_key=key)["metadata"]["x-api-key"] == key
+    assert edge.grpc(LIST, key)["metadata"]["authorization"] == f"Bearer {key}"
+    # A token beside a key is checked as ever.
+    for token in ("a.b.c", edge.keys.token(exp=1)):
+        code, _ = refusal(lambda token=token: edge.grpc(LIST, token, x_api_key=key))  # type: ignore[misc]
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+    for other in (f"x{key}", key.upper(), "cb_x"):
+        code, _ = refusal(lambda other=other: edge.grpc(LIST, other))  # type: ignore[misc]
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "authorization"])
+def test_an_api_key_that_calls_too_often_is_refused_alone(edge: Edge, header: str) -> None:
+    busy, quiet = (f"cbk_production_{uuid4().hex}" for _ in range(2))
+    prefix = "Bearer " if header == "authorization" else ""
+
+    def status(key: str) -> int:
+        return edge.request("GET", "/v1/integrations", headers={header: f"{prefix}{key}"}).status
+
+    assert 429 in [status(busy) for _ in range(40)]
+    assert status(quiet) == 200
+    assert edge.json("GET", "/v1/integrations", token=edge.keys.token()).status == 200
+
+
+def test_only_the_certificate_that_was_shown_is_told_to_services(edge: Edge, identities: Identities) -> None:
+    forged = f"By=spiffe://cordboard/envoy;Hash={'ab' * 32}"
+    seen = edge.grpc(LIST, edge.keys.token(), x_forwarded_client_cert=forged)
+    assert "x-forwarded-client-cert" not in seen["metadata"]
+    shown = identities.directory("operator")
+    leaf = x509.load_pem_x509_certificate((shown / "tls.crt").read_bytes())
+    credentials = grpc.ssl_channel_credentials(
+        edge.ca_file.read_bytes(), (shown / "tls.key").read_bytes(), (shown / "tls.crt").read_bytes()
+    )
+    with grpc.secure_channel(f"localhost:{edge.port}", credentials) as channel:
+        metadata = (("authorization", f"Bearer {edge.keys.token()}"), ("x-forwarded-client-cert", forged))
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(LIST)
+        _, call = method.with_call(b"", metadata=metadata, timeout=20)
+        told = json.loads(dict(call.initial_metadata())["x-seen"])["metadata"]["x-forwarded-client-cert"]
+    assert told.split(";")[-1] == f"Hash={leaf.fingerprint(hashes.SHA256()).hex()}"
+    assert "," not in told
+
+
+def test_a_certificate_of_another_authority_is_not_taken(edge: Edge, foreign_identities: Identities) -> None:
+    shown = foreign_identities.directory("operator")
+    context = ssl.create_default_context(cafile=str(edge.ca_file))
+    context.load_cert_chain(shown / "tls.crt", shown / "tls.key")
+    connection = http.client.HTTPSConnection("localhost", edge.port, context=context, timeout=20)
+    with pytest.raises((ssl.SSLError, OSError)):
+        connection.request("GET", "/healthz")
+        connection.getresponse()
+    connection.close()
+
+
 def test_a_workspace_that_calls_too_often_is_refused_alone(edge: Edge) -> None:
     busy, quiet = edge.keys.token(workspace="ws-busy"), edge.keys.token(workspace="ws-quiet")
     refused = None
@@ -539,7 +623,7 @@ def test_a_server_with_another_services_certificate_is_not_believed(identities: 
     log = edge.folder / "second.log"
     commands = (
         (sys.executable, str(STAND_IN), str(root), str(edge.folder), f"flags=127.0.0.1:{layout.services['flags']}"),
-        envoy.command(envoy.fit(layout)),
+        envoy.command(with_small_flood(envoy.fit(layout))),
     )
     with log.open("wb") as output:
         running = [subprocess.Popen(command, stdout=output, stderr=output) for command in commands]
@@ -603,12 +687,13 @@ def http_filter(name: str) -> dict[str, Any]:
 
 def test_every_service_is_either_public_or_for_peers_alone() -> None:
     listed = set(http_filter("envoy.filters.http.grpc_json_transcoder")["services"])
-    for name, service in declared_services().items():
-        rules = [method.options.Extensions[options_pb2.access] for method in service.method]
-        assert (name in listed) == any(rule.roles or rule.public for rule in rules), name
     routes = configured()["route_config"]["virtual_hosts"][0]["routes"]
     routed = {route["match"].get("prefix", "").strip("/") for route in routes}
-    assert listed <= routed
+    for name, service in declared_services().items():
+        rules = [method.options.Extensions[options_pb2.access] for method in service.method]
+        assert (name in routed) == any(rule.roles or rule.public for rule in rules), name
+        as_json = any(method.options.HasExtension(HTTP) for method in service.method)
+        assert (name in listed) == (name in routed and as_json), name
 
 
 def test_the_paths_without_a_token_are_the_rpcs_that_say_so() -> None:
@@ -639,3 +724,26 @@ def matches(match: Mapping[str, Any], path: str) -> bool:
     if "safe_regex" in match:
         return re.fullmatch(match["safe_regex"]["regex"], path) is not None
     return path == match["path"] if "path" in match else path.startswith(match["prefix"])
+
+
+# The last one here: it leaves an empty bucket behind.
+def test_a_flood_of_bad_tokens_from_one_address_ends_before_they_are_checked(edge: Edge) -> None:
+    names = [entry["name"] for entry in configured()["http_filters"]]
+    assert names.index("flood") < names.index("envoy.filters.http.jwt_authn")
+
+    context = ssl.create_default_context(cafile=str(edge.ca_file))
+    connection = http.client.HTTPSConnection("localhost", edge.port, context=context, timeout=20)
+    found: list[int] = []
+    for number in range(3000):
+        connection.request("GET", "/v1/integrations", headers={"authorization": f"Bearer {number}.b.c"})
+        answer = connection.getresponse()
+        answer.read()
+        found.append(answer.status)
+        if found[-1] == 429:
+            break
+    connection.close()
+    # Refused for what they are at first, and then without being looked at.
+    assert set(found[:-1]) == {401}
+    assert found[-1] == 429
+    assert edge.stat("flood.http_local_rate_limit.enforced")
+    wait_for(lambda: edge.json("GET", "/v1/integrations", token=edge.keys.token()).status == 200, edge.log)

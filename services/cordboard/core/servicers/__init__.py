@@ -1,0 +1,1 @@
+"""The RPCs that every service serves."""
