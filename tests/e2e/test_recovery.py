@@ -6,25 +6,37 @@ Certificates are replaced under traffic here too: that is one more thing which m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import ssl
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.client import Client, CordboardError
+from cordboard.local import probes
 from cordboard.local.certificates import SERVICES
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
-from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.desk import INTEGRATION, Desk, Tenant
 from tests.fixtures.mesh import PROCESSES, RunningMesh, until
 
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+# As gateway-envoy/envoy.yaml has it.
+ENVOY_KEEPS_KEYS = 5.0
 LANES = 4
+TICKET = {"subject": "while the database hangs", "requester_id": "con_00000001"}
 # From the kill to the first call that is answered. PostgreSQL replays its log, Python starts anew.
 RECOVERY_SECONDS = 30.0
 
@@ -121,6 +133,56 @@ async def test_whoever_is_killed_nothing_acknowledged_is_lost(desk: Desk, runnin
     assert running_mesh.restarts() == expected, "somebody else fell over too"
 
 
+def family(pid: int) -> list[int]:
+    """Returns a process and its children."""
+    children = (int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [pid, *children]
+
+
+@contextlib.contextmanager
+def hanging(pid: int) -> Iterator[None]:
+    """Makes a process and its children hang, which is worse than being gone: nothing is refused, nothing answers."""
+    held = family(pid)
+    for each in held:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in reversed(held):
+            os.kill(each, signal.SIGCONT)
+
+
+async def test_what_is_in_memory_is_served_while_the_database_hangs(desk: Desk, running_mesh: RunningMesh) -> None:
+    """The controls: each service says that its database is away, and what needs it is refused as such."""
+    tenant = await desk.tenant()
+    postgres = running_mesh.mesh.pid("postgres")
+    assert postgres is not None
+    async with running_mesh.client(tenant.token) as client, _healths(running_mesh) as healths:
+        await client.execute(tenant.connection, "get_me", {})
+        with hanging(postgres):
+            for health in healths.values():
+                await until(partial(_status_is, health, "database", NOT_SERVING), "the check to fail")
+            hung = time.monotonic()
+            # For longer than Envoy keeps the keys that it verifies tokens with.
+            while time.monotonic() < hung + 1.5 * ENVOY_KEEPS_KEYS:
+                done = await client.execute(tenant.connection, "get_me", {}, timeout=RECOVERY_SECONDS)
+                assert done.vendor_status == 200
+                found = await client.catalog.GetIntegration(catalog.GetIntegrationRequest(name=INTEGRATION), timeout=20)
+                assert found.name == INTEGRATION
+                await asyncio.sleep(0.1)
+            for name, health in healths.items():
+                assert await _status_is(health, "", SERVING)
+                server, operator = f"{name}.cordboard.internal", running_mesh.mesh.identity_dir("operator")
+                assert await probes.away(running_mesh.mesh.address(name), server, operator) == ["database"]
+            with pytest.raises(CordboardError) as refused:
+                await client.execute(tenant.connection, "create_ticket", TICKET, timeout=RECOVERY_SECONDS)
+            assert refused.value.reason == "AUDIT_UNAVAILABLE"
+        for health in healths.values():
+            await until(partial(_status_is, health, "database", SERVING), "the database", patience=RECOVERY_SECONDS)
+        done = await client.execute(tenant.connection, "create_ticket", TICKET, timeout=RECOVERY_SECONDS)
+        assert done.vendor_status == 201
+
+
 async def test_a_ledger_that_does_not_fit_is_noticed(desk: Desk, running_mesh: RunningMesh) -> None:
     tenant = await desk.tenant()
     ledger = Ledger(f"control-{uuid4().hex[:8]}")
@@ -212,3 +274,19 @@ async def _shows_its_own(mesh: RunningMesh, name: str) -> bool:
 
 async def _are(condition: bool) -> bool:
     return condition
+
+
+@contextlib.asynccontextmanager
+async def _healths(mesh: RunningMesh) -> AsyncIterator[dict[str, Any]]:
+    """Gives a stub of every service's health."""
+    async with contextlib.AsyncExitStack() as stack:
+        channels = {name: await stack.enter_async_context(mesh.channel(name)) for name in SERVICES}
+        yield {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
+
+
+async def _status_is(health: Any, service: str, wanted: int) -> bool:
+    try:
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == wanted)

@@ -7,24 +7,35 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from cordboard.catalog.sync.bootstrap import Bootstrap
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, show_json
 from cordboard.cli.session import run
+from cordboard.local import probes
+from cordboard.local.certificates import SERVICES
 from cordboard.local.detached import spawn_detached, stop
 from cordboard.local.envoy import RateLimit
 from cordboard.local.failures import MeshFailure
 from cordboard.local.mesh import Mesh
-from cordboard.local.options import MeshOptions
-from cordboard.local.state import MeshState, StateDirectory, read_state
+from cordboard.local.options import EdgeOptions, MeshOptions
+from cordboard.local.state import MeshState, ProcessState, StateDirectory, read_state
 
 LOOPBACK = "127.0.0.0/8"
+
+
+class Role(StrEnum):
+    """What a mesh is to others."""
+
+    HUB = "hub"
+    EDGE = "edge"
 
 
 def up(
@@ -38,6 +49,16 @@ def up(
         typer.Option(help=f"A private network, as CIDR, that vendors may be in, such as {LOOPBACK}. Repeatable."),
     ] = None,
     production: Annotated[bool, typer.Option("--production", help="As in production: no server reflection.")] = False,
+    role: Annotated[Role, typer.Option(help="`hub`, or `edge`: a second tier that follows a hub.")] = Role.HUB,
+    hub: Annotated[
+        str, typer.Option(help="An edge's hub: HOST:PORT of its Envoy. Default: what --bootstrap says.")
+    ] = "",
+    bootstrap: Annotated[
+        Path | None, typer.Option(help="What `cordboard edges register` wrote at the hub. Required for an edge.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="What `cordboard edges bundle` wrote, to begin with before the hub is reached.")
+    ] = None,
 ) -> None:
     """Start the whole mesh on this machine and keep it running until Ctrl-C (or `down`, with --detach)."""
     limit = RateLimit()
@@ -50,6 +71,7 @@ def up(
         egress_allowed_networks=tuple(allow_network or ()),
         profile="production" if production else "development",
         public_port=port,
+        edge=_edge(role, hub, bootstrap, bundle),
     )
     began = time.monotonic()
     try:
@@ -64,6 +86,22 @@ def up(
         raise typer.Exit(1) from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _edge(role: Role, hub: str, bootstrap: Path | None, bundle: Path | None) -> EdgeOptions | None:
+    if role is Role.HUB:
+        if hub or bootstrap is not None or bundle is not None:
+            raise typer.BadParameter("--hub, --bootstrap and --bundle go with --role edge")
+        return None
+    if bootstrap is None:
+        raise typer.BadParameter("an edge needs --bootstrap: run `cordboard edges register` at the hub")
+    try:
+        Bootstrap.read(bootstrap)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{bootstrap}: {error}") from None
+    if bundle is not None and not bundle.is_file():
+        raise typer.BadParameter(f"{bundle}: there is no such file")
+    return EdgeOptions(bootstrap.resolve(), hub, bundle.resolve() if bundle is not None else None)
 
 
 async def _foreground(options: MeshOptions, began: float) -> None:
@@ -141,16 +179,28 @@ def status(context: typer.Context, output: Output = Format.TABLE) -> None:
             return
         from rich.table import Table
 
+        identity = Path(state.client_identity_dir)
+        missing = await asyncio.gather(*(_missing(identity, process) for process in state.processes.values()))
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("process", "ready", "address", "pid", "restarts"):
+        for column in ("process", "ready", "address", "pid", "restarts", "misses"):
             table.add_column(column)
-        for process in state.processes.values():
+        for process, misses in zip(state.processes.values(), missing, strict=True):
             ready = "[green]yes[/green]" if process.ready else "[red]no[/red]"
-            table.add_row(process.name, ready, process.address, str(process.pid or "-"), str(process.restarts))
+            restarts = str(process.restarts)
+            table.add_row(process.name, ready, process.address, str(process.pid or "-"), restarts, misses)
         console.print(f"{state.phase}, for {time.time() - state.started_time:.0f} s, at {state.public_url}")
         console.print(table)
 
     run(work)
+
+
+async def _missing(identity: Path, process: ProcessState) -> str:
+    """Returns what a service says that it misses, such as its database."""
+    if process.name not in SERVICES or not process.ready:
+        return ""
+    name = f"{process.name}.cordboard.internal"
+    missing = await probes.away(process.address, name, identity)
+    return "[red]does not answer[/red]" if missing is None else f"[red]{', '.join(missing)}[/red]" if missing else ""
 
 
 def logs(

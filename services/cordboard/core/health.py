@@ -1,4 +1,4 @@
-"""What `grpc.health.v1.Health` answers: not serving until the first checks have passed, and never again at the end."""
+"""What `grpc.health.v1.Health` answers: not serving until every check has passed once, and never again at the end."""
 
 from __future__ import annotations
 

@@ -15,17 +15,23 @@ import logging
 import resource
 import signal
 import sys
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import grpc
 import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
+from cordboard.common.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from cordboard.core import access, logs, telemetry
+from cordboard.core.anchors import Anchors
+from cordboard.core.api_keys import ApiKeys
 from cordboard.core.audit import Journal
+from cordboard.core.audit_chains import Chains
 from cordboard.core.channel import Channels
 from cordboard.core.database import Database
-from cordboard.core.errors import CordboardError, DependencyUnavailable
+from cordboard.core.egress import Egress
+from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
 from cordboard.core.health import Health
 from cordboard.core.identity import Identity, server_credentials
 from cordboard.core.layers import (
@@ -39,12 +45,15 @@ from cordboard.core.layers import (
     Tracing,
     Validation,
 )
+from cordboard.core.revocations import Kind, RevocationList, Revoked, Signal, Source, follow
+from cordboard.core.servicers.audit import AuditServicer
 from cordboard.core.settings import Settings, load
+from cordboard.core.times import SystemClock
 from cordboard.core.tokens import TokenVerifier
 from cordboard.core.validation import Requirements
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -90,6 +99,9 @@ class Process(Generic[SettingsType]):
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._provider = telemetry.set_up(name, exporter)
         self._keys: Callable[[], Awaitable[str]] = self._keys_of_auth
+        self._exchange: Callable[[str], Awaitable[str]] = self._exchange_at_auth
+        self._revocations_from: Source | None = self._revocations_of_auth if settings.auth_address else None
+        self.revocations = RevocationList()
         self._database: Database | None = None
         self._journal: Journal | None = None
         self._jobs: list[asyncio.Task[None]] = []
@@ -129,13 +141,13 @@ class Process(Generic[SettingsType]):
         )
 
     def _layers(self, settings: Settings) -> list[Layer]:
-        verifier = TokenVerifier(self._current_keys, settings.token_issuer, settings.token_audience)
+        verifier = TokenVerifier(self._current_keys, settings.token_issuer, settings.token_audience, self.revocations)
         return [
             Tracing(),
             Logging(every_call=settings.access_log == "all"),
             Errors(),
             Deadline(),
-            Authentication(verifier, settings.trust_domain),
+            Authentication(verifier, ApiKeys(self._token_for), settings.trust_domain),
             Access(),
             Validation(Requirements()),
         ]
@@ -165,12 +177,28 @@ class Process(Generic[SettingsType]):
         self._closers.append(close)
 
     def add_check(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
-        """Makes readiness depend on a check that raises when it fails."""
+        """Has a check, which raises when it fails, pass once before the service serves, and then watches it.
+
+        A service that serves goes on when a check fails: what is away is away for its replicas too, and each of them
+        still answers from memory, or with DependencyUnavailable. Health tells the check's own status under its name.
+        """
         self._checks[name] = check
 
-    def verify_with(self, keys: Callable[[], Awaitable[str]]) -> None:
-        """Takes tokens' keys, as JSON Web Key Set text, from elsewhere than Auth's RPC: Auth has them itself."""
+    def verify_with(
+        self,
+        keys: Callable[[], Awaitable[str]],
+        *,
+        revocations: Source | None = None,
+        exchange: Callable[[str], Awaitable[str]] | None = None,
+    ) -> None:
+        """Takes what tokens are verified with from elsewhere than Auth's RPCs: Auth has it itself.
+
+        `keys` gives the JSON Web Key Set as text, `revocations` what was revoked (None: nothing ever is), and
+        `exchange` a token for an API key.
+        """
         self._keys = keys
+        self._revocations_from = revocations
+        self._exchange = exchange or self._exchange
 
     async def serve(self) -> None:
         """Begins to listen; `port` is then the real one."""
@@ -181,10 +209,29 @@ class Process(Generic[SettingsType]):
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
                 reflection.aio.ReflectionServicer([*self._registry.services, reflection.SERVICE_NAME]), self.server
             )
+        if self._journal is not None:
+            self._serve_journal(self._journal)
+        if self._revocations_from is not None:
+            self.revocations.expect()
+            self.background(follow(self._revocations_from, self.revocations))
         self.port = self._real.add_secure_port(self.settings.listen_address, server_credentials(self.identity))
         await self._real.start()
         self.background(self._watch_health())
         logger.info("listening", extra={"address": self.settings.listen_address, "port": self.port})
+
+    def _serve_journal(self, journal: Journal) -> None:
+        chains, settings = Chains(self.database()), self.settings
+        add_AuditServiceServicer_to_server(AuditServicer(self.name, chains, journal), self.server)
+        if settings.audit_anchor_file is not None or settings.audit_anchor_url:
+            anchors = Anchors(
+                self.name,
+                chains,
+                SystemClock(),
+                file=settings.audit_anchor_file,
+                url=settings.audit_anchor_url,
+                egress=Egress(settings.egress_allowed_networks),
+            )
+            self.background(anchors.run(settings.audit_anchor_seconds))
 
     async def until_stopped(self, stop: asyncio.Event) -> None:
         """Returns when `stop` is set; raises what a background job raised."""
@@ -222,17 +269,66 @@ class Process(Generic[SettingsType]):
             raise DependencyUnavailable("auth") from error
         return str(body.data.decode())
 
+    async def _token_for(self, api_key: str) -> str:
+        return await self._exchange(api_key)
+
+    async def _exchange_at_auth(self, api_key: str) -> str:
+        from cordboard.auth.v1.verification_service_pb2 import ExchangeApiKeyRequest
+        from cordboard.auth.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+        stub = VerificationServiceStub(self.channels.to("auth"))
+        try:
+            answer = await stub.ExchangeApiKey(ExchangeApiKeyRequest(api_key=api_key), timeout=3)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise TokenInvalid("signature") from None
+            raise DependencyUnavailable("auth") from error
+        return str(answer.access_token)
+
+    async def _revocations_of_auth(self, after: int) -> AsyncIterator[Signal]:
+        from cordboard.auth.v1.revocation_service_pb2 import Revocation
+        from cordboard.auth.v1.verification_service_pb2 import WatchRevocationsRequest
+        from cordboard.auth.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+        stub = VerificationServiceStub(self.channels.to("auth"))
+        try:
+            async for message in stub.WatchRevocations(WatchRevocationsRequest(after_sequence=after)):
+                found = message.revocation
+                if not message.HasField("revocation"):
+                    yield Signal(message.sequence)
+                    continue
+                name = Revocation.Kind.Name(found.kind).removeprefix("KIND_").lower().replace("_", "-")
+                entry = Revoked(
+                    Kind(name),
+                    found.subject,
+                    found.workspace.removeprefix("workspaces/"),
+                    found.generation,
+                    found.expire_time.ToDatetime(UTC).timestamp() if found.HasField("expire_time") else None,
+                )
+                yield Signal(message.sequence, entry)
+        except grpc.aio.AioRpcError as error:
+            raise DependencyUnavailable("auth") from error
+
     async def _watch_health(self) -> None:
         serving: bool | None = None
+        told: dict[str, bool] = {}
+        reached: set[str] = set()
         while True:
-            failed = await self._failing()
-            if (not failed) is not serving:
-                serving = not failed
+            passes = await self._passing()
+            for name, passed in passes.items():
+                if told.get(name) is not passed:
+                    self._health.tell((name,), serving=passed)
+                    level = logging.WARNING if name in reached and not passed else logging.INFO
+                    logger.log(level, "a check changed", extra={"check": name, "passes": passed})
+            told = passes
+            reached.update(name for name, passed in passes.items() if passed)
+            if (reached >= passes.keys()) is not serving:
+                serving = reached >= passes.keys()
                 self._health.tell(("", *self._registry.services), serving=serving)
-                logger.info("health changed", extra={"serving": serving, "failing": failed})
+                logger.info("health changed", extra={"serving": serving})
             await asyncio.sleep(CHECK_EVERY if serving else 0.05)
 
-    async def _failing(self) -> list[str]:
+    async def _passing(self) -> dict[str, bool]:
         async def passes(check: Callable[[], Awaitable[None]]) -> bool:
             try:
                 async with asyncio.timeout(CHECK_TIMEOUT):
@@ -242,7 +338,7 @@ class Process(Generic[SettingsType]):
             return True
 
         results = await asyncio.gather(*(passes(check) for check in self._checks.values()))
-        return [name for name, passed in zip(self._checks, results, strict=True) if not passed]
+        return dict(zip(self._checks, results, strict=True))
 
 
 def run(name: str, kind: type[SettingsType], start: Callable[[Process[SettingsType]], Awaitable[None]]) -> None:

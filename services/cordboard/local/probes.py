@@ -10,12 +10,17 @@ import re
 import ssl
 import sys
 from pathlib import Path
+from typing import Any, Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 TIMEOUT_SECONDS = 2.0
+SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+# The package's types do not know its newest method yet.
+HealthListRequest: Final[Any] = health_pb2.HealthListRequest  # type: ignore[attr-defined]
+HealthStub: Final[Any] = health_pb2_grpc.HealthStub
 # A service that is starting refuses connections; gRPC's default pause of a second would be most of the start.
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -29,13 +34,7 @@ CHANNEL_OPTIONS = (
 
 async def serving(address: str, server_name: str, identity: Path) -> bool:
     """Says whether the gRPC server at `address` answers SERVING to a client with this identity."""
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=(identity / "ca.crt").read_bytes(),
-        private_key=(identity / "tls.key").read_bytes(),
-        certificate_chain=(identity / "tls.crt").read_bytes(),
-    )
-    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name))
-    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+    async with _channel(address, server_name, identity) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -46,7 +45,29 @@ async def serving(address: str, server_name: str, identity: Path) -> bool:
             answer = await check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS, wait_for_ready=True)
         except grpc.aio.AioRpcError:
             return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return bool(answer.status == SERVING)
+
+
+async def away(address: str, server_name: str, identity: Path) -> list[str] | None:
+    """Returns what a service misses now, such as its database; None when the service does not answer."""
+    async with _channel(address, server_name, identity) as channel:
+        try:
+            listed = await HealthStub(channel).List(HealthListRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            return None
+    statuses = listed.statuses.items()
+    # The names of RPC services have dots; the others are those of checks.
+    return sorted(name for name, answer in statuses if name and "." not in name and answer.status != SERVING)
+
+
+def _channel(address: str, server_name: str, identity: Path) -> grpc.aio.Channel:
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=(identity / "ca.crt").read_bytes(),
+        private_key=(identity / "tls.key").read_bytes(),
+        certificate_chain=(identity / "tls.crt").read_bytes(),
+    )
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def answer_of_socket(socket: Path, path: str) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -64,6 +65,45 @@ async def test_a_watcher_is_told_of_each_change_and_of_nothing_else() -> None:
     health.end()
     assert (await following).status == NOT_SERVING
     await watch.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_check_has_to_pass_once_and_then_only_its_own_status_follows_it(serving: Serving) -> None:
+    """The control is the beginning: while the check has never passed, nothing is served."""
+    passes = asyncio.Event()
+
+    async def check() -> None:
+        if not passes.is_set():
+            raise RuntimeError("away")
+
+    async def with_a_check(process: Process[Settings]) -> None:
+        process.add_check("something", check)
+
+    async with serving("catalog", Settings, with_a_check, database_url=NOWHERE) as running:
+        stub: Any = health_pb2_grpc.HealthStub(running.channel("envoy"))
+
+        async def status(service: str = "") -> Any:
+            return (await stub.Check(asked(service))).status
+
+        await until_equal(lambda: status("something"), NOT_SERVING)
+        assert await status() == NOT_SERVING
+        passes.set()
+        await until_equal(status, SERVING)
+        assert await status("something") == SERVING
+        passes.clear()
+        await until_equal(lambda: status("something"), NOT_SERVING)
+        assert await status() == SERVING
+        passes.set()
+        await until_equal(lambda: status("something"), SERVING)
+
+
+async def until_equal(asking: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+    """Returns once the answer is the wanted one."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                if await asking() == wanted:
+                    return
+            await asyncio.sleep(0.02)
 
 
 async def test_every_method_of_health_is_answered_by_a_service(served: Served) -> None:
