@@ -166,6 +166,29 @@ async def test_states_follow(hub: Hub, make_edge: MakeEdge) -> None:
         assert edge.snapshot.integration("desk").active_version == second
 
 
+async def test_an_edge_gets_what_was_published_before_its_place_and_changed_behind_it(
+    hub: Hub, make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place in the log says nothing of versions that it was never sent: they changed again, or were drafts."""
+    monkeypatch.setattr("cordboard.catalog.sync.feed.MOST_CHANGES", 1)
+    first = await hub.publish("desk", "One")
+    drafted = await hub.publish("drafted", stage=life.VERSION_STATE_DRAFT)
+    await hub.publish("between")
+
+    async def moved(name: str, state: int) -> None:
+        request = governance.TransitionDefinitionVersionRequest(name=name, state=state)  # type: ignore[arg-type]
+        await hub.governance.TransitionDefinitionVersion(request)
+
+    await moved(f"integrations/desk/versions/{first}", life.VERSION_STATE_DEPRECATED)
+    edge = make_edge(await hub.register("shop"))
+    async with edge.following():
+        await edge.has("desk")
+        assert edge.snapshot.record("desk", first).state == life.VERSION_STATE_DEPRECATED
+        await moved(f"integrations/drafted/versions/{drafted}", life.VERSION_STATE_ACTIVE)
+        await edge.has("drafted")
+        assert (await edge.record()).last_error == ""
+
+
 async def test_drafts_and_other_tenants_definitions_stay_at_the_hub(hub: Hub, make_edge: MakeEdge) -> None:
     await hub.publish("drafted", stage=life.VERSION_STATE_DRAFT)
     for workspace in ("acme", "globex"):

@@ -90,9 +90,9 @@ class Feed:
             found = await self._store.changed(
                 connection, after=after, until=head, workspaces=scope.workspaces, limit=MOST_CHANGES + 1
             )
-            taken = _within(found, after)
+            taken = _within(found)
             sequence = head if len(taken) == len(found) else taken[-1].sequence
-            changes = await self._changes(connection, taken, after, scope)
+            changes = await self._changes(connection, taken, scope)
             flags = await self._store.flags(connection)
         if flags is not None and after < flags.sequence <= sequence:
             records = scoped(flags.records, scope.workspaces)
@@ -104,26 +104,17 @@ class Feed:
         return Step(payload, max(sequence, after), max(head, after))
 
     async def _changes(
-        self, connection: AsyncConnection, found: Sequence[ChangedVersion], after: int, scope: Scope
+        self, connection: AsyncConnection, found: Sequence[ChangedVersion], scope: Scope
     ) -> list[pb.Change]:
-        # A version that the edge has had since its last step needs no definition again.
-        new = [(one.slug, one.version) for one in found if one.published > after]
-        old = [(one.slug, one.version) for one in found if one.published <= after]
-        contents = await self._store.contents(connection, new) if new else {}
+        # Always with the definition. An edge has it already when only the state changed, but not if it began later than
+        # the version, or while that was a draft; and what it was sent before nobody can tell from where it is now.
+        contents = await self._store.contents(connection, [(one.slug, one.version) for one in found])
         changes = []
         for one in found:
-            key = (one.slug, one.version)
-            content = contents.get(key, b"")
-            if not content and old and scope.capability < await self._needed(connection, key):
-                continue
-            if content and scope.capability < needed_capability(content):
-                continue
-            changes.append(await self._change(connection, one, content, scope))
+            content = contents[one.slug, one.version]
+            if scope.capability >= needed_capability(content):
+                changes.append(await self._change(connection, one, content, scope))
         return changes
-
-    async def _needed(self, connection: AsyncConnection, key: tuple[str, str]) -> int:
-        found = await self._store.contents(connection, [key])
-        return needed_capability(found[key])
 
     async def _change(
         self, connection: AsyncConnection, one: ChangedVersion, content: bytes, scope: Scope
@@ -152,11 +143,11 @@ class Feed:
         return pb.Change(sequence=one.sequence, version=change)
 
 
-def _within(found: Sequence[ChangedVersion], after: int) -> Sequence[ChangedVersion]:
+def _within(found: Sequence[ChangedVersion]) -> Sequence[ChangedVersion]:
     """Returns as many of the changes as one delta holds: at least one, however large it is."""
     size = 0
     for index, one in enumerate(found):
-        size += one.size if one.published > after else 0
+        size += one.size
         if index and (size > MOST_BYTES or index >= MOST_CHANGES):
             return found[:index]
     return found

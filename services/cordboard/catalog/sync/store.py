@@ -148,7 +148,6 @@ _CHANGED: Final = (
     _version.c.slug,
     _version.c.version,
     _version.c.content_hash,
-    _version.c.sequence.label("published"),
     sa.func.length(_version.c.content).label("size"),
     _version.c.create_time,
     _version.c.creator,
@@ -245,7 +244,6 @@ class ChangedVersion:
     slug: str
     version: str
     content_hash: str
-    published: int
     size: int
     create_time: datetime
     creator: str
