@@ -12,7 +12,7 @@ import typer
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, show_json, show_rows
+from cordboard.cli.output import Format, console, moment, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.common.v1 import audit_service_pb2 as pb
 
@@ -63,7 +63,7 @@ def list_entries(
             found,
             ("number", "time", "actor", "action", "resource", "outcome"),
             (
-                (each.sequence, each.time.ToJsonString(), each.actor, each.action, each.resource, each.outcome)
+                (each.sequence, moment(each.time), each.actor, each.action, each.resource, each.outcome)
                 for each in found
             ),
         )

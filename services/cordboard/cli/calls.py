@@ -11,7 +11,7 @@ import typer
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Environment, Output, target
-from cordboard.cli.output import Format, errors, show_json, show_rows
+from cordboard.cli.output import Format, errors, moment, show_json, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -73,7 +73,7 @@ def list_calls(
             ("time", "integration", "action", "outcome", "HTTP", "ms", "trace"),
             (
                 (
-                    each.create_time.ToJsonString(),
+                    moment(each.create_time),
                     each.integration.partition("/")[2],
                     each.action,
                     each.error_reason or pb.Call.Outcome.Name(each.outcome).removeprefix("OUTCOME_").lower(),

@@ -17,7 +17,7 @@ from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, errors, plain, show_fields, show_json, show_rows
+from cordboard.cli.output import Format, console, errors, moment, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 
 app = typer.Typer(no_args_is_help=True, help="Look at integrations, their versions and their actions.")
@@ -214,8 +214,8 @@ def show_integration(
             "actions": found.action_count,
             "sign-in": ", ".join(found.auth_schemes),
             "tags": ", ".join(found.tags),
-            "created": found.create_time.ToJsonString(),
-            "updated": found.update_time.ToJsonString(),
+            "created": moment(found.create_time),
+            "updated": moment(found.update_time),
         }
         show_fields(output, found, fields)
 
@@ -272,7 +272,7 @@ def list_versions(
                     each.name.rpartition("/")[2],
                     state_text(each.state),
                     "yes" if each.active else "",
-                    each.create_time.ToJsonString(),
+                    moment(each.create_time),
                     each.creator,
                     each.content_hash[:12],
                     each.successor,

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct, Value
 
 from cordboard.cli.options import Output, Reason, target
-from cordboard.cli.output import Format, console, show_fields, show_rows
+from cordboard.cli.output import Format, console, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
@@ -146,7 +146,7 @@ def history(context: typer.Context, key: Key, output: Output = Format.TABLE) -> 
             (
                 (
                     each.name.rpartition("/")[2],
-                    each.create_time.ToJsonString(),
+                    moment(each.create_time),
                     each.creator,
                     each.reason,
                     "killed" if each.flag.killed else "; ".join(_rule(rule) for rule in each.flag.rules),

@@ -18,7 +18,7 @@ from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.catalog import LONG, read, state_text
 from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Environment, Output, target
-from cordboard.cli.output import Format, console, plain, show_json, show_rows
+from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 
 Slug = Annotated[str, typer.Argument(help="The integration's id.")]
@@ -224,7 +224,7 @@ def pins(
                 *each.name.split("/")[1::2],
                 each.version,
                 state_text(each.state),
-                each.update_time.ToJsonString(),
+                moment(each.update_time),
                 each.creator,
                 each.reason,
             )
@@ -247,7 +247,7 @@ def notices(context: typer.Context, workspace: Workspace, output: Output = Forma
             (
                 each.definition_version,
                 state_text(each.state),
-                each.sunset_time.ToJsonString() if each.HasField("sunset_time") else "",
+                moment(each.sunset_time) if each.HasField("sunset_time") else "",
                 each.successor,
                 ", ".join(each.pinned_environments),
                 ", ".join(each.calling_environments),

@@ -8,7 +8,7 @@ import typer
 
 from cordboard.auth.v1 import incident_service_pb2 as pb
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, show_fields, show_rows
+from cordboard.cli.output import Format, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
 
 app = typer.Typer(no_args_is_help=True, help="Cut off a workspace, an integration or everything, and bring it back.")
@@ -74,8 +74,8 @@ def list_cut_offs(context: typer.Context, output: Output = Format.TABLE) -> None
                     each.name.removeprefix("cutOffs/"),
                     each.workspace or "all",
                     each.integration or "all",
-                    each.create_time.ToJsonString(),
-                    each.restore_time.ToJsonString() if each.HasField("restore_time") else "it holds",
+                    moment(each.create_time),
+                    moment(each.restore_time) if each.HasField("restore_time") else "it holds",
                     each.reason,
                 )
                 for each in found
@@ -98,7 +98,7 @@ def list_alerts(context: typer.Context, output: Output = Format.TABLE) -> None:
             found,
             ("time", "workspace", "caller", "connections", "seconds"),
             (
-                (each.create_time.ToJsonString(), each.workspace, each.caller, each.connection_count, each.seconds)
+                (moment(each.create_time), each.workspace, each.caller, each.connection_count, each.seconds)
                 for each in found
             ),
         )

@@ -10,7 +10,7 @@ import typer
 from cordboard.auth.v1 import api_key_service_pb2 as pb
 from cordboard.auth.v1 import token_service_pb2 as tokens
 from cordboard.cli.options import Environment, Output, Workspace, target
-from cordboard.cli.output import Format, errors, plain, show_json, show_rows
+from cordboard.cli.output import Format, errors, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.workspaces import Role
 from cordboard.common.v1 import options_pb2
@@ -77,7 +77,7 @@ def list_keys(context: typer.Context, workspace: Workspace, output: Output = For
                     each.display_name,
                     each.environment,
                     ", ".join(_role(role) for role in each.roles),
-                    each.last_use_time.ToJsonString() if each.HasField("last_use_time") else "never",
+                    moment(each.last_use_time) if each.HasField("last_use_time") else "never",
                     _state(each),
                 )
                 for each in found
@@ -120,8 +120,8 @@ def list_signing_keys(context: typer.Context, output: Output = Format.TABLE) -> 
                 (
                     each.name.partition("/")[2],
                     tokens.SigningKey.State.Name(each.state).removeprefix("STATE_").lower(),
-                    each.create_time.ToJsonString(),
-                    each.expire_time.ToJsonString() if each.HasField("expire_time") else "",
+                    moment(each.create_time),
+                    moment(each.expire_time) if each.HasField("expire_time") else "",
                 )
                 for each in found
             ),
@@ -167,4 +167,4 @@ def _state(key: pb.ApiKey) -> str:
     if not key.HasField("expire_time"):
         return "good"
     ended = key.expire_time.ToDatetime(UTC) <= datetime.now(UTC)
-    return "ended" if ended else f"good until {key.expire_time.ToJsonString()}"
+    return "ended" if ended else f"good until {moment(key.expire_time)}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +30,11 @@ def plain(message: Message) -> dict[str, Any]:
     """Returns a message as JSON values, as the mesh's JSON API has them."""
     found: dict[str, Any] = json_format.MessageToDict(message)
     return found
+
+
+def moment(time: Timestamp) -> str:
+    """Returns a time as people read it, in UTC and to the second."""
+    return time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def show_json(value: Any) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from cordboard.auth.v1 import revocation_service_pb2 as pb
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, errors, show_rows
+from cordboard.cli.output import Format, errors, moment, show_rows
 from cordboard.cli.session import as_operator, run
 
 app = typer.Typer(no_args_is_help=True, help="End tokens before their time: within five seconds no service takes them.")
@@ -77,7 +77,7 @@ def list_revocations(context: typer.Context, output: Output = Format.TABLE) -> N
                     pb.Revocation.Kind.Name(each.kind).removeprefix("KIND_").lower().replace("_", " "),
                     each.workspace.partition("/")[2],
                     each.subject or f"below generation {each.generation}",
-                    each.create_time.ToJsonString(),
+                    moment(each.create_time),
                     each.reason,
                 )
                 for each in found

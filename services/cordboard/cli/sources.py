@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from cordboard.catalog.v1 import source_service_pb2 as pb
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_json, show_rows
+from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 
 app = typer.Typer(no_args_is_help=True, help="Read definitions from folders, Git checkouts and vendors' catalogs.")
@@ -118,7 +118,7 @@ def _show(output: Format, found: list[pb.Source]) -> None:
                 each.last_run.found_count,
                 each.last_run.published_count,
                 each.last_run.failed_count,
-                each.next_run_time.ToJsonString() if each.HasField("next_run_time") else "paused",
+                moment(each.next_run_time) if each.HasField("next_run_time") else "paused",
                 each.last_run.error,
             )
             for each in found
