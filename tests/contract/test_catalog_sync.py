@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from cordboard.catalog.__main__ import start
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.store import CatalogStore
 from cordboard.catalog.sync import bundle
@@ -53,9 +54,10 @@ class Hub:
         self.catalog: Any = CatalogServiceStub(served.as_role("publisher", sub="ann"))
         self.governance: Any = GovernanceServiceStub(served.as_role("operator", "publisher"))
 
-    async def publish(self, slug: str, title: str = "Acme Desk", stage: int = 0) -> str:
+    async def publish(self, slug: str, title: str = "Acme Desk", stage: int = 0, *, needs: str = "") -> str:
         """Publishes a definition and returns its version."""
         document = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
+        document += f"\nrequired_capabilities: [{needs}]\n"
         request = catalog_pb.PublishDefinitionRequest(document=document, stage=stage)  # type: ignore[arg-type]
         published = await self.catalog.PublishDefinition(request)
         return str(published.name.rpartition("/")[2])
@@ -265,7 +267,12 @@ async def test_the_hub_knows_how_far_its_edges_are(hub: Hub, make_edge: MakeEdge
 
         await until(current)
     told = await hub.edge("shop")
-    assert (told.capability, told.release, told.last_error, list(told.workspaces)) == (1, "test", "", ["acme"])
+    assert (list(told.missing_capabilities), told.release, told.last_error, list(told.workspaces)) == (
+        [],
+        "test",
+        "",
+        ["acme"],
+    )
     await hub.publish("other")
     assert (await hub.edge("shop")).sequence < (await hub.edge("shop")).target_sequence
     listed = await hub.sync.ListEdges(pb.ListEdgesRequest())
@@ -336,7 +343,7 @@ async def test_who_has_not_the_key_gets_nothing(hub: Hub) -> None:
         stream: Any = SyncServiceStub(hub.served.channel("envoy")).WatchDeltas()
         challenge = (await stream.read()).challenge
         text = labelled(EDGE, challenge.hub.encode(), edge.encode(), challenge.nonce)
-        hello = pb.Hello(edge=edge, signature=sign(Secret(private_key), text), capability=1)
+        hello = pb.Hello(edge=edge, signature=sign(Secret(private_key), text), capabilities=sorted(RUNTIME))
         await stream.write(pb.WatchDeltasRequest(hello=hello))
         answer = await stream.read()
         if answer is grpc.aio.EOF:
@@ -470,18 +477,15 @@ def _plain(url: Any) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def test_an_old_edge_keeps_the_newest_version_that_it_can_run(
-    hub: Hub, make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def needed(content: bytes) -> int:
-        return 2 if b"Two" in content else 1
-
-    monkeypatch.setattr("cordboard.catalog.sync.feed.needed_capability", needed)
+async def test_an_old_edge_keeps_the_newest_version_that_it_can_run(hub: Hub, make_edge: MakeEdge) -> None:
     first = await hub.publish("desk", "One")
-    old, new = make_edge(await hub.register("old")), make_edge(await hub.register("new"), capability=2)
+    old, new = (
+        make_edge(await hub.register("old"), capabilities=RUNTIME - {"auth.digest"}),
+        make_edge(await hub.register("new")),
+    )
     async with old.following(), new.following():
         await old.has("desk")
-        second = await hub.publish("desk", "Two")
+        second = await hub.publish("desk", "Two", needs="auth.digest")
         await new.has("desk", second)
         for state in (life.VERSION_STATE_DEPRECATED, life.VERSION_STATE_RETIRED):
             request = governance.TransitionDefinitionVersionRequest(
@@ -496,8 +500,9 @@ async def test_an_old_edge_keeps_the_newest_version_that_it_can_run(
     assert old.snapshot.record("desk", first).state == life.VERSION_STATE_DEPRECATED
     assert new.snapshot.integration("desk").active_version == second
     assert new.snapshot.record("desk", first).state == life.VERSION_STATE_RETIRED
+    assert list((await hub.edge("old")).missing_capabilities) == ["auth.digest"]
     # Once it can run more, it gets what it could not have before.
-    upgraded = make_edge(old.bootstrap, url=old.database.url.render_as_string(hide_password=False), capability=2)
+    upgraded = make_edge(old.bootstrap, url=old.database.url.render_as_string(hide_password=False))
     async with upgraded.following():
         await upgraded.has("desk", second)
         assert upgraded.snapshot.integration("desk").active_version == second

@@ -172,7 +172,7 @@ async def test_what_the_hub_has_works_at_the_edge_and_goes_on_working_without_th
             await hub.backstage.wait(tier.line.mend())
             await until(lambda: has(at_edge, "integrations/later-desk/versions/active"), "what was missed to come")
             told = await at_hub.sync.GetEdge(sync.GetEdgeRequest(name="edges/shop"))
-            assert (told.last_error, told.capability) == ("", 1)
+            assert (told.last_error, list(told.missing_capabilities)) == ("", [])
 
 
 async def test_a_kill_at_the_hub_reaches_the_edge(tier: Tier, desk: Desk) -> None:

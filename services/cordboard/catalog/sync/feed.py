@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cordboard.catalog.sync.capability import needed_capability
+from cordboard.catalog.capabilities import RUNTIME, needed
 from cordboard.catalog.sync.envelope import Payload
 from cordboard.catalog.sync.flag_scope import scoped
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import DefinitionVersion
+from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_DEPRECATED, VERSION_STATE_RETIRED
 from cordboard.core.times import to_timestamp
 
@@ -31,7 +32,11 @@ class Scope:
     """What an edge may see and can run."""
 
     workspaces: tuple[str, ...]
-    capability: int
+    capabilities: frozenset[str]
+
+    def runs(self, content: bytes) -> bool:
+        """Tells whether the edge can run a serialised definition. Nothing here needs more than this release can do."""
+        return self.capabilities >= RUNTIME or self.capabilities >= needed(Definition.FromString(content))
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class Feed:
         changes = []
         for one in found:
             content = contents[one.slug, one.version]
-            if scope.capability >= needed_capability(content):
+            if scope.runs(content):
                 changes.append(await self._change(connection, one, content, scope))
         return changes
 
@@ -124,7 +129,7 @@ class Feed:
             # An edge that cannot run what came after it would be left with nothing: it is told that the end has come,
             # and goes on.
             active = await self._store.active_content(connection, one.slug)
-            if active is not None and scope.capability < needed_capability(active):
+            if active is not None and not scope.runs(active):
                 state = VERSION_STATE_DEPRECATED
         version = DefinitionVersion(
             name=f"integrations/{one.slug}/versions/{one.version}",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from cordboard.catalog.sync import bundle
-from cordboard.catalog.sync.capability import CAPABILITY
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.signing import EDGE, labelled, sign
 from cordboard.catalog.v1 import sync_service_pb2 as pb
@@ -154,7 +153,7 @@ class Follower:
             epoch=record.epoch,
             sequence=record.sequence,
             hash=record.hash,
-            capability=record.capability or CAPABILITY,
+            capabilities=record.capabilities,
             release=self._release,
         )
 

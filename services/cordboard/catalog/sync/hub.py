@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.sync.envelope import Place, header_for, next_issue_time, place_of, seal
 from cordboard.catalog.sync.feed import Feed, Scope
 from cordboard.catalog.sync.rejection import Rejected
@@ -123,7 +124,7 @@ class Hub:
         edge = await self.edge(edge_id)
         yield _challenge(keys, b"")
         # It will be opened by a release that can do at least what this edge could when it was last here.
-        scope = Scope(edge.workspaces, max(edge.capability, 1))
+        scope = Scope(edge.workspaces, frozenset(edge.capabilities or RUNTIME))
         place, more = Place(), True
         while more:
             envelope, target = await self._envelope(edge, keys, place, scope, "bundle")
@@ -137,9 +138,11 @@ class Hub:
         nonce = secrets.token_bytes(32)
         yield _challenge(keys, nonce)
         edge, hello = await self._admit(requests, keys, nonce)
-        scope = Scope(edge.workspaces, max(hello.capability, 0))
+        # What this hub cannot run itself it has not got.
+        able = tuple(sorted(RUNTIME.intersection(hello.capabilities)))
+        scope = Scope(edge.workspaces, frozenset(able))
         claimed = Place(hello.sequence, hello.hash)
-        same = edge.capability in (0, hello.capability)
+        same = edge.capabilities in ((), able)
         known = hello.epoch == keys.epoch and same and claimed in edge.places
         # What we do not remember to have sent, we cannot go on from: a hub that was restored from a backup, say.
         place = claimed if known and claimed.hash else Place()
@@ -147,7 +150,7 @@ class Hub:
             await self._store.change_edge(
                 connection,
                 edge.id,
-                capability=scope.capability,
+                capabilities=able,
                 release=hello.release[:MAX_RELEASE],
                 connect_time=self._clock.now(),
             )

@@ -33,7 +33,8 @@ class Begin:
     hub: str
     edge: str
     keys: dict[str, bytes]
-    capability: int
+    capabilities: tuple[str, ...]
+    """What this release can run, in order."""
 
 
 class Replica:
@@ -78,10 +79,10 @@ class Replica:
         found = await self._store.replica(connection, lock=lock)
         begin = self._begin
         if found is None or (found.hub_id, found.edge_id) != (begin.hub, begin.edge):
-            return ReplicaRecord(begin.hub, begin.edge, capability=begin.capability)
-        if found.capability != begin.capability:
+            return ReplicaRecord(begin.hub, begin.edge, capabilities=begin.capabilities)
+        if found.capabilities != begin.capabilities:
             # What this release can run and the one before could not was never sent: everything is asked for again.
-            return replace(found, capability=begin.capability, sequence=0, hash=b"")
+            return replace(found, capabilities=begin.capabilities, sequence=0, hash=b"")
         return found
 
     async def _keys(self, connection: AsyncConnection) -> dict[str, bytes]:

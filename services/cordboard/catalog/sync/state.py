@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.core.times import to_duration, to_timestamp
 
@@ -37,7 +38,6 @@ class SyncStates:
             # A replica of the Catalog that does not follow itself knows it from what the one that does has written.
             connected=self._follower is not None and self._follower.connected,
             last_error=record.last_error,
-            capability=record.capability,
         )
         if record.fresh_time is not None:
             state.current_time.CopyFrom(to_timestamp(record.fresh_time))
@@ -53,7 +53,8 @@ class SyncStates:
             sequence=record.acked_sequence,
             target_sequence=head,
             last_error=record.last_error,
-            capability=record.capability,
+            # One that never was here has not said what it can do.
+            missing_capabilities=sorted(RUNTIME.difference(record.capabilities)) if record.capabilities else (),
             release=record.release,
             create_time=to_timestamp(record.create_time),
         )

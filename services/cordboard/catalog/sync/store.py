@@ -47,7 +47,7 @@ _edge = sa.Table(
     sa.Column("public_key", sa.LargeBinary),
     sa.Column("create_time", sa.DateTime(timezone=True)),
     sa.Column("revoke_time", sa.DateTime(timezone=True)),
-    sa.Column("capability", sa.Integer),
+    sa.Column("capabilities", sa.ARRAY(sa.Text, as_tuple=True)),
     sa.Column("release", sa.Text),
     sa.Column("epoch", sa.BigInteger),
     sa.Column("acked_sequence", sa.BigInteger),
@@ -132,7 +132,7 @@ _replica = sa.Table(
     sa.Column("target", sa.BigInteger),
     sa.Column("issue_time", sa.DateTime(timezone=True)),
     sa.Column("fresh_time", sa.DateTime(timezone=True)),
-    sa.Column("capability", sa.Integer),
+    sa.Column("capabilities", sa.ARRAY(sa.Text, as_tuple=True)),
     sa.Column("last_error", sa.Text),
 )
 _trust = sa.Table(
@@ -206,7 +206,7 @@ class EdgeRecord:
     public_key: bytes
     create_time: datetime
     revoke_time: datetime | None = None
-    capability: int = 0
+    capabilities: tuple[str, ...] = ()
     release: str = ""
     epoch: int = 0
     acked_sequence: int = 0
@@ -280,7 +280,7 @@ class ReplicaRecord:
     target: int = 0
     issue_time: datetime | None = None
     fresh_time: datetime | None = None
-    capability: int = 0
+    capabilities: tuple[str, ...] = ()
     last_error: str = ""
 
 

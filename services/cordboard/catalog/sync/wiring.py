@@ -7,8 +7,8 @@ import importlib.metadata
 import logging
 from typing import TYPE_CHECKING
 
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.sync.bootstrap import Bootstrap
-from cordboard.catalog.sync.capability import CAPABILITY
 from cordboard.catalog.sync.flags_relay import EdgeFlags, HubFlags
 from cordboard.catalog.sync.follower import Follower, dial
 from cordboard.catalog.sync.hub import Hub
@@ -41,7 +41,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
     follower = None
     if settings.edge_bootstrap_file is not None:
         bootstrap = Bootstrap.read(settings.edge_bootstrap_file)
-        begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, CAPABILITY)
+        begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, tuple(sorted(RUNTIME)))
         replica = Replica(replica_store, catalog, clock, begin)
         release = importlib.metadata.version("cordboard")
         follower = Follower(database, replica, bootstrap, release, lambda: dial(bootstrap, settings.hub_address))

@@ -188,7 +188,7 @@ def _create_hub() -> None:
         sa.Column("public_key", sa.LargeBinary, nullable=False),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoke_time", sa.DateTime(timezone=True)),
-        sa.Column("capability", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("capabilities", sa.ARRAY(sa.Text), nullable=False, server_default="{}"),
         sa.Column("release", sa.Text, nullable=False, server_default=""),
         sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
         *_place("acked"),
@@ -224,7 +224,7 @@ def _create_replica() -> None:
         sa.Column("target", sa.BigInteger, nullable=False),
         sa.Column("issue_time", sa.DateTime(timezone=True)),
         sa.Column("fresh_time", sa.DateTime(timezone=True)),
-        sa.Column("capability", sa.Integer, nullable=False),
+        sa.Column("capabilities", sa.ARRAY(sa.Text), nullable=False),
         sa.Column("last_error", sa.Text, nullable=False),
     )
     op.create_table(
