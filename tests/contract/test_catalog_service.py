@@ -173,6 +173,30 @@ async def test_what_is_wrong_with_a_document_is_told_with_its_place(publisher: A
     assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["document"])
 
 
+EXAMPLE = """- id: me
+  examples:
+  - name: it is me
+    request: {method: GET, url: 'https://eu.acme.example/v1/me'}
+    response: {status: 200, body: {id: u1}}
+"""
+
+
+async def test_a_recorded_example_that_does_not_come_out_refuses_the_version_with_its_place(
+    publisher: Any, reader: Any
+) -> None:
+    good = a_definition().replace("- id: me\n", EXAMPLE)
+    wrong = good.replace("v1/me'}", "v2/me'}")
+    code, reason, fields = await refused(publish(publisher, wrong))
+    assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert fields == ["actions[2].examples[0].request.url"]
+    line = wrong[: wrong.index("v2/me")].count("\n") + 1
+    with pytest.raises(grpc.aio.AioRpcError, match=rf"\(line {line}, column \d+\)"):
+        await publish(publisher, wrong, validate_only=True)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await reader.GetIntegration(pb.GetIntegrationRequest(name="integrations/acme-desk"))
+    assert (await publish(publisher, good)).definition.actions[2].examples[0].name == "it is me"
+
+
 async def test_every_publication_and_nothing_else_stands_in_the_journal(
     publisher: Any, shared: ServiceDatabase
 ) -> None:

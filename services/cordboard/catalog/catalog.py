@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cordboard.catalog.definition import MAX_VIOLATIONS, content_hash, problems
 from cordboard.catalog.difference import Change, differences
 from cordboard.catalog.document import Document, read
+from cordboard.catalog.examples import example_problems
 from cordboard.catalog.extension import resolved
 from cordboard.catalog.index import words_of
 from cordboard.catalog.lifecycle import DRAFT, LIVE, RETIRED
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from cordboard.catalog.publication import Publication
     from cordboard.catalog.snapshot import Logged, Snapshot
     from cordboard.catalog.v1.catalog_service_pb2 import ImportReport
+    from cordboard.core.errors import Violation
 
 Result = TypeVar("Result")
 
@@ -140,9 +143,9 @@ class Catalog:
         if not workspace:
             raise InvalidFields.one("name", "is in the shared catalog already")
         definition.slug, definition.version = slug or own, ""
-        found = problems(definition)
+        found = _wrong(definition)
         if found:
-            raise InvalidFields(found[:MAX_VIOLATIONS])
+            raise InvalidFields(found)
         ensure_shared(definition)
         checked = Checked(definition, content_hash(definition), {"origin": "promotion", "from": loaded.message.name})
         return await self._publication.publish(checked, stage=stage)
@@ -312,10 +315,16 @@ class Catalog:
             return await asyncio.get_running_loop().run_in_executor(self._worker, task)
 
 
+def _wrong(definition: Definition) -> list[Violation]:
+    """Returns what keeps a definition from being published; its examples are executed where nothing else does."""
+    found = problems(definition) or list(islice(example_problems(definition), MAX_VIOLATIONS))
+    return found[:MAX_VIOLATIONS]
+
+
 def _check(document: Document, definition: Definition, workspace: str) -> Checked:
-    found = problems(definition)
+    found = _wrong(definition)
     if found:
-        raise InvalidFields([document.placed(one) for one in found[:MAX_VIOLATIONS]])
+        raise InvalidFields([document.placed(one) for one in found])
     origin: dict[str, Any] = {"origin": "document"}
     try:
         if workspace:

@@ -6,26 +6,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from cordboard.catalog.compatibility.definitions import breakages
 from cordboard.catalog.compatibility.mode import Mode
 from cordboard.catalog.definition import problems
 from cordboard.catalog.document import read
+from cordboard.catalog.examples import example_problems
 from cordboard.catalog.extension import merged
 from cordboard.catalog.findings import shown
-from cordboard.catalog.v1.definition_pb2 import BodyEncoding
-from cordboard.core.errors import CordboardError, DocumentInvalid, InvalidFields, Violation
-from cordboard.core.schema import JsonSchema, SchemaInvalid
-from cordboard.planning.paging import pointed
-from cordboard.planning.plan import Plan
-from cordboard.planning.servers import Servers
+from cordboard.core.errors import DocumentInvalid, InvalidFields, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from cordboard.catalog.document import Document
-    from cordboard.catalog.v1.definition_pb2 import Action, Definition, Example
+    from cordboard.catalog.v1.definition_pb2 import Definition
 
 READABLE: Final = "readable"
 MEANING: Final = "meaning"
@@ -37,8 +31,6 @@ EXAMPLES: Final = "examples"
 COMPATIBILITY: Final = "compatibility"
 RULES: Final = (READABLE, MEANING, BASE, NAMING, OWNERSHIP, REVIEW, EXAMPLES, COMPATIBILITY)
 """Every rule, in the order in which they are told."""
-
-FIRST_REDIRECT: Final = 300
 
 _ACTION: Final = re.compile(r"(actions|auth_schemes)\[([^\]]+)\]")
 _PLACE: Final = re.compile(r" \(line (\d+), column (\d+)\)$|(?: at line (\d+), column (\d+))$")
@@ -180,7 +172,7 @@ def _checked(definition: Definition, document: Document, file: File, before: Def
         *((OWNERSHIP, one) for one in _owned(definition)),
         *((REVIEW, one) for one in _reviewed(definition)),
         # What cannot be published cannot be planned or compared either.
-        *((EXAMPLES, one) for one in ([] if wrong else _examples(definition))),
+        *((EXAMPLES, one) for one in ([] if wrong else example_problems(definition))),
         *((COMPATIBILITY, one) for one in ([] if wrong else _broken(definition, before))),
     ):
         yield _placed(rule, document.placed(violation))
@@ -204,83 +196,6 @@ def _owned(definition: Definition) -> Iterator[Violation]:
 def _reviewed(definition: Definition) -> Iterator[Violation]:
     if definition.review_interval_days <= 0:
         yield Violation("review_interval_days", "must say after how many days a person looks at it again")
-
-
-def _examples(definition: Definition) -> Iterator[Violation]:
-    """Yields where a recorded example and its action do not say the same."""
-    shared = orjson.loads(definition.schemas_json or b"{}")
-    servers = Servers(definition)
-    for index, action in enumerate(definition.actions):
-        for position, example in enumerate(action.examples):
-            path = f"actions[{index}].examples[{position}]"
-            if example.HasField("request"):
-                for field, text in _requested(definition, servers, action, example):
-                    yield Violation(f"{path}.request{field}", text)
-            if example.HasField("response") and action.HasField("paging") and example.response.body_json:
-                items = pointed(orjson.loads(example.response.body_json), action.paging.items_pointer)
-                if example.response.status < FIRST_REDIRECT and not isinstance(items, list):
-                    yield Violation(f"{path}.response.body", "has no list where `paging.items_pointer` leads")
-            if example.output_json:
-                yield from _misfits(action, shared, example.output_json, f"{path}.output")
-
-
-def _requested(definition: Definition, servers: Servers, action: Action, example: Example) -> Iterator[tuple[str, str]]:
-    """Yields what the request that the action makes of the example's input has otherwise than the recorded one."""
-    wanted = example.request
-    configuration = {name: str(value) for name, value in orjson.loads(example.config_json or b"{}").items()}
-    try:
-        place = servers.place(configuration, action.request.server_url)
-        plan = Plan(definition, action, _encoded(action))
-        made = plan.outbound(orjson.loads(example.input_json or b"{}"), place.base, place.template)
-    except CordboardError as error:
-        yield "", f"cannot be made of the input: {error.text}"
-        return
-    headers = {name.lower(): value for name, value in made.headers.items()}
-    if made.method != wanted.method:
-        yield ".method", f"is {shown(wanted.method)}, and the action makes {shown(made.method)}"
-    if made.url != wanted.url:
-        yield ".url", f"is {shown(wanted.url)}, and the action makes {shown(made.url)}"
-    for name in sorted(wanted.headers):
-        given = headers.get(name.lower())
-        if given != wanted.headers[name]:
-            yield f".headers.{name}", f"is {shown(wanted.headers[name])}, and the action makes {shown(given or '')}"
-    body = (made.body or b"").decode("utf-8", "replace")
-    if wanted.body_json and _json(body) != orjson.loads(wanted.body_json):
-        yield ".body", f"is otherwise than what the action makes: {shown(body)}"
-    elif not wanted.body_json and body != wanted.body_text and not _has_parts(action):
-        yield ".body_text", f"is otherwise than what the action makes: {shown(body)}"
-
-
-def _has_parts(action: Action) -> bool:
-    """Tells whether a body is of parts, between which stands another boundary each time."""
-    return action.request.body.encoding == BodyEncoding.BODY_ENCODING_MULTIPART
-
-
-def _encoded(action: Action) -> frozenset[str]:
-    """Returns the properties of the input that hold base64."""
-    properties = orjson.loads(action.input_schema_json or b"{}").get("properties", {})
-    return frozenset(
-        name
-        for name, schema in properties.items()
-        if isinstance(schema, dict) and schema.get("contentEncoding") == "base64"
-    )
-
-
-def _json(text: str) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _misfits(action: Action, shared: object, output: str, path: str) -> Iterator[Violation]:
-    schema = orjson.loads(action.output_schema_json or b"{}")
-    try:
-        compiled = JsonSchema.compile({**schema, "$defs": shared})
-    except SchemaInvalid:
-        return  # Told where the schema stands.
-    for violation in compiled.violations(orjson.loads(output), "output"):
-        yield Violation(path, f"{violation.field} {violation.description}")
 
 
 def _broken(definition: Definition, before: Definition | None) -> Iterator[Violation]:
