@@ -81,6 +81,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "body.json",
         "body.multipart",
         "body.text",
+        "body.xml",
         "paging.cursor",
         "paging.link",
         "paging.next-url",

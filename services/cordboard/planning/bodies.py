@@ -13,6 +13,7 @@ import orjson
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.planning import styles
+from cordboard.planning.xml_bodies import Unwritable, is_name, xml
 
 _MEDIA_TYPES: Final = {
     pb.BODY_ENCODING_JSON: "application/json",
@@ -20,6 +21,7 @@ _MEDIA_TYPES: Final = {
     pb.BODY_ENCODING_MULTIPART: "multipart/form-data",
     pb.BODY_ENCODING_BINARY: "application/octet-stream",
     pb.BODY_ENCODING_TEXT: "text/plain; charset=utf-8",
+    pb.BODY_ENCODING_XML: "application/xml",
 }
 
 
@@ -74,6 +76,9 @@ class Body:
         self._required = plan.required
         if plan.encoding not in _MEDIA_TYPES:
             raise Unfit("the body has no encoding")
+        self._root = plan.xml_root
+        if plan.encoding == pb.BODY_ENCODING_XML and not is_name(plan.xml_root):
+            raise Unfit("the body's root has no name that XML knows")
         self._media_type = plan.media_type or _MEDIA_TYPES[plan.encoding]
         if not all(map(str.isprintable, [self._media_type, *(field.media_type for field in self._fields)])):
             raise Unfit("a media type of the body holds control characters")
@@ -83,6 +88,7 @@ class Body:
             pb.BODY_ENCODING_MULTIPART: self._multipart,
             pb.BODY_ENCODING_BINARY: self._binary,
             pb.BODY_ENCODING_TEXT: self._text,
+            pb.BODY_ENCODING_XML: self._xml,
         }[plan.encoding]
 
     @property
@@ -143,6 +149,21 @@ class Body:
         if not isinstance(value, str):
             raise Unfit("must be a string", self._whole)
         return Content(value.encode(), self._media_type)
+
+    def _xml(self, value: Any) -> Content:
+        try:
+            return Content(xml(self._root, value), self._media_type)
+        except Unwritable as problem:
+            raise Unfit(str(problem), self._whole or self._guilty(value)) from None
+
+    def _guilty(self, members: Any) -> str:
+        """Returns the property whose value cannot stand in XML, or an empty text."""
+        for field in self._fields:
+            try:
+                xml(self._root, {field.name: members.get(field.name)})
+            except Unwritable:
+                return field.property
+        return ""
 
 
 def as_json(value: Any, property_name: str = "") -> bytes:
