@@ -258,6 +258,14 @@ def _on_wire(one: Parameter | Constant) -> str:
 
 
 def _check_constant_place(constant: Constant, request: RequestPlan, found: Findings) -> None:
+    if constant.WhichOneof("source") == "value_json" and constant.placement != Placement.PLACEMENT_BODY:
+        text = _fixed_text(constant.value_json)
+        if text is None:
+            found.add("value", "must be more than null: it would not be sent")
+        elif constant.placement == Placement.PLACEMENT_PATH:
+            found.require(text not in ("", ".", ".."), "value", "cannot stand in a path")
+        elif constant.placement == Placement.PLACEMENT_HEADER:
+            found.require(is_line(text) and text.isascii(), "value", "must be one line of ASCII")
     if constant.placement == Placement.PLACEMENT_HEADER:
         _check_header(constant.name, "name", found)
     elif constant.placement == Placement.PLACEMENT_COOKIE:
@@ -266,6 +274,17 @@ def _check_constant_place(constant: Constant, request: RequestPlan, found: Findi
         not request.HasField("body") or request.body.property or request.body.encoding in _WHOLE_ONLY
     ):
         found.add("placement", "is the body, and the request has no body that is made of members")
+
+
+def _fixed_text(value: str) -> str | None:
+    """Returns what a constant sends outside of a body, or None where that is nothing."""
+    try:
+        told = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return "{}"  # Told where the JSON stands.
+    if told is None:
+        return None
+    return told if isinstance(told, str) else orjson.dumps(told).decode()
 
 
 def _check_idempotency_key(action: Action, found: Findings) -> None:

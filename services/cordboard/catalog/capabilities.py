@@ -82,11 +82,14 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "body.multipart",
         "body.text",
         "body.xml",
+        "config-variables",
         "paging.cursor",
         "paging.link",
         "paging.next-url",
         "paging.offset",
         "paging.page",
+        "request.constants",
+        "request.server-variable",
     }
 )
 """What this version of Cordboard can do. A part that needs more is refused when it is published, and never ignored."""

@@ -132,9 +132,11 @@ class StateConflict(CordboardError):
 
     reason = reasons.ERROR_REASON_STATE_CONFLICT
 
-    def __init__(self, name: str, state: str, text: str) -> None:
-        """Takes the resource name, its state in a word, and what to do."""
+    def __init__(self, name: str, state: str, text: str, *, variable: str = "") -> None:
+        """Takes the resource name, its state in a word, what to do, and the config variable where one is at fault."""
         super().__init__(text, name=name, state=state)
+        if variable:
+            self.metadata["variable"] = variable
 
 
 class LimitExceeded(CordboardError):

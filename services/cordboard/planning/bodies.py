@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 import orjson
 
@@ -82,7 +83,7 @@ class Body:
         self._media_type = plan.media_type or _MEDIA_TYPES[plan.encoding]
         if not all(map(str.isprintable, [self._media_type, *(field.media_type for field in self._fields)])):
             raise Unfit("a media type of the body holds control characters")
-        self._encode: Callable[[Any], Content] = {
+        self._encode: Callable[[Any, Mapping[str, Any]], Content] = {
             pb.BODY_ENCODING_JSON: self._json,
             pb.BODY_ENCODING_FORM: self._form,
             pb.BODY_ENCODING_MULTIPART: self._multipart,
@@ -96,24 +97,42 @@ class Body:
         """Returns the properties of the input that it takes."""
         return frozenset({self._whole} if self._whole else {field.property for field in self._fields})
 
-    def content(self, given: Mapping[str, Any]) -> Content | None:
-        """Returns the body, or None where the input has nothing for it; raises Unfit."""
+    def content(self, given: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> Content | None:
+        """Returns the body, or None where there is nothing for it; raises Unfit.
+
+        `own` are members that no input gives, nor can replace.
+        """
         if self._whole:
             if self._whole not in given:
                 if self._required:
                     raise Unfit("is required", self._whole)
-                return None
-            return self._encode(given[self._whole])
+                return self._encode({}, own) if own else None
+            return self._encode(given[self._whole], own or {})
         members = {field.name: given[field.property] for field in self._fields if field.property in given}
-        if not members and not self._required:
+        if not members and not own and not self._required:
             return None
-        return self._encode(members)
+        return self._encode(members, own or {})
 
-    def _json(self, value: Any) -> Content:
-        return Content(as_json(value, self._whole), self._media_type)
-
-    def _form(self, value: Any) -> Content:
+    def _with(self, value: Any, own: Mapping[str, Any]) -> Any:
+        if not own:
+            return value
         if not isinstance(value, dict):
+            raise Unfit("must be an object", self._whole)
+        return {**value, **own}
+
+    def _json(self, value: Any, own: Mapping[str, Any]) -> Content:
+        return Content(as_json(self._with(value, own), self._whole), self._media_type)
+
+    def _form(self, value: Any, own: Mapping[str, Any]) -> Content:
+        pairs = self._pairs(value)
+        if own:
+            # The members of an object that stand for themselves can have any name.
+            pairs = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) not in own]
+            pairs += self._pairs(own)
+        return Content("&".join(pairs).encode("ascii"), self._media_type)
+
+    def _pairs(self, value: Any) -> list[str]:
+        if not isinstance(value, Mapping):
             raise Unfit("must be an object", self._whole)
         styled = {field.name: field for field in self._fields}
         pairs: list[str] = []
@@ -127,9 +146,10 @@ class Body:
             if nested and style == pb.STYLE_UNSPECIFIED:
                 member = as_json(member, field.property if field else name).decode()  # noqa: PLW2901
             pairs += styles.query(name, member, style, explode=explode, quoted=styles.encode_form)
-        return Content("&".join(pairs).encode("ascii"), self._media_type)
+        return pairs
 
-    def _multipart(self, value: Any) -> Content:
+    def _multipart(self, value: Any, own: Mapping[str, Any]) -> Content:
+        value = self._with(value, own)
         if not isinstance(value, dict):
             raise Unfit("must be an object", self._whole)
         typed = {field.name: field for field in self._fields}
@@ -142,15 +162,16 @@ class Body:
         parts.append(f"--{boundary}--\r\n".encode())
         return Content(b"".join(parts), f"{self._media_type}; boundary={boundary}")
 
-    def _binary(self, value: Any) -> Content:
+    def _binary(self, value: Any, _: Mapping[str, Any]) -> Content:
         return Content(_from_base64(value, self._whole), self._media_type)
 
-    def _text(self, value: Any) -> Content:
+    def _text(self, value: Any, _: Mapping[str, Any]) -> Content:
         if not isinstance(value, str):
             raise Unfit("must be a string", self._whole)
         return Content(value.encode(), self._media_type)
 
-    def _xml(self, value: Any) -> Content:
+    def _xml(self, value: Any, own: Mapping[str, Any]) -> Content:
+        value = self._with(value, own)
         try:
             return Content(xml(self._root, value), self._media_type)
         except Unwritable as problem:

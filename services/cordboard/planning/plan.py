@@ -12,6 +12,8 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import InvalidFields, StateConflict, Violation
 from cordboard.planning import styles
 from cordboard.planning.bodies import Body, Unfit, as_json
+from cordboard.planning.constants import Constant, Constants
+from cordboard.planning.variables import NO_VALUES, Values, refusal
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 USER_AGENT: Final = "cordboard/0.1"
@@ -20,6 +22,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # A path of a definition may be encoded already, and some have a query.
 _PATH_TEXT: Final = "/:@!$&'()*+,;=%?"
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DOTS: Final = frozenset({"", ".", ".."})
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Framing and routing belong to the connection, whatever a definition or an input says.
 _RESERVED_HEADERS: Final = frozenset(
@@ -83,6 +86,7 @@ class Plan:
         for parameter in placed.get(pb.PLACEMENT_COOKIE, ()):
             if not _TOKEN.fullmatch(parameter.name):
                 raise self._unusable(action, f"the cookie {parameter.name!r} cannot be set")
+        self._constants = self._checked_constants(action)
         self._query = [_query_step(parameter) for parameter in placed.get(pb.PLACEMENT_QUERY, ())]
         self._header = [_plain_step(parameter) for parameter in placed.get(pb.PLACEMENT_HEADER, ())]
         self._cookie = [_cookie_step(parameter) for parameter in placed.get(pb.PLACEMENT_COOKIE, ())]
@@ -97,24 +101,27 @@ class Plan:
             self._body.properties if self._body else frozenset()
         )
 
-    def outbound(self, given: Mapping[str, Any], base: str, base_template: str) -> Outbound:
-        """Returns the request of an input below a server's URL; raises InvalidFields with every problem found."""
+    def outbound(self, given: Mapping[str, Any], base: str, base_template: str, values: Values = NO_VALUES) -> Outbound:
+        """Returns the request of an input below a server's URL; `values` are the connection's config variables.
+
+        Raises InvalidFields with every problem found, and StateConflict where a config variable cannot be sent.
+        """
         problems: list[Violation] = []
-        path = self._expanded_path(given, problems)
-        query = self._expanded(self._query, given, problems)
-        headers = dict(self._headers)
+        path = self._expanded_path(given, values, problems)
+        query = self._constants.query(self._expanded(self._query, given, problems), values)
+        headers = {**self._headers, **self._constant_headers(values)}
         for step, value in self._values(self._header, given, problems):
             if _CONTROL.search(value):
                 problems.append(_violation(step.property, "must not hold control characters"))
             else:
                 headers[step.name] = value.strip(" \t")
-        cookies = self._expanded(self._cookie, given, problems)
+        cookies = self._constants.cookies(self._expanded(self._cookie, given, problems), values)
         if cookies:
             headers["Cookie"] = "; ".join(cookies)
         body: bytes | None = None
         if self._body is not None:
             try:
-                content = self._body.content(given)
+                content = self._body.content(given, self._constants.members(values))
             except Unfit as problem:
                 problems.append(_violation(problem.property_name, str(problem)))
                 content = None
@@ -128,11 +135,14 @@ class Plan:
             url += ("&" if "?" in url else "?") + "&".join(query)
         return Outbound(self.method, base_template + self.template.partition("?")[0], url, headers, body)
 
-    def _expanded_path(self, given: Mapping[str, Any], problems: list[Violation]) -> str:
+    def _expanded_path(self, given: Mapping[str, Any], values: Values, problems: list[Violation]) -> str:
         parts: list[str] = []
         for part in self._path:
             if isinstance(part, str):
                 parts.append(part)
+                continue
+            if isinstance(part, Constant):
+                parts.append(self._constant_segment(part, values))
                 continue
             value = given.get(part.property)
             if value is None:
@@ -145,7 +155,7 @@ class Plan:
             parts.append(written)
         path = "".join(parts)
         if "/." in path and not problems and any(segment in (".", "..") for segment in path.split("/")):
-            guilty = next((part.property for part in self._path if not isinstance(part, str)), "")
+            guilty = next((part.property for part in self._path if isinstance(part, _Step)), "")
             problems.append(_violation(guilty, "must not make a path segment of dots"))
         return path
 
@@ -169,9 +179,45 @@ class Plan:
             problems.append(_violation(step.property, "holds a number or a text that cannot be sent"))
             return ""
 
-    def _path_parts(self, action: pb.Action, parameters: list[pb.Parameter]) -> list[str | _Step]:
+    def _checked_constants(self, action: pb.Action) -> Constants:
+        try:
+            constants = Constants(action.request.constants)
+        except ValueError:
+            raise self._unusable(action, "a constant is not JSON") from None
+        for one in constants.at(pb.PLACEMENT_HEADER):
+            if not _is_header(one.name) or _CONTROL.search(styles.text(one.fixed)):
+                raise self._unusable(action, f"the header {one.name!r} cannot be set")
+        for one in constants.at(pb.PLACEMENT_COOKIE):
+            if not _TOKEN.fullmatch(one.name):
+                raise self._unusable(action, f"the cookie {one.name!r} cannot be set")
+        for one in constants.at(pb.PLACEMENT_PATH):
+            if not one.variable and styles.text(one.fixed) in _DOTS:
+                raise self._unusable(action, f"the constant {one.name!r} leaves a hole in its path")
+        if constants.at(pb.PLACEMENT_BODY) and not action.request.HasField("body"):
+            raise self._unusable(action, "a constant goes into its body, and it has none")
+        return constants
+
+    def _constant_headers(self, values: Values) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for one, text in self._constants.texts(pb.PLACEMENT_HEADER, values):
+            if _CONTROL.search(text):
+                raise refusal(self._where, one.variable, "cannot stand in a header")
+            found[one.name] = text.strip(" \t")
+        return found
+
+    def _constant_segment(self, one: Constant, values: Values) -> str:
+        value = one.value(values)
+        if value is None:
+            raise refusal(self._where, one.variable, "has no value, and stands in the path")
+        written = styles.encode(styles.text(value))
+        if written in _DOTS:
+            raise refusal(self._where, one.variable, "has a value that would lead elsewhere in the path")
+        return written
+
+    def _path_parts(self, action: pb.Action, parameters: list[pb.Parameter]) -> list[str | _Step | Constant]:
         by_name = {parameter.name: parameter for parameter in parameters}
-        parts: list[str | _Step] = []
+        fixed = {one.name: one for one in self._constants.at(pb.PLACEMENT_PATH)}
+        parts: list[str | _Step | Constant] = []
         for index, piece in enumerate(_PLACEHOLDER.split(self.template)):
             if index % 2 == 0:
                 if any(segment in (".", "..") for segment in piece.split("/")) or "#" in piece:
@@ -180,6 +226,8 @@ class Plan:
                     parts.append(quote(piece, safe=_PATH_TEXT))
             elif piece in by_name:
                 parts.append(_path_step(by_name[piece]))
+            elif piece in fixed:
+                parts.append(fixed[piece])
             elif piece in self._keys:
                 # The credential stands here; nothing else of a URL has braces.
                 parts.append(f"{{{piece}}}")

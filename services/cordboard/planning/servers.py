@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url, host_key
 from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.planning import styles
+from cordboard.planning.variables import Values, refusal
 
 # The value of a variable that a connection gives. It can neither end the part of the URL that it stands in nor begin
 # another: no slash, colon, at sign, question mark, number sign, percent or backslash.
 _VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
+# A vendor may tell where an account is as a whole URL: of it only the host can stand in the place of a host.
+_ORIGIN: Final = re.compile(r"^https://([^/?#@:\\]+)/?$", re.IGNORECASE)
 _KEPT: Final = 1024
 
 Variables = Mapping[str, pb.ServerVariable]
@@ -39,78 +45,110 @@ class Servers:
         """Takes the definition; nothing is checked before a connection's values are known."""
         self._name = f"integrations/{definition.slug}/versions/{definition.version}"
         self._servers = tuple(definition.servers)
-        self._variables = {variable.name: variable for server in self._servers for variable in server.variables}
         self._allowed = tuple(definition.allowed_hosts)
-        self._places: dict[tuple[str, tuple[tuple[str, str], ...]], Place] = {}
+        # A secret never stands in a URL's host.
+        self._config = {one.name: _as_variable(one) for one in definition.config_variables if not one.secret}
+        own = {variable.name: variable for server in self._servers for variable in server.variables}
+        self._all: Variables = {**self._config, **own}
+        self._places: dict[tuple[str, str, tuple[tuple[str, str], ...]], Place] = {}
 
-    def place(self, configuration: Mapping[str, str], server_url: str = "") -> Place:
-        """Returns where a connection of this configuration goes; `server_url` replaces the definition's server.
+    def place(self, configuration: Mapping[str, str], server_url: str = "", server_id: str = "") -> Place:
+        """Returns where a connection of this configuration goes.
 
+        `server_id` names the server, and `server_url` replaces it; both empty: the first that the configuration is for.
         Raises StateConflict naming what the configuration lacks, and EgressDenied for a URL that cannot be sent to.
         """
-        key = (server_url, tuple(sorted(configuration.items())) if configuration else ())
+        key = (server_url, server_id, tuple(sorted(configuration.items())) if configuration else ())
         found = self._places.get(key)
         if found is None:
-            found = self._work_out(configuration, server_url)
+            found = self._work_out(configuration, server_url, server_id)
             if len(self._places) >= _KEPT:
                 self._places.clear()
             self._places[key] = found
         return found
 
-    def _work_out(self, configuration: Mapping[str, str], server_url: str) -> Place:
-        template, variables = (server_url, self._variables) if server_url else self._chosen(configuration)
+    def choice(self, variable: str, values: Values) -> str:
+        """Returns the id of the server that a config variable chooses, empty where it has no value.
+
+        Raises StateConflict where no server has that id.
+        """
+        chosen = values.of(variable) if variable else None
+        if chosen is None:
+            return ""
+        if not any(server.id == chosen for server in self._servers):
+            raise refusal(self._name, variable, "names no server of the definition")
+        return str(chosen)
+
+    def _work_out(self, configuration: Mapping[str, str], server_url: str, server_id: str) -> Place:
+        template, variables = (server_url, self._all) if server_url else self._chosen(configuration, server_id)
         base = self._filled(template, variables, configuration).rstrip("/")
         url = check_url(base)
         if self._allowed:
             hosts = {
-                _normal(self._filled(host, self._variables, configuration))
+                _normal(self._filled(host, self._all, configuration))
                 for host in self._allowed
-                if _fillable(host, self._variables, configuration)
+                if _fillable(host, self._all, configuration)
             }
         else:
             hosts = {host_key(url)}
             for server in self._servers:
-                own = _by_name(server)
+                own = self._known(server)
                 if _fillable(server.url, own, configuration):
-                    hosts |= _host_of(self._filled(server.url, own, configuration))
+                    hosts |= self._host_of(server.url, own, configuration)
         if host_key(url) not in hosts:
             raise EgressDenied(host_key(url))
         return Place(base, template.rstrip("/"), frozenset(hosts))
 
-    def _chosen(self, configuration: Mapping[str, str]) -> tuple[str, Variables]:
-        """Returns the server for which the connection gives most: the first one unless its values are another's."""
-        if not self._servers:
+    def _chosen(self, configuration: Mapping[str, str], server_id: str) -> tuple[str, Variables]:
+        """Returns the server of the id; without one that for which the connection gives most, or else the first."""
+        able = [server for server in self._servers if server.id == server_id] if server_id else self._servers
+        if not able:
             raise StateConflict(self._name, "no_server", "the definition names no server")
-        ready = [server for server in self._servers if _fillable(server.url, _by_name(server), configuration)]
+        ready = [server for server in able if _fillable(server.url, self._known(server), configuration)]
         server = max(
-            ready or self._servers[:1],
-            key=lambda one: sum(variable.name in configuration for variable in one.variables),
+            ready or able[:1],
+            key=lambda one: sum(name in configuration for name in set(_VARIABLE.findall(one.url))),
         )
-        return server.url, _by_name(server)
+        return server.url, self._known(server)
+
+    def _known(self, server: pb.Server) -> Variables:
+        return {**self._config, **{variable.name: variable for variable in server.variables}}
+
+    def _host_of(self, template: str, variables: Variables, configuration: Mapping[str, str]) -> set[str]:
+        try:
+            return {host_key(check_url(self._filled(template, variables, configuration).rstrip("/")))}
+        except (EgressDenied, StateConflict):
+            # It is not the server that is asked for, and with such a value it cannot be.
+            return set()
 
     def _filled(self, template: str, variables: Variables, configuration: Mapping[str, str]) -> str:
         def value(match: re.Match[str]) -> str:
             name = match[1]
             variable = variables.get(name, pb.ServerVariable())
-            given = configuration.get(name, "")
+            given = configuration.get(name, "") or variable.default_value
             if not given:
-                if not variable.default_value:
-                    raise StateConflict(
-                        self._name, "configuration", f"the connection has no value for the server variable {name!r}"
-                    )
-                return variable.default_value
+                raise self._refusal(name, "has no value")
+            if given == variable.default_value and name not in self._config:
+                return given
+            if name in self._config and f"://{match[0]}/" in f"{template}/":
+                given = _ORIGIN.sub(r"\1", given)
             allowed = variable.allowed_values
             if (allowed and given not in allowed) or not (allowed or _VALUE.fullmatch(given)):
-                raise StateConflict(
-                    self._name, "configuration", f"the connection's value for the server variable {name!r} is not valid"
-                )
+                raise self._refusal(name, "has a value that cannot stand in a server's URL")
             return given
 
         return _VARIABLE.sub(value, template)
 
+    def _refusal(self, name: str, problem: str) -> StateConflict:
+        if name in self._config:
+            return refusal(self._name, name, problem)
+        text = f"the server variable {name!r} {problem}: connect again with another"
+        return StateConflict(self._name, "configuration", text, variable=name)
 
-def _by_name(server: pb.Server) -> Variables:
-    return {variable.name: variable for variable in server.variables}
+
+def _as_variable(told: pb.ConfigVariable) -> pb.ServerVariable:
+    default = styles.text(orjson.loads(told.default_value_json)) if told.default_value_json else ""
+    return pb.ServerVariable(name=told.name, default_value=default)
 
 
 def _fillable(template: str, variables: Variables, configuration: Mapping[str, str]) -> bool:
@@ -122,10 +160,3 @@ def _fillable(template: str, variables: Variables, configuration: Mapping[str, s
 
 def _normal(host: str) -> str:
     return host.lower().removesuffix(":443")
-
-
-def _host_of(url: str) -> set[str]:
-    try:
-        return {host_key(check_url(url.rstrip("/")))}
-    except EgressDenied:
-        return set()

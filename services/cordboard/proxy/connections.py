@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,7 @@ from cordboard.auth.v1 import credential_service_pb2 as pb
 from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
 from cordboard.core.channel import Channels
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, ReconnectRequired
+from cordboard.core.secrets import Secret
 from cordboard.core.status import DETAILS_KEY
 from cordboard.proxy.credentials import Credential
 from cordboard.proxy.snapshot import follow
@@ -41,6 +42,8 @@ class Lease:
     credential: Credential = field(repr=False)
     expires: float
     """When to lease again, by the monotonic clock."""
+    secrets: Secret[Mapping[str, str]] = field(default_factory=lambda: Secret({}))
+    """The values of secret config variables."""
     unverified: bool = False
     """Auth waits for the news that the vendor accepts the credential."""
 
@@ -139,6 +142,7 @@ class Connections:
             configuration=dict(about.configuration),
             credential=Credential(connection, answer),
             expires=expires,
+            secrets=Secret(dict(answer.secret_variables)),
             unverified=about.state == connection_pb.Connection.STATE_UNVERIFIED,
         )
 

@@ -65,18 +65,23 @@ class Credential:
         return all(part.WhichOneof("value") in (None, "none") for part in self._parts.reveal())
 
     def place(
-        self, request: Outbound, scheme: pb.AuthScheme, schemes: Mapping[str, pb.AuthScheme] | None = None
+        self,
+        request: Outbound,
+        scheme: pb.AuthScheme,
+        schemes: Mapping[str, pb.AuthScheme] | None = None,
+        defaults: Mapping[str, str] | None = None,
     ) -> Ready:
         """Returns the request with the credential in it, signed where the scheme signs: as it is, it has to be sent.
 
-        `schemes` are the definition's, by id, for a scheme that combines several. Raises ReconnectRequired where the
-        credential cannot stand in a request, StateConflict where it is of another kind than the scheme, or the request
-        has no place for it.
+        `schemes` are the definition's, by id, for a scheme that combines several; `defaults` are what config variables
+        are that nobody has set. Raises ReconnectRequired where the credential cannot stand in a request, StateConflict
+        where it is of another kind than the scheme, or the request has no place for it.
         """
         ready = Ready(request.method, request.template, request.url, dict(request.headers), request.body)
         parts = self._parts.reveal()
+        unset = defaults or {}
         if scheme.WhichOneof("kind") != "all_of":
-            return self._with(ready, scheme, parts[0])
+            return self._with(ready, scheme, parts[0], unset)
         by_id = {part.auth_scheme: part for part in parts}
         known = [one for name in scheme.all_of.auth_schemes if (one := (schemes or {}).get(name)) is not None]
         if len(known) != len(scheme.all_of.auth_schemes) or any(one.id not in by_id for one in known):
@@ -84,10 +89,12 @@ class Credential:
         for one in sorted(known, key=lambda each: each.WhichOneof("kind") in _SIGNING):
             if one.WhichOneof("kind") == "all_of":
                 raise self._unlike()
-            ready = self._with(ready, one, by_id[one.id])
+            ready = self._with(ready, one, by_id[one.id], unset)
         return ready
 
-    def _with(self, request: Ready, scheme: pb.AuthScheme, part: auth_pb.CredentialPart) -> Ready:
+    def _with(
+        self, request: Ready, scheme: pb.AuthScheme, part: auth_pb.CredentialPart, unset: Mapping[str, str]
+    ) -> Ready:
         kind = scheme.WhichOneof("kind")
         if kind in (None, "none"):
             return request
@@ -103,22 +110,24 @@ class Credential:
             case "bearer" if scheme.bearer.prefix:
                 return self._with_header(request, "Authorization", f"{scheme.bearer.prefix.strip()} {part.token}")
             case "basic":
-                return self._with_basic(request, scheme.basic, part)
+                return self._with_basic(request, scheme.basic, part, unset)
             case "digest":
                 user = DigestUser(self._clean(part.basic.username), Secret(self._clean(part.basic.password)))
                 return replace(request, user=user, headers=_without(request.headers, "Authorization"))
             case "oauth1":
                 return self._with_oauth1(request, scheme.oauth1, part.oauth1)
             case "aws_sigv4":
-                return self._with_aws(request, scheme.aws_sigv4, part)
+                return self._with_aws(request, scheme.aws_sigv4, part, unset)
             case "mtls":
                 return self._with_certificate(request, part)
             case _:
                 return self._with_key(request, _BEARER, part.token)
 
-    def _with_basic(self, request: Ready, basic: pb.Basic, part: auth_pb.CredentialPart) -> Ready:
-        username = self._filled(basic.username, part) if basic.username else part.basic.username
-        password = self._filled(basic.password, part) if basic.password else part.basic.password
+    def _with_basic(
+        self, request: Ready, basic: pb.Basic, part: auth_pb.CredentialPart, unset: Mapping[str, str]
+    ) -> Ready:
+        username = self._filled(basic.username, part, unset) if basic.username else part.basic.username
+        password = self._filled(basic.password, part, unset) if basic.password else part.basic.password
         pair = f"{self._clean(username)}:{self._clean(password)}"
         if ":" in username or pair == ":":
             # RFC 7617 section 2: the vendor would read a part of the name as the password.
@@ -134,14 +143,16 @@ class Credential:
             raise ReconnectRequired(self._connection, "malformed") from None
         return self._with_header(request, "Authorization", value)
 
-    def _with_aws(self, request: Ready, scheme: pb.AwsSigV4, part: auth_pb.CredentialPart) -> Ready:
+    def _with_aws(
+        self, request: Ready, scheme: pb.AwsSigV4, part: auth_pb.CredentialPart, unset: Mapping[str, str]
+    ) -> Ready:
         told = part.aws
         keys = aws.AwsKeys(
             self._clean(told.access_key_id),
             Secret(told.secret_access_key),
             Secret(self._clean(told.session_token)),
         )
-        scope = aws.Scope(scheme.service, self._clean(self._filled(scheme.region, part)))
+        scope = aws.Scope(scheme.service, self._clean(self._filled(scheme.region, part, unset)))
         url = URL(request.url, encoded=True)
         headers = aws.signed(keys, scope, request.method, url, request.headers, request.body, self._clock.now())
         return replace(request, headers=headers)
@@ -202,13 +213,15 @@ class Credential:
     def _with_header(self, request: Ready, name: str, value: str) -> Ready:
         return replace(request, headers={**_without(request.headers, name), name: self._clean(value)})
 
-    def _filled(self, template: str, part: auth_pb.CredentialPart) -> str:
+    def _filled(self, template: str, part: auth_pb.CredentialPart, unset: Mapping[str, str]) -> str:
         """Returns a template with each `{name}` replaced by its value, once: a value's own braces stay."""
-        values = {**self._values.reveal(), **part.fields}
+        values = {**unset, **self._values.reveal(), **part.fields}
 
         def value(match: re.Match[str]) -> str:
-            if match[1] not in values:
-                raise StateConflict(self._connection, "configuration", f"the connection has no value for {match[1]!r}")
+            name = match[1]
+            if name not in values:
+                text = f"the connection has no value for {name!r}"
+                raise StateConflict(self._connection, "configuration", text, variable=name)
             return values[match[1]]
 
         return _NAME.sub(value, template)

@@ -12,6 +12,7 @@ from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.core.times import to_seconds
 from cordboard.planning.plan import Plan
 from cordboard.planning.servers import Servers
+from cordboard.planning.variables import Variables
 
 DEFAULT_TIMEOUT: Final = 30.0
 
@@ -29,6 +30,7 @@ class Action:
         input_schema = _InputSchema(definition, action, shared)
         self.plan = Plan(definition, action, input_schema.encoded)
         self.server_url = action.request.server_url
+        self.server_variable = action.request.server_variable
         self.key_header = action.idempotency_key_header
         self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
         self.auth_schemes = frozenset(action.auth_schemes)
@@ -116,6 +118,7 @@ class Definition:
         self.slug = message.slug
         self.version = message.version
         self.servers = Servers(message)
+        self.variables = Variables(message)
         self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
         self.rate_limits = message.rate_limit_headers
         self._message = message

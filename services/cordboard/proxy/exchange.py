@@ -22,6 +22,7 @@ from cordboard.planning.answers import Answer
 from cordboard.planning.paging import joined
 from cordboard.planning.plan import Outbound
 from cordboard.planning.servers import Place
+from cordboard.planning.variables import NO_VALUES, Values
 from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
@@ -46,6 +47,8 @@ class Target:
     scheme: pb.AuthScheme
     place: Place
     lease: Lease
+    values: Values = NO_VALUES
+    """Its config variables."""
 
     @property
     def shows_credential(self) -> bool:
@@ -119,7 +122,10 @@ class Exchange:
     async def _attempt(self, call: Call, progress: _Progress) -> Answer:
         call.stages.enter(GUARD)
         target, request = progress.target, progress.request
-        placed = target.lease.credential.place(request, target.scheme, target.definition.schemes)
+        definition = target.definition
+        placed = target.lease.credential.place(
+            request, target.scheme, definition.schemes, definition.variables.defaults
+        )
         url = check_url(placed.url, target.place.hosts)
         left = call.left()
         if left <= 0:

@@ -150,7 +150,7 @@ class Pipeline:
         call.stages.enter(PLAN)
         action = target.action
         action.check(dict(given))
-        return action.plan.outbound(given, target.place.base, target.place.template)
+        return action.plan.outbound(given, target.place.base, target.place.template, target.values)
 
     @contextlib.contextmanager
     def _room(self, call: Call, target: Target) -> Iterator[None]:
@@ -304,8 +304,10 @@ def _aimed(definition: Definition, action: Action, lease: Lease) -> Target:
         raise StateConflict(
             lease.connection, "auth_scheme", f"the action {action.id!r} cannot be run with the connection's auth scheme"
         )
-    place = definition.servers.place(lease.configuration, action.server_url)
-    return Target(definition, action, scheme, place, lease)
+    values = definition.variables.values(lease.configuration, lease.secrets)
+    server_id = definition.servers.choice(action.server_variable, values)
+    place = definition.servers.place(lease.configuration, action.server_url, server_id)
+    return Target(definition, action, scheme, place, lease, values)
 
 
 def _mismatch(target: Target, answer: Answer, problem: str) -> VendorError:
