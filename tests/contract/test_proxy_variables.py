@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.local.certificates import Identities
-from tests.contract.test_proxy_sending import a_vendor, point
+from tests.contract.test_proxy_credentials import an_answer, in_turn
+from tests.contract.test_proxy_sending import Arrival, a_vendor, point
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
 from tests.unit.proxy.running import Mesh, a_mesh, calls, execute, refusal
@@ -142,3 +143,34 @@ async def test_a_variable_fills_the_server_and_chooses_it_and_cannot_leave_the_l
         refused = await refusal(mesh.stub().Execute(order(elsewhere)))
         assert refused.reason.endswith("EGRESS_DENIED")
         assert [len(one.arrivals) for one in (first, second)] == [1, 1]
+
+
+def key_in(arrival: Arrival, placement: pb.Placement.ValueType) -> str:
+    """Returns the idempotency key that a vendor was given in this place."""
+    if placement == HEADER:
+        return arrival.values("once")[0]
+    if placement == QUERY:
+        return urlsplit(arrival.line.split(" ")[1]).query.removeprefix("once=")
+    return str(json.loads(arrival.body)["once"])
+
+
+@pytest.mark.parametrize("placement", [HEADER, QUERY, BODY])
+async def test_the_vendor_knows_a_repeated_attempt_by_the_key_that_it_takes(
+    mesh: Mesh, placement: pb.Placement.ValueType
+) -> None:
+    busy, done = an_answer(503), an_answer(201)
+    async with a_vendor(in_turn(busy, done, busy, done)) as vendor:
+        action = an_action(
+            "order", "POST", "/x", body=a_body(pb.BODY_ENCODING_JSON, "id", "note"),
+            idempotency_key=pb.IdempotencyKey(placement=placement, name="once"),
+        )  # fmt: skip
+        await point(mesh, vendor.url, action)
+        name = await connected(mesh, {}, {})
+        for key in ("order-7", ""):
+            request = order(name)
+            request.idempotency_key = key
+            assert (await mesh.stub().Execute(request)).call.attempts == 2
+    told = [key_in(one, placement) for one in vendor.arrivals]
+    assert told[:2] == ["order-7", "order-7"]
+    assert told[2] == told[3] != ""
+    assert told[2] != "order-7"

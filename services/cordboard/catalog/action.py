@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cordboard.catalog.findings import Findings
-    from cordboard.catalog.v1.definition_pb2 import Action, Body, Constant, Definition, Parameter, RequestPlan
+    from cordboard.catalog.v1.definition_pb2 import (
+        Action,
+        Body,
+        Constant,
+        Definition,
+        IdempotencyKey,
+        Parameter,
+        RequestPlan,
+    )
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 MAX_TITLE: Final = 200
@@ -253,7 +261,7 @@ def _check_parameter(parameter: Parameter, found: Findings) -> None:
         found.require(is_token(parameter.name), "name", "is not a cookie's name")
 
 
-def _on_wire(one: Parameter | Constant) -> str:
+def _on_wire(one: Parameter | Constant | IdempotencyKey) -> str:
     return one.name.lower() if one.placement == Placement.PLACEMENT_HEADER else one.name
 
 
@@ -293,6 +301,10 @@ def _check_idempotency_key(action: Action, found: Findings) -> None:
     if not action.HasField("idempotency_key"):
         return
     key, below = action.idempotency_key, found.below("idempotency_key")
+    taken = {(one.placement, _on_wire(one)) for one in action.request.parameters}
+    taken.update((one.placement, _on_wire(one)) for one in action.request.constants)
+    taken.update((Placement.PLACEMENT_BODY, one.name) for one in action.request.body.fields)
+    below.require((key.placement, _on_wire(key)) not in taken, "name", f"{shown(key.name)} stands there already")
     below.require(not action.idempotency_key_header, "", "cannot stand beside `idempotency_key_header`")
     if key.placement == Placement.PLACEMENT_HEADER:
         _check_header(key.name, "name", below)

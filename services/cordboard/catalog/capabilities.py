@@ -83,6 +83,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "body.text",
         "body.xml",
         "config-variables",
+        "idempotency-key",
         "paging.cursor",
         "paging.link",
         "paging.next-url",

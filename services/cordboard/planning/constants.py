@@ -65,20 +65,21 @@ class Constants:
         if not self.at(QUERY):
             return pairs
         own = {one.name: one.value(values) for one in self.at(QUERY)}
-        return _added(pairs, "&", own)
+        return joined(pairs, "&", own)
 
     def cookies(self, pairs: list[str], values: Values) -> list[str]:
         """Returns the cookies with the constants among them, in the place of whatever has their names."""
         if not self.at(COOKIE):
             return pairs
         own = {one.name: one.value(values) for one in self.at(COOKIE)}
-        return _added(pairs, "; ", own)
+        return joined(pairs, "; ", own)
 
 
 _NONE: Final[list[Constant]] = []
 
 
-def _added(pairs: list[str], between: str, own: dict[str, Any]) -> list[str]:
+def joined(pairs: list[str], between: str, own: dict[str, Any]) -> list[str]:
+    """Returns `name=value` pairs with these values in the place of whatever has their names."""
     # The members of an object that stand for themselves can have any name, also that of a constant.
     single = (pair for written in pairs for pair in written.split(between))
     kept = [pair for pair in single if unquote(pair.partition("=")[0]) not in own]

@@ -12,7 +12,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import InvalidFields, StateConflict, Violation
 from cordboard.planning import styles
 from cordboard.planning.bodies import Body, Unfit, as_json
-from cordboard.planning.constants import Constant, Constants
+from cordboard.planning.constants import Constant, Constants, joined
 from cordboard.planning.variables import NO_VALUES, Values, refusal
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -87,6 +87,7 @@ class Plan:
             if not _TOKEN.fullmatch(parameter.name):
                 raise self._unusable(action, f"the cookie {parameter.name!r} cannot be set")
         self._constants = self._checked_constants(action)
+        self._key = self._taken_key(action)
         self._query = [_query_step(parameter) for parameter in placed.get(pb.PLACEMENT_QUERY, ())]
         self._header = [_plain_step(parameter) for parameter in placed.get(pb.PLACEMENT_HEADER, ())]
         self._cookie = [_cookie_step(parameter) for parameter in placed.get(pb.PLACEMENT_COOKIE, ())]
@@ -101,10 +102,13 @@ class Plan:
             self._body.properties if self._body else frozenset()
         )
 
-    def outbound(self, given: Mapping[str, Any], base: str, base_template: str, values: Values = NO_VALUES) -> Outbound:
+    def outbound(
+        self, given: Mapping[str, Any], base: str, base_template: str, values: Values = NO_VALUES, key: str = ""
+    ) -> Outbound:
         """Returns the request of an input below a server's URL; `values` are the connection's config variables.
 
-        Raises InvalidFields with every problem found, and StateConflict where a config variable cannot be sent.
+        `key` is what a vendor that takes an idempotency key gets, and no input can replace it. Raises InvalidFields
+        with every problem found, and StateConflict where a config variable cannot be sent.
         """
         problems: list[Violation] = []
         path = self._expanded_path(given, values, problems)
@@ -121,7 +125,7 @@ class Plan:
         body: bytes | None = None
         if self._body is not None:
             try:
-                content = self._body.content(given, self._constants.members(values))
+                content = self._body.content(given, self._own_members(values, key))
             except Unfit as problem:
                 problems.append(_violation(problem.property_name, str(problem)))
                 content = None
@@ -133,7 +137,49 @@ class Plan:
         url = base + path
         if query:
             url += ("&" if "?" in url else "?") + "&".join(query)
-        return Outbound(self.method, base_template + self.template.partition("?")[0], url, headers, body)
+        request = Outbound(self.method, base_template + self.template.partition("?")[0], url, headers, body)
+        return self.keyed(request, key)
+
+    @property
+    def takes_key(self) -> bool:
+        """Tells whether the vendor takes an idempotency key."""
+        return self._key is not None
+
+    def keyed(self, request: Outbound, key: str) -> Outbound:
+        """Returns the request with this idempotency key in the header or the query, where the vendor takes it there."""
+        if not key or self._key is None:
+            return request
+        match self._key.placement:
+            case pb.PLACEMENT_HEADER:
+                kept = {
+                    name: value for name, value in request.headers.items() if name.lower() != self._key.name.lower()
+                }
+                return replace(request, headers={**kept, self._key.name: key})
+            case pb.PLACEMENT_QUERY:
+                path, _, query = request.url.partition("?")
+                pairs = joined(query.split("&") if query else [], "&", {self._key.name: key})
+                return replace(request, url=f"{path}?{'&'.join(pairs)}")
+            case _:
+                return request
+
+    def _own_members(self, values: Values, key: str) -> dict[str, Any]:
+        members = self._constants.members(values)
+        if key and self._key is not None and self._key.placement == pb.PLACEMENT_BODY:
+            members[self._key.name] = key
+        return members
+
+    def _taken_key(self, action: pb.Action) -> pb.IdempotencyKey | None:
+        if action.idempotency_key_header:
+            key = pb.IdempotencyKey(placement=pb.PLACEMENT_HEADER, name=action.idempotency_key_header)
+        elif action.HasField("idempotency_key"):
+            key = action.idempotency_key
+        else:
+            return None
+        if key.placement == pb.PLACEMENT_HEADER and not _is_header(key.name):
+            raise self._unusable(action, f"the header {key.name!r} cannot be set")
+        if key.placement == pb.PLACEMENT_BODY and not action.request.HasField("body"):
+            raise self._unusable(action, "its idempotency key goes into its body, and it has none")
+        return key
 
     def _expanded_path(self, given: Mapping[str, Any], values: Values, problems: list[Violation]) -> str:
         parts: list[str] = []

@@ -31,7 +31,7 @@ class Action:
         self.plan = Plan(definition, action, input_schema.encoded)
         self.server_url = action.request.server_url
         self.server_variable = action.request.server_variable
-        self.key_header = action.idempotency_key_header
+        self.takes_key = self.plan.takes_key
         self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
         self.auth_schemes = frozenset(action.auth_schemes)
         self.paging = action.paging if action.HasField("paging") else None

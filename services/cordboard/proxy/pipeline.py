@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from cordboard.core.egress import check_url
@@ -150,7 +150,8 @@ class Pipeline:
         call.stages.enter(PLAN)
         action = target.action
         action.check(dict(given))
-        return action.plan.outbound(given, target.place.base, target.place.template, target.values)
+        place = target.place
+        return action.plan.outbound(given, place.base, place.template, target.values, _vendor_key(call, action))
 
     @contextlib.contextmanager
     def _room(self, call: Call, target: Target) -> Iterator[None]:
@@ -164,7 +165,7 @@ class Pipeline:
         if not call.order.idempotency_key:
             return None
         with call.stages.working(GUARD):
-            return await self.ledger.begin(call, repeatable=action.repeatable or bool(action.key_header))
+            return await self.ledger.begin(call, repeatable=action.repeatable or action.takes_key)
 
     async def _intended(self, call: Call, action: Action) -> None:
         """Notes a call that may change something before it is sent: without that note it is not begun."""
@@ -173,12 +174,7 @@ class Pipeline:
                 await self.recorder.intend(call.record(None, ended=False))
 
     async def _answered(self, call: Call, target: Target, request: Outbound) -> tuple[Answer, Target]:
-        keyed = bool(target.action.key_header)
-        if keyed:
-            # Without the caller's key one of our own still lets the vendor know a repeated attempt for what it is.
-            key = call.order.idempotency_key or secrets.token_hex(16)
-            request = replace(request, headers={**request.headers, target.action.key_header: key})
-        return await self.exchange.answer(call, target, request, keyed=keyed)
+        return await self.exchange.answer(call, target, request, keyed=target.action.takes_key)
 
     async def _recorded(self, call: Call, error: BaseException | None) -> None:
         call.settled = True
@@ -218,7 +214,7 @@ class Pipeline:
             await self._intended(call, target.action)
             answer, _ = await self._answered(call, target, request)
         except BaseException:
-            repeatable = target.action.repeatable or bool(target.action.key_header)
+            repeatable = target.action.repeatable or target.action.takes_key
             # The lease of the key ends by itself where this cannot be written.
             with contextlib.suppress(CordboardError):
                 await self.ledger.release(call, repeatable=repeatable)
@@ -242,6 +238,8 @@ class Pipeline:
             else:
                 call.stages.enter(PLAN)
                 request = request.to(str(check_url(step.url, target.place.hosts)))
+                # Another page is another request: with the key of the last one it could be answered with the last one.
+                request = action.plan.keyed(request, _vendor_key(call, action))
             answer, target = await self._answered(call, target, request)
             document = self._document(target, answer)
             items = pages.items(document)
@@ -296,6 +294,11 @@ def _context(call: Call, lease: Lease) -> dict[str, str]:
         "region": caller.region if own else "",
         "environment": caller.environment if own else lease.environment,
     }
+
+
+def _vendor_key(call: Call, action: Action) -> str:
+    """Returns the idempotency key for the vendor: one of our own lets it know a repeated attempt for what it is."""
+    return (call.order.idempotency_key or secrets.token_hex(16)) if action.takes_key else ""
 
 
 def _aimed(definition: Definition, action: Action, lease: Lease) -> Target:

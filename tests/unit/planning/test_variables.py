@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.core.errors import EgressDenied, InvalidFields, StateConflict
 from cordboard.core.schema import JsonSchema
 from cordboard.core.secrets import Secret
 from cordboard.core.variables import meant
@@ -296,3 +296,60 @@ def test_a_variable_chooses_the_server() -> None:
     with pytest.raises(StateConflict, match="'where' names no server") as refused:
         place(CLOUD, HOST, variables=variables, chosen="where", where="moon")
     assert refused.value.metadata["variable"] == "where"
+
+
+# The idempotency key.
+
+
+def keyed(action: pb.Action, given: dict[str, Any] | None = None, key: str = "k-1") -> Outbound:
+    plan = Definition(a_definition(action)).action("act").plan
+    assert plan.takes_key
+    return plan.outbound(given or {}, BASE, BASE, key=key)
+
+
+def with_key(placement: pb.Placement.ValueType, name: str, body: pb.Body | None = None, **fields: Any) -> pb.Action:
+    key = pb.IdempotencyKey(placement=placement, name=name)
+    return an_action("act", "POST", "/t", a_parameter("q"), body=body, idempotency_key=key, **fields)
+
+
+def test_the_key_goes_where_the_vendor_takes_it() -> None:
+    assert keyed(with_key(HEADER, "X-Once"), {"q": "1"}).headers["X-Once"] == "k-1"
+    assert keyed(with_key(QUERY, "request_id"), {"q": "1"}).url == f"{BASE}/t?q=1&request_id=k-1"
+    assert keyed(with_key(QUERY, "request_id")).url == f"{BASE}/t?request_id=k-1"
+    fields = a_body(pb.BODY_ENCODING_JSON, "a")
+    assert keyed(with_key(BODY, "request_id", fields), {"a": 1}).body == b'{"a":1,"request_id":"k-1"}'
+    assert keyed(with_key(BODY, "request_id", fields)).body == b'{"request_id":"k-1"}'
+    whole = pb.Body(encoding=pb.BODY_ENCODING_JSON, property="body")
+    assert keyed(with_key(BODY, "id", whole), {"body": {"id": "forged", "a": 1}}).body == b'{"id":"k-1","a":1}'
+    assert keyed(with_key(BODY, "id", whole)).body == b'{"id":"k-1"}'
+    xml = a_body(pb.BODY_ENCODING_XML, "a", xml_root="r")
+    assert keyed(with_key(BODY, "id", xml), {"a": 1}).body == b"<r><a>1</a><id>k-1</id></r>"
+
+
+def test_a_header_of_the_input_does_not_stand_beside_the_key() -> None:
+    action = an_action("act", "POST", "/t", a_parameter("k", HEADER, name="x-once"), idempotency_key_header="X-Once")
+    request = keyed(action, {"k": "forged"})
+    assert [value for name, value in request.headers.items() if name.lower() == "x-once"] == ["k-1"]
+
+
+def test_another_page_has_another_key_where_it_can() -> None:
+    for placement, name in ((HEADER, "X-Once"), (QUERY, "once")):
+        plan = Definition(a_definition(with_key(placement, name))).action("act").plan
+        first = plan.outbound({}, BASE, BASE, key="k-1")
+        second = plan.keyed(first.to(f"{BASE}/t?page=2&once=k-1"), "k-2")
+        assert "k-2" in second.url + second.headers.get("X-Once", "")
+        assert "k-1" not in second.headers.values()
+    assert plan.keyed(first, "") is first
+
+
+def test_a_body_that_is_no_object_cannot_take_a_key() -> None:
+    action = with_key(BODY, "id", pb.Body(encoding=pb.BODY_ENCODING_JSON, property="body"))
+    with pytest.raises(InvalidFields) as refused:
+        keyed(action, {"body": [1]})
+    assert [violation.field for violation in refused.value.violations] == ["input.body"]
+
+
+@pytest.mark.parametrize(("placement", "name"), [(HEADER, "Host"), (HEADER, "a b"), (BODY, "id")])
+def test_a_key_that_has_no_place_makes_the_action_unusable(placement: pb.Placement.ValueType, name: str) -> None:
+    with pytest.raises(StateConflict, match=r"header|body"):
+        keyed(with_key(placement, name))
