@@ -452,3 +452,92 @@ def test_a_body_that_cannot_be_sent_and_need_not_be_is_left_out(body: Any) -> No
     became = imported(a_document({"/run": {"post": an_operation(requestBody=body)}}))
     assert not became.definition.actions[0].request.HasField("body")
     assert repairs(became)
+
+
+# --- what an independent judge of the requests found
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"type": "array", "items": {"type": "string"}}, "minItems"),
+        ({"items": {"type": "string"}}, "minItems"),
+        ({"type": "object", "properties": {"a": {"type": "string"}}}, "minProperties"),
+    ],
+)
+def test_a_required_list_or_object_that_would_not_be_sent_at_all_cannot_be_empty(schema: Any, keyword: str) -> None:
+    parameters = [a_parameter("needed", schema=schema, required=True), a_parameter("other", schema=schema)]
+    properties = input_schema(the_action(an_operation(parameters=parameters)))["properties"]
+    assert properties["needed"][keyword] == 1
+    assert keyword not in properties["other"]
+
+
+def test_a_required_list_of_a_form_cannot_be_empty_and_one_of_a_json_body_can() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"urls": {"type": "array", "items": {"type": "string"}}},
+        "required": ["urls"],
+    }
+    form = an_operation(requestBody=json_body(schema, media_type="application/x-www-form-urlencoded"))
+    assert input_schema(the_action(form))["properties"]["urls"]["minItems"] == 1
+    plain = an_operation(requestBody=json_body(schema))
+    assert "minItems" not in input_schema(the_action(plain))["properties"]["urls"]
+
+
+def test_a_list_of_objects_in_one_value_is_json() -> None:
+    objects = {"type": "array", "items": {"type": "object"}}
+    parameters = [
+        a_parameter("joined", schema=objects, explode=False),
+        a_parameter("apart", schema=objects),
+        a_parameter("plain", schema={"type": "array", "items": {"type": "string"}}, explode=False),
+    ]
+    became = imported(a_document({"/run": {"get": an_operation(parameters=parameters)}}))
+    assert [one.json for one in became.definition.actions[0].request.parameters] == [True, False, False]
+    assert any("'joined' is a list of objects in one value" in text for _, text in notes(became))
+
+
+def test_an_object_of_which_the_description_shows_brackets_is_a_deep_object() -> None:
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
+    parameters = [
+        a_parameter("metadata", schema=schema, description="Such as `metadata[key]=value`"),
+        a_parameter("other", schema=schema, description="Such as `metadata[key]=value`"),
+        a_parameter("told", schema=schema, style="form", description="told[key]"),
+    ]
+    became = imported(a_document({"/run": {"get": an_operation(parameters=parameters)}}))
+    styles = [one.style for one in became.definition.actions[0].request.parameters]
+    assert styles == [Style.STYLE_DEEP_OBJECT, Style.STYLE_UNSPECIFIED, Style.STYLE_UNSPECIFIED]
+    assert any("it is sent as a deepObject" in text for _, text in notes(became))
+
+
+def test_a_form_that_is_a_list_is_files_without_names() -> None:
+    operation = an_operation(requestBody=json_body({"type": "array", "items": {}}, media_type="multipart/form-data"))
+    became = imported(a_document({"/run": {"post": operation}}))
+    (action,) = became.definition.actions
+    (field,) = action.request.body.fields
+    assert (field.name, field.property, field.media_type) == ("file", "file", "application/octet-stream")
+    schema = input_schema(action)
+    assert schema["required"] == ["file"]
+    assert schema["properties"]["file"]["items"]["contentEncoding"] == "base64"
+    assert any("each is a file called 'file'" in text for _, text in repairs(became))
+
+
+def test_what_is_read_only_through_a_part_of_it_is_not_sent() -> None:
+    schemas = {
+        "Compact": {"type": "object", "properties": {"name": {"type": "string"}}},
+        "Shown": {"allOf": [{"$ref": "#/components/schemas/Compact"}, {"type": "object", "readOnly": True}]},
+        "Circle": {"allOf": [{"$ref": "#/components/schemas/Circle"}]},
+    }
+    body = {
+        "type": "object",
+        "properties": {
+            "a": {"allOf": [{"$ref": "#/components/schemas/Compact"}, {"readOnly": True}]},
+            "b": {"$ref": "#/components/schemas/Shown"},
+            "c": {"$ref": "#/components/schemas/Compact"},
+            "d": {"$ref": "#/components/schemas/Circle"},
+        },
+        "required": ["a", "c"],
+    }
+    action = the_action(an_operation(requestBody=json_body(body)), components={"schemas": schemas})
+    schema = input_schema(action)
+    assert list(schema["properties"]) == ["c", "d"]
+    assert schema["required"] == ["c"]

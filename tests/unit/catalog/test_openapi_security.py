@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cordboard.catalog.v1.definition_pb2 import Placement
+from cordboard.catalog.definition import problems
 from tests.unit.catalog.descriptions import (
     a_document,
     a_parameter,
@@ -129,7 +129,7 @@ def test_a_document_without_schemes_asks_for_nothing() -> None:
         (None, [{"key": []}, {}], []),
         (None, [{"nobody": []}], []),
         (None, [{"nobody": []}, {"key": []}], ["key"]),
-        (None, [{"key": [], "secret": []}, {"basic": []}], ["basic"]),
+        (None, [{"key": [], "secret": []}, {"basic": []}], ["key_and_secret", "basic"]),
         (None, "x", []),
         (None, [7], []),
     ],
@@ -144,14 +144,69 @@ def test_an_operation_can_be_run_with_any_one_of_what_it_names(root: Any, own: A
     assert list(action.auth_schemes) == needed
 
 
-def test_of_two_keys_that_are_needed_at_once_one_becomes_an_input() -> None:
+def test_two_keys_that_are_needed_at_once_are_one_scheme_of_both() -> None:
     result = became(an_operation(security=[{"key": [], "secret": []}]), key=KEY, secret=SECRET)
     (action,) = result.definition.actions
-    assert list(action.auth_schemes) == ["secret"]
-    assert input_schema(action)["required"] == ["X-Api-Key"]
-    (parameter,) = action.request.parameters
-    assert (parameter.name, parameter.placement) == ("X-Api-Key", Placement.PLACEMENT_HEADER)
-    assert any("it needs 'X-Api-Key': an input" in text for _, text in repairs(result))
+    both, *parts = result.definition.auth_schemes
+    assert list(action.auth_schemes) == [both.id] == ["key_and_secret"]
+    assert (list(both.all_of.auth_schemes), both.title) == (["key", "secret"], "key and secret")
+    assert all("no action takes it alone" in part.description for part in parts)
+    assert input_schema(action)["properties"] == {}
+    assert problems(result.definition) == []
+
+
+def test_a_key_beside_oauth_goes_with_the_code_flow_and_with_a_pasted_token() -> None:
+    result = became(an_operation(security=[{"oauth": ["read"], "key": []}]), oauth=CODE, key=KEY)
+    (action,) = result.definition.actions
+    schemes = {scheme.id: list(scheme.all_of.auth_schemes) for scheme in result.definition.auth_schemes}
+    assert schemes["oauth_and_key"] == ["oauth", "key"]
+    assert schemes["oauth_token_and_key"] == ["oauth_token", "key"]
+    assert list(action.auth_schemes) == ["oauth_and_key", "oauth_token_and_key"]
+    assert list(action.scopes) == ["read"]
+    assert problems(result.definition) == []
+
+
+def test_who_has_more_than_an_operation_needs_may_call_it() -> None:
+    document = a_document(
+        {
+            "/one": {"get": an_operation(security=[{"key": []}])},
+            "/both": {"get": an_operation(security=[{"key": [], "secret": []}])},
+            "/other": {"get": an_operation(security=[{"basic": []}])},
+        },
+        components={"securitySchemes": {"key": KEY, "secret": SECRET, "basic": BASIC}},
+    )
+    one, both, other = imported(document).definition.actions
+    assert list(one.auth_schemes) == ["key", "key_and_secret"]
+    assert list(both.auth_schemes) == ["key_and_secret"]
+    assert list(other.auth_schemes) == ["basic"]
+
+
+def test_of_two_things_that_go_to_the_same_place_one_is_left() -> None:
+    result = became(
+        an_operation(security=[{"basic": [], "oauth": ["read"], "key": []}]), basic=BASIC, oauth=CODE, key=KEY
+    )
+    (action,) = result.definition.actions
+    assert list(action.auth_schemes) == ["oauth_and_key", "oauth_token_and_key"]
+    assert any("'basic' goes where 'oauth' goes" in text for _, text in repairs(result))
+
+
+def test_keys_that_are_a_choice_and_all_of_them_required_parameters_are_sent_together() -> None:
+    token = {"type": "apiKey", "in": "query", "name": "token"}
+    parameters = [a_parameter("x-api-key", "header", required=True), a_parameter("token", required=True)]
+    operation = an_operation(security=[{"key": []}, {"token": []}], parameters=parameters)
+    result = became(operation, key=KEY, token=token)
+    (action,) = result.definition.actions
+    assert list(action.auth_schemes) == ["key_and_token"]
+    assert input_schema(action)["properties"] == {}
+    assert any("all of them required parameters" in text for _, text in repairs(result))
+
+
+def test_keys_that_are_a_choice_stay_one_where_only_one_of_them_is_required() -> None:
+    token = {"type": "apiKey", "in": "query", "name": "token"}
+    parameters = [a_parameter("x-api-key", "header", required=True), a_parameter("token")]
+    operation = an_operation(security=[{"key": []}, {"token": []}], parameters=parameters)
+    (action,) = became(operation, key=KEY, token=token, basic=BASIC).definition.actions
+    assert list(action.auth_schemes) == ["key", "token"]
 
 
 def test_the_flows_of_one_server_declared_twice_are_one() -> None:

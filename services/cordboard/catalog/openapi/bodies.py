@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.catalog.openapi.parameters import described
+from cordboard.catalog.openapi.parameters import described, not_empty
 from cordboard.catalog.openapi.schemas import Direction
 from cordboard.catalog.openapi.source import OperationLost, Unresolved, join, mapping, sequence, text
 from cordboard.catalog.syntax import is_line, is_media_type
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_MEMBERS: Final = 300
 MAX_DEPTH: Final = 8
 BODY: Final = "body"
+FILE: Final = "file"
 
 JSON: Final = BodyEncoding.BODY_ENCODING_JSON
 FORM: Final = BodyEncoding.BODY_ENCODING_FORM
@@ -123,6 +124,9 @@ class Bodies:
         if chosen.encoding in (BINARY, TEXT):
             self._whole(plan, chosen, body, inputs)
             return plan
+        if chosen.encoding == MULTIPART and self._schemas.shape(chosen.value.get("schema"))[0] == "array":
+            self._files(plan, chosen, body, inputs)
+            return plan
         members = self._members(chosen)
         if members is not None and self._spreads(members, plan, method, inputs, at):
             self._spread(plan, chosen, members, inputs)
@@ -174,6 +178,14 @@ class Bodies:
             )
             schema = {} if isinstance(converted, bool) else converted
         plan.property = inputs.add(BODY, described(schema, body), required=plan.required, suffix="request")
+
+    def _files(self, plan: Body, chosen: _Offer, body: dict[str, Any], inputs: Inputs) -> None:
+        """Takes a form that is a list: its parts are files, and nothing says what they are called."""
+        self._report.repair(chosen.pointer, f"the parts of the form have no names; each is a file called {FILE!r}")
+        file = {"type": "string", "contentEncoding": "base64", "contentMediaType": _OWN[BINARY]}
+        schema: Schema = {"type": "array", "items": file, **({"minItems": 1} if plan.required else {})}
+        name = inputs.add(FILE, described(schema, body), required=plan.required, suffix=BODY)
+        plan.fields.append(BodyField(property=name, name=FILE, media_type=_OWN[BINARY]))
 
     def _members(self, chosen: _Offer) -> _Members | None:
         """Returns the members of an object, or None when it is no plain object."""
@@ -233,6 +245,8 @@ class Bodies:
             member = BodyField(name=name)
             schema = self._member_schema(declared, plan.encoding, member)
             self._encode(member, encoding, plan.encoding)
+            if plan.encoding != JSON and name in members.required and declared:
+                schema = not_empty(schema, self._schemas.shape(declared[0][0])[0])
             member.property = inputs.add(name, schema, required=name in members.required, suffix=BODY)
             plan.fields.append(member)
 

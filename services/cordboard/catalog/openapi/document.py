@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -48,6 +48,8 @@ class Imported:
 
     definition: Definition
     report: ImportReport
+    pointers: dict[str, str] = field(default_factory=dict)
+    """Where each action stands in the document, by id: JSON Pointers (RFC 6901)."""
 
 
 def import_document(
@@ -100,7 +102,8 @@ def import_document(
         definition.rate_limit_headers.CopyFrom(limits)
     definition.check_action = _check_action(definition, report, operations.pointers)
     _drop_unsound(definition, report, operations.pointers)
-    return Imported(definition, report.message(len(definition.actions)))
+    pointers = {action.id: operations.pointers[action.id] for action in definition.actions}
+    return Imported(definition, report.message(len(definition.actions)), pointers)
 
 
 def _check_arguments(slug: str, source_uri: str, server_url: str) -> None:

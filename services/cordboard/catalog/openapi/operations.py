@@ -83,8 +83,9 @@ class Operations:
                 self._report.loss(f"/{name}", f"{count} webhooks: what the vendor sends is no action")
 
     def seal(self) -> None:
-        """Writes the schemas into the actions."""
+        """Writes into the actions what is known only when all of them are: schemas, and what else authenticates."""
         for action in self.actions:
+            action.auth_schemes.extend(self._security.beyond(action.auth_schemes))
             action.input_schema_json = orjson.dumps(self.schemas[f"{action.id} input"]).decode()
             output = self.schemas.get(f"{action.id} output")
             if output:
@@ -127,9 +128,8 @@ class Operations:
             path, {one.name for one in declared if one.place == "path"}, item_pointer, self._report
         )
         inputs = Inputs()
-        requirement = self._security.requirement(operation, pointer)
+        requirement = self._security.requirement(operation, pointer, self._parameters.asked(declared))
         headers = self._parameters.bind(declared, template, inputs, requirement, pointer)
-        self._parameters.bind_keys(requirement, inputs)
         body = self._bodies.bind(operation.get("requestBody"), join(pointer, "requestBody"), method, inputs)
         answer = self.responses.answer(operation.get("responses"), join(pointer, "responses"))
         request = RequestPlan(method=method, path=template.path, parameters=inputs.parameters, headers=headers.fixed)

@@ -108,6 +108,11 @@ class Parameters:
             found.update(here)
         return list(found.values())
 
+    @staticmethod
+    def asked(declared: list[Declared]) -> set[tuple[str, int]]:
+        """Returns the names and places of the parameters that are required outside the path."""
+        return {(one.name, _PLACEMENTS[one.place]) for one in declared if one.required and one.place != "path"}
+
     def bind(
         self, declared: list[Declared], template: Template, inputs: Inputs, requirement: Requirement, pointer: str
     ) -> Headers:
@@ -128,15 +133,6 @@ class Parameters:
                 parameter = Parameter(name=name, placement=Placement.PLACEMENT_QUERY)
                 inputs.bind(parameter, {"const": value, "default": value}, required=True)
         return headers
-
-    def bind_keys(self, requirement: Requirement, inputs: Inputs) -> None:
-        """Adds the API keys that an operation needs beside its auth scheme."""
-        for scheme in requirement.keys:
-            key = scheme.api_key
-            if not inputs.property_of(key.name, key.placement):
-                parameter = Parameter(name=key.name, placement=key.placement)
-                schema: Schema = {"type": "string", "writeOnly": True, "description": scheme.description}
-                inputs.bind(parameter, schema, required=True)
 
     def _declared(self, value: Any, pointer: str) -> Declared | None:
         try:
@@ -184,7 +180,26 @@ class Parameters:
         if isinstance(one.value.get("explode"), bool) and not parameter.json:
             parameter.explode = one.value["explode"]
         parameter.allow_reserved = reserved or one.value.get("allowReserved") is True
+        if not parameter.json:
+            schema = self._shaped(one, parameter, schema, required=required)
         return inputs.bind(parameter, schema, required=required)
+
+    def _shaped(self, one: Declared, parameter: Parameter, schema: Schema, *, required: bool) -> Schema:
+        """Settles how a list or an object is written where the description leaves it open, and returns the schema."""
+        kind, said = self._schemas.shape(one.value.get("schema"))
+        if kind == "array":
+            inner, _ = self._schemas.shape(said.get("items"))
+            exploded = parameter.explode if parameter.HasField("explode") else one.place in ("query", "cookie")
+            if inner in ("array", "object") and not exploded:
+                parameter.json = True
+                self._report.note(one.pointer, f"{one.name!r} is a list of {inner}s in one value: it is sent as JSON")
+                return schema
+        elif kind == "object" and one.place == "query" and not text(one.value.get("style")):
+            example = f"{one.name}["
+            if "explode" not in one.value and example in text(one.value.get("description")):
+                parameter.style = Style.STYLE_DEEP_OBJECT
+                self._report.note(one.pointer, f"the description writes {example[:80]!r}: it is sent as a deepObject")
+        return not_empty(schema, kind) if required and one.place != "path" else schema
 
     def _schema(self, one: Declared, parameter: Parameter) -> Schema:
         value, pointer = one.value, one.pointer
@@ -251,6 +266,14 @@ class Parameters:
         else:
             self._report.note(one.pointer, f"{one.name!r} is no input: the connection authenticates")
         return True
+
+
+def not_empty(schema: Schema, kind: str) -> Schema:
+    """Returns the schema of a required list or object that is not sent at all when nothing is in it."""
+    keyword = {"array": "minItems", "object": "minProperties"}.get(kind)
+    if keyword is None or isinstance(schema, bool) or schema.get(keyword):
+        return schema
+    return {**schema, keyword: 1}
 
 
 def described(schema: Schema, holder: dict[str, Any]) -> Schema:

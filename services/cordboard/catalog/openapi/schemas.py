@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cordboard.catalog.openapi.source import Unresolved, join, mapping
+from cordboard.catalog.openapi.source import Unresolved, join, mapping, sequence
 from cordboard.catalog.schemas import MANY, NAMED, ONE, REFERENCE, compile_problems, parts
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION: Final = 4000
 MAX_DEFAULT: Final = 2000
+# How far `$ref` and `allOf` are followed to learn which way a property travels.
+MAX_NESTING: Final = 8
 
 _TYPES: Final = ("string", "number", "integer", "boolean", "array", "object", "null")
 # What vendors write where a type should stand.
@@ -118,19 +120,37 @@ class Schemas:
             self._shared[name] = self._node(schema, pointer, direction)
         return self._shared
 
+    def shape(self, schema: Any) -> tuple[str, dict[str, Any]]:
+        """Returns what kind of value a schema is about, `array`, `object` or neither, and the schema itself."""
+        try:
+            found, _ = self._source.follow(schema, "")
+        except Unresolved:
+            return "", {}
+        said = mapping(found)
+        kind = said.get("type")
+        if kind in ("array", "object"):
+            return str(kind), said
+        if kind is None and ("properties" in said or "items" in said):
+            return ("object" if "properties" in said else "array"), said
+        return "", said
+
     def left_out(self, schema: Any, direction: Direction) -> bool:
         """Tells whether a property with this schema does not travel in this direction."""
-        if not isinstance(schema, dict):
+        return self._says(schema, direction.value, 0)
+
+    def _says(self, schema: Any, keyword: str, depth: int) -> bool:
+        """Tells whether a schema, or one that applies with it, has a keyword that is true."""
+        if not isinstance(schema, dict) or depth > MAX_NESTING:
             return False
-        if schema.get(direction.value) is True:
+        if schema.get(keyword) is True:
             return True
-        if "$ref" not in schema:
-            return False
-        try:
-            target, _ = self._source.follow(schema, "")
-        except Unresolved:
-            return False
-        return mapping(target).get(direction.value) is True
+        if "$ref" in schema:
+            try:
+                target, _ = self._source.follow(schema, "")
+            except Unresolved:
+                return False
+            return self._says(target, keyword, depth + 1)
+        return any(self._says(part, keyword, depth + 1) for part in sequence(schema.get("allOf")))
 
     def _node(self, schema: Any, pointer: str, direction: Direction) -> Schema:
         if isinstance(schema, bool):

@@ -1,7 +1,6 @@
 """Who may call: the security schemes of a document become auth schemes, and its requirements a choice among them.
 
-A connection authenticates in one way. Where an operation needs two things at once, one of them becomes the auth scheme
-and the others become inputs, so that the operation can be called at all.
+Where an operation needs several things at once, a combination of their schemes is one more auth scheme.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
+from cordboard.catalog.openapi.combinations import Combinations, place_of
 from cordboard.catalog.openapi.source import Unresolved, join, mapping, sequence, text
 from cordboard.catalog.syntax import RESERVED_HEADERS, is_line, is_scope, is_token, url_problem
 from cordboard.catalog.v1.definition_pb2 import (
@@ -25,7 +25,7 @@ from cordboard.catalog.v1.definition_pb2 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from cordboard.catalog.openapi.report import Report
     from cordboard.catalog.openapi.source import Source
@@ -42,8 +42,11 @@ _PLACES: Final = {
     "query": Placement.PLACEMENT_QUERY,
     "cookie": Placement.PLACEMENT_COOKIE,
 }
-# Which one of several that are needed at once is the connection's.
+# Which one stays of several that go to the same place.
 _RANK: Final = ("oauth2", "bearer", "basic", "api_key")
+
+# The names of security schemes that are needed at once, each with the OAuth scopes that it has to have.
+_Needed = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,6 @@ class Requirement:
     """The ids of the auth schemes of which one is enough; empty: any of the definition's."""
     scopes: tuple[str, ...] = ()
     """The OAuth scopes it needs."""
-    keys: tuple[AuthScheme, ...] = ()
-    """API keys that it needs beside the auth scheme."""
     sent: tuple[ApiKey, ...] = ()
     """The API keys that a connection may send with it."""
 
@@ -89,6 +90,8 @@ class Security:
         self._source_uri = source_uri
         self._known: dict[str, _Known] = {}
         self._declared: dict[str, Any] = {}
+        self._combinations = Combinations(self._id)
+        self._alone: set[str] = set()
 
     def settle(self, base_url: str) -> None:
         """Reads the schemes; `base_url` is the first server, which relative URLs are resolved against."""
@@ -110,33 +113,86 @@ class Security:
         for known in self._known.values():
             self._choose_default_scopes(known)
             schemes += [known.scheme] if known.pasted is None else [known.scheme, known.pasted]
-        return schemes or [AuthScheme(id="none", title="No authentication", none=NoAuth())]
+        self._combinations.tell_parts(schemes, frozenset(self._alone), MAX_DESCRIPTION)
+        return [*self._combinations.schemes, *schemes] or [
+            AuthScheme(id="none", title="No authentication", none=NoAuth())
+        ]
 
     @property
     def has_any(self) -> bool:
         """Tells whether the document has a scheme that can be used."""
         return bool(self._known)
 
-    def requirement(self, operation: dict[str, Any], pointer: str) -> Requirement:
-        """Returns what an operation needs; its own requirements replace the document's."""
+    def requirement(self, operation: dict[str, Any], pointer: str, asked: Collection[tuple[str, int]]) -> Requirement:
+        """Returns what an operation needs; its own requirements replace the document's.
+
+        `asked` are the names and places of the parameters that it requires.
+        """
         own = operation.get("security")
         where = join(pointer, "security") if isinstance(own, list) else "/security"
         declared = own if isinstance(own, list) else sequence(self._source.root.get("security"))
         alternatives = [self._alternative(mapping(one), where) for one in declared if isinstance(one, dict)]
         usable = [one for one in alternatives if one is not None]
+        scopes = next((found for one in usable if (found := self._scopes(one))), ())
         if not usable or any(not one for one in usable):
             # One of the alternatives is to need nothing: whatever a connection has is fine.
-            scopes = next((self._scopes(one) for one in usable if one), ())
+            self._alone.update(self._ids(self._known))
             return Requirement(scopes=scopes, sent=self._keys(self._known))
-        single = [one for one in usable if len(one) == 1]
-        if single:
-            if len(single) < len(usable):
-                self._report.note(where, "of the ways to authenticate, those that need one thing only are kept")
-            names = list(dict.fromkeys(name for one in single for name in one))
-            scopes = next((found for one in single if (found := self._scopes(one))), ())
-            ids = () if len(names) == len(self._known) else self._ids(names)
-            return Requirement(ids, scopes, sent=self._keys(names))
-        return self._together(usable[0], where)
+        usable = [self._placeable(one, where) for one in self._asked_together(usable, asked, where)]
+        names = list(dict.fromkeys(name for one in usable for name in one))
+        single = list(dict.fromkeys(name for one in usable if len(one) == 1 for name in one))
+        self._alone.update(self._ids(single))
+        if len(single) == len(self._known):
+            return Requirement((), scopes, self._keys(names))
+        ids = [each for one in usable for each in (self._ids(one) if len(one) == 1 else self._together(one))]
+        return Requirement(tuple(dict.fromkeys(ids)), scopes, self._keys(names))
+
+    def beyond(self, schemes: Collection[str]) -> list[str]:
+        """Returns the combinations with which can be called what can be called with one of these schemes."""
+        return self._combinations.beyond(schemes)
+
+    def _asked_together(self, usable: list[_Needed], asked: Collection[tuple[str, int]], pointer: str) -> list[_Needed]:
+        """Joins API keys that are declared as a choice, and required one and all as parameters."""
+        places = {(name.lower() if place == Placement.PLACEMENT_HEADER else name, place) for name, place in asked}
+        joined = [one for one in usable if len(one) == 1 and self._is_asked(next(iter(one)), places)]
+        if len(joined) < 2:
+            return usable
+        named = " and ".join(repr(name) for one in joined for name in one)
+        self._report.repair(pointer, f"{named} are a choice, but all of them required parameters: all are sent")
+        return [
+            {name: scopes for one in joined for name, scopes in one.items()},
+            *(o for o in usable if o not in joined),
+        ]
+
+    def _is_asked(self, name: str, places: Collection[tuple[str, int]]) -> bool:
+        scheme = self._known[name].scheme
+        place = place_of(scheme)
+        return scheme.HasField("api_key") and place is not None and (place[1], place[0]) in places
+
+    def _placeable(self, needed: _Needed, pointer: str) -> _Needed:
+        """Returns what is needed without what would go where another part of it goes."""
+        taken: dict[tuple[int, str], str] = {}
+        lost: set[str] = set()
+        for name in sorted(needed, key=self._rank):
+            scheme = self._known[name].scheme
+            place = place_of(scheme)
+            other = taken.setdefault(place, name) if place is not None else name
+            if other == name:
+                continue
+            lost.add(name)
+            if scheme.HasField("oauth2") and self._known[other].scheme.HasField("oauth2"):
+                self._report.note(pointer, "several OAuth schemes are asked for at once; one of them is enough")
+            else:
+                self._report.repair(pointer, f"{name!r} goes where {other!r} goes; it is left out")
+        return {name: scopes for name, scopes in needed.items() if name not in lost}
+
+    def _together(self, needed: _Needed) -> list[str]:
+        """Returns the ids of the combinations of these: with each way to the token where there is more than one."""
+        parts = [self._known[name] for name in needed]
+        ways = [[known.scheme for known in parts]]
+        if any(known.pasted is not None for known in parts):
+            ways.append([known.pasted or known.scheme for known in parts])
+        return [self._combinations.of(way) for way in ways]
 
     def _ids(self, names: Iterable[str]) -> tuple[str, ...]:
         known = [self._known[name] for name in names]
@@ -146,35 +202,14 @@ class Security:
         schemes = [self._known[name].scheme for name in names]
         return tuple(scheme.api_key for scheme in schemes if scheme.HasField("api_key"))
 
-    def _together(self, needed: dict[str, list[str]], pointer: str) -> Requirement:
-        """Returns the requirement of several schemes at once."""
-        ordered = sorted(needed, key=self._rank)
-        first, *others = ordered
-        oauth = [name for name in ordered if self._known[name].scheme.HasField("oauth2")]
-        if len(oauth) > 1:
-            self._report.note(pointer, "several OAuth schemes are asked for at once; one of them is enough")
-        keys = [self._known[name].scheme for name in others if self._known[name].scheme.HasField("api_key")]
-        lost = [name for name in others if name not in oauth and not self._known[name].scheme.HasField("api_key")]
-        if keys:
-            named = ", ".join(repr(key.api_key.name) for key in keys)
-            self._report.repair(pointer, f"beside {first!r} it needs {named}: an input")
-        for name in lost:
-            self._report.repair(pointer, f"{name!r} is asked for beside {first!r}; a connection has one of them")
-        return Requirement(
-            self._ids([first]),
-            self._scopes({first: needed[first]}),
-            tuple(keys),
-            (*self._keys([first]), *(key.api_key for key in keys)),
-        )
-
     def _rank(self, name: str) -> tuple[int, bool]:
         scheme = self._known[name].scheme
         # Of two keys, the one that is called a secret is.
         return _RANK.index(scheme.WhichOneof("kind") or ""), _SECRET.search(scheme.api_key.name or name) is None
 
-    def _alternative(self, declared: dict[str, Any], pointer: str) -> dict[str, list[str]] | None:
+    def _alternative(self, declared: dict[str, Any], pointer: str) -> _Needed | None:
         """Returns the schemes and scopes of one alternative, or None when one of them cannot be used."""
-        needed: dict[str, list[str]] = {}
+        needed: _Needed = {}
         for name, scopes in declared.items():
             if name not in self._known:
                 if name not in self._declared:
@@ -190,7 +225,7 @@ class Security:
                 del needed[name]
         return needed
 
-    def _scopes(self, needed: dict[str, list[str]]) -> tuple[str, ...]:
+    def _scopes(self, needed: _Needed) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys(
                 scope
@@ -282,7 +317,7 @@ class Security:
             wanted = f"scheme_{wanted}".rstrip("_")
         taken = {
             scheme.id for known in self._known.values() for scheme in (known.scheme, known.pasted) if scheme is not None
-        }
+        } | {scheme.id for scheme in self._combinations.schemes}
         chosen, number = wanted, 1
         while chosen in taken:
             number += 1
