@@ -1,6 +1,6 @@
 // A real OAuth 2 server (npm oidc-provider) for the tests: `node oidc.mjs CONFIGURATION`, where CONFIGURATION is JSON with
-// `clients` (oidc-provider's own client metadata). It prints `{"issuer": ...}` on one line when it answers, and ends with
-// its standard input.
+// `clients` (oidc-provider's own client metadata) and what else a test wants (`people`: claims by login). It prints
+// `{"issuer": ...}` on one line when it answers, and ends with its standard input.
 import { createServer } from "node:http";
 import Provider from "oidc-provider";
 
@@ -10,7 +10,10 @@ await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 const provider = new Provider(issuer, {
   clients: wanted.clients,
-  scopes: ["openid", "offline_access", "desk:read", "desk:write"],
+  scopes: ["openid", "email", "profile", "offline_access", "desk:read", "desk:write"],
+  claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["groups"] },
+  // ID tokens of a code flow leave these to the userinfo endpoint otherwise; large providers do not.
+  conformIdTokenClaims: false,
   cookies: { keys: ["tests only"] },
   pkce: { required: () => wanted.pkce !== false },
   rotateRefreshToken: wanted.rotate !== false,
@@ -23,7 +26,7 @@ const provider = new Provider(issuer, {
     introspection: { enabled: true },
     revocation: { enabled: true },
   },
-  findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
+  findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id, ...wanted.people?.[id] }) }),
   ttl: { AccessToken: wanted.seconds ?? 3600, ClientCredentials: wanted.seconds ?? 3600, RefreshToken: 86400 },
 });
 server.on("request", provider.callback());

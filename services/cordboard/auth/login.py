@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from cordboard.auth.oidc import OpenIdProvider, Person, challenge
@@ -15,7 +15,14 @@ from cordboard.auth.store import logins as rows
 from cordboard.auth.store.token_revocations import generation
 from cordboard.auth.vault import SYSTEM
 from cordboard.core.audit import Entry
-from cordboard.core.errors import InvalidFields, OAuthFailed, StateConflict, TokenInvalid, Violation
+from cordboard.core.errors import (
+    DependencyUnavailable,
+    InvalidFields,
+    OAuthFailed,
+    StateConflict,
+    TokenInvalid,
+    Violation,
+)
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
@@ -60,10 +67,12 @@ class Begun:
 
 @dataclass(frozen=True)
 class Finished:
-    """A sign-in that ended well, with where to go."""
+    """A sign-in that ended, with where to go."""
 
     location: str
     session: Secret[str] | None
+    problem: str = ""
+    """Why it ended without a sign-in, where a program waits to be told."""
 
 
 @dataclass(frozen=True)
@@ -122,39 +131,54 @@ class SignIn:
         return Begun(url, binding)
 
     async def finish(self, state: str, code: str, iss: str, error: str, binding: str) -> Finished:
-        """Takes what the provider sent back; raises OAuthFailed, DependencyUnavailable and StateConflict."""
+        """Takes what the provider sent back.
+
+        A program is told how it ended; for a browser, raises OAuthFailed, DependencyUnavailable and StateConflict.
+        """
         provider = self._provider()
         async with self._database.shared() as connection:
             attempt = await rows.take_attempt(connection, _hash(state))
         if attempt is None:
             raise OAuthFailed("this sign-in is over, or was never begun")
+        subject = ""
+        try:
+            person = await self._person(provider, attempt, Secret(code), iss, error=error, binding=binding)
+            subject = person.email or person.subject
+            return await self._let_in(attempt, subject, self._roles(person))
+        except (OAuthFailed, DependencyUnavailable) as failure:
+            told = isinstance(failure, OAuthFailed)
+            problem = failure.metadata["problem"] if told else failure.text
+            outcome = "OAUTH_FAILED" if told else "DEPENDENCY_UNAVAILABLE"
+            async with self._database.shared() as connection:
+                await self._journal.append(connection, _entry("refuse", subject, outcome, problem=problem))
+            if not attempt.redirect_uri:
+                raise
+            return Finished(_back(attempt, error="access_denied", error_description=problem), None, problem)
+
+    async def _person(
+        self, provider: OpenIdProvider, attempt: rows.Attempt, code: Secret[str], iss: str, *, error: str, binding: str
+    ) -> Person:
         if attempt.binding_hash and not hmac.compare_digest(attempt.binding_hash, _hash(binding)):
             raise OAuthFailed("this sign-in was begun in another browser")
-        if error or not code:
+        if error or not code.reveal():
             raise OAuthFailed("the provider did not let this person in")
         drawer = await self._vault.drawer(SYSTEM)
         verifier = drawer.open(f"logins/{attempt.state_hash}", "code_verifier", 1, attempt.sealed)
-        person = await provider.person(code, attempt.nonce, verifier.reveal(), iss)
-        subject = person.email or person.subject
-        roles = self._roles(person)
-        action, outcome = ("auth.login.succeed", "ok") if roles else ("auth.login.refuse", "denied")
-        entry = Entry(action=action, resource="logins", outcome=outcome, details={"subject": subject, "roles": roles})
-        secret = Secret(secrets.token_urlsafe(32))
-        async with self._database.shared() as connection:
-            await self._journal.append(connection, entry)
-            if roles:
-                kept = rows.SignedIn(_hash(secret.reveal()), attempt.challenge, subject, tuple(roles), 0)
-                if attempt.redirect_uri:
-                    await rows.add_code(connection, kept, seconds=CODE_SECONDS)
-                else:
-                    current = await generation(connection, "")
-                    await rows.add_session(connection, kept, current, seconds=self._session_seconds)
+        return await provider.person(code.reveal(), attempt.nonce, verifier.reveal(), iss)
+
+    async def _let_in(self, attempt: rows.Attempt, subject: str, roles: list[str]) -> Finished:
         if not roles:
             raise OAuthFailed("this person has no role here")
-        if not attempt.redirect_uri:
-            return Finished(attempt.return_path, secret)
-        query = urlencode({"code": secret.reveal(), "state": attempt.client_state})
-        return Finished(f"{attempt.redirect_uri}?{query}", None)
+        secret = Secret(secrets.token_urlsafe(32))
+        kept = rows.SignedIn(_hash(secret.reveal()), attempt.challenge, subject, tuple(roles), 0)
+        async with self._database.shared() as connection:
+            await self._journal.append(connection, _entry("succeed", subject, roles=roles))
+            if attempt.redirect_uri:
+                await rows.add_code(connection, kept, seconds=CODE_SECONDS)
+                return Finished(_back(attempt, code=secret.reveal()), None)
+            current = await generation(connection, "")
+            await rows.add_session(connection, kept, current, seconds=self._session_seconds)
+        return Finished(attempt.return_path, secret)
 
     async def complete(self, code: str, verifier: str) -> SignedIn:
         """Gives a program its token, once; raises OAuthFailed."""
@@ -179,8 +203,7 @@ class SignIn:
         async with self._database.shared() as connection:
             subject = await rows.drop_session(connection, _hash(session))
             if subject:
-                entry = Entry(action="auth.login.end", resource="logins", details={"subject": subject})
-                await self._journal.append(connection, entry)
+                await self._journal.append(connection, _entry("end", subject))
 
     async def _signed_in(self, kept: rows.SignedIn, seconds: int) -> SignedIn:
         issued = await self._issuer.for_person(kept.subject, frozenset(kept.roles), seconds)
@@ -214,6 +237,17 @@ def _check(wish: Wish) -> None:
         wrong.append(Violation("return_path", "must be a path of this installation"))
     if wrong:
         raise InvalidFields(wrong)
+
+
+def _back(attempt: rows.Attempt, **told: str) -> str:
+    return f"{attempt.redirect_uri}?{urlencode({**told, 'state': attempt.client_state})}"
+
+
+def _entry(verb: str, subject: str, outcome: str = "ok", **details: Any) -> Entry:
+    # Who signs in has no token yet: the entry would name Envoy.
+    return Entry(
+        f"auth.login.{verb}", "logins", outcome=outcome, details={"subject": subject, **details}, actor=subject
+    )
 
 
 def _hash(secret: str) -> str:

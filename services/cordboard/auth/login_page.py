@@ -18,20 +18,20 @@ _STYLE: Final = (
 
 def signed_in(location: str) -> Page:
     """Returns the page that goes on to where the person wanted to be; a page, for a redirect has no place in gRPC."""
-    target = escape(location)
+    return _page("You are signed in", "", location)
+
+
+def refused(problem: str, location: str = "") -> Page:
+    """Returns the page that says why somebody was not signed in, and goes on to the program that waits, if one does."""
     return _page(
-        "You are signed in",
-        f'<p><a href="{target}">Go on</a></p>',
-        f'<meta http-equiv="refresh" content="0;url={target}">',
+        "You are not signed in", f"<p>What happened: {escape(problem)}</p><p>You can begin again.</p>", location
     )
 
 
-def refused(problem: str) -> Page:
-    """Returns the page that says why somebody was not signed in."""
-    return _page("You are not signed in", f"<p>What happened: {escape(problem)}</p><p>You can begin again.</p>", "")
-
-
-def _page(heading: str, body: str, head: str) -> Page:
+def _page(heading: str, body: str, location: str) -> Page:
+    target = escape(location)
+    head = f'<meta http-equiv="refresh" content="0;url={target}">' if location else ""
+    body += f'<p><a href="{target}">Go on</a></p>' if location else ""
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -15,6 +15,7 @@ from cordboard.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from cordboard.auth.v1.incident_service_pb2_grpc import IncidentServiceStub
+from cordboard.auth.v1.login_service_pb2_grpc import LoginServiceStub
 from cordboard.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from cordboard.auth.v1.vault_service_pb2_grpc import VaultServiceStub
@@ -82,6 +83,7 @@ class Client:
         )
         self.workspaces = WorkspaceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
+        self.login = LoginServiceStub(self._channel)
         self.api_keys = ApiKeyServiceStub(self._channel)
         self.revocations = RevocationServiceStub(self._channel)
         self.connect = ConnectServiceStub(self._channel)

@@ -271,6 +271,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
     [
         ("/cordboard.catalog.v1.CatalogService/GetIntegration", "catalog"),
         ("/cordboard.auth.v1.TokenService/IssueToken", "auth"),
+        ("/cordboard.auth.v1.LoginService/BeginLogin", "auth"),
         ("/cordboard.auth.v1.RevocationService/RevokeToken", "auth"),
         ("/cordboard.auth.v1.ApiKeyService/CreateApiKey", "auth"),
         ("/cordboard.auth.v1.WorkspaceService/GetWorkspace", "auth"),
@@ -426,6 +427,26 @@ def test_an_oauth_code_comes_in_and_is_neither_passed_on_nor_written_down(edge: 
     assert answer.headers["cache-control"] == "no-store"
     # The line is there, and holds the path alone.
     wait_for(lambda: "HandleCallback" in edge.log.read_text(), edge.log)
+    assert code not in edge.log.read_text()
+
+
+def test_who_signs_in_needs_no_token_and_brings_cookies(edge: Edge) -> None:
+    code = f"code-{uuid4().hex}"
+    back = edge.json("GET", f"/login/callback?code={code}&state=s&session_state=x", cookie="__Host-cordboard-login=abc")
+    assert back.seen["method"] == "/cordboard.auth.v1.LoginService/HandleLoginCallback"
+    assert back.seen["metadata"]["cookie"] == "__Host-cordboard-login=abc"
+    assert code not in json.dumps(back.seen["metadata"])
+    assert (back.headers["cache-control"], back.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    for path, method in (
+        ("/v1/logins", "BeginLogin"), ("/v1/logins:complete", "CompleteLogin"),
+        ("/v1/sessions:token", "IssueSessionToken"), ("/v1/sessions:end", "EndSession"),
+    ):  # fmt: skip
+        answer = edge.json("POST", path, {}, cookie="a=b")
+        assert answer.seen["method"] == f"/cordboard.auth.v1.LoginService/{method}"
+        # Counted by address, for there is no workspace to count under.
+        assert answer.headers["x-ratelimit-limit"].startswith("100")
+    assert edge.grpc("/cordboard.auth.v1.LoginService/CompleteLogin")["service"] == "auth"
+    wait_for(lambda: "HandleLoginCallback" in edge.log.read_text(), edge.log)
     assert code not in edge.log.read_text()
 
 

@@ -13,7 +13,7 @@ from cordboard.auth.login import ATTEMPT_SECONDS, SignedIn, Wish
 from cordboard.auth.v1 import login_service_pb2 as pb
 from cordboard.auth.v1.login_service_pb2_grpc import LoginServiceServicer
 from cordboard.common.v1 import options_pb2
-from cordboard.core.errors import OAuthFailed
+from cordboard.core.errors import DependencyUnavailable, OAuthFailed
 from cordboard.core.times import to_timestamp
 
 if TYPE_CHECKING:
@@ -49,8 +49,12 @@ class LoginServicer(LoginServiceServicer):
             )
         except OAuthFailed as error:
             page = login_page.refused(error.metadata["problem"])
+        except DependencyUnavailable as error:
+            page = login_page.refused(error.text)
         else:
-            page = login_page.signed_in(done.location)
+            page = (
+                login_page.refused(done.problem, done.location) if done.problem else login_page.signed_in(done.location)
+            )
             if done.session is not None:
                 cookies.append(_cookie(SESSION, done.session.reveal(), self._session_seconds, "Strict"))
         await context.send_initial_metadata((*page.headers, *cookies))
