@@ -17,6 +17,7 @@ from cordboard.cli import (
     governance,
     incident,
     keys,
+    login,
     mesh,
     options,
     remote,
@@ -70,6 +71,8 @@ def application() -> typer.Typer:
     app.add_typer(sources.app, name="sources", rich_help_panel=OPERATE)
     app.add_typer(edges.app, name="edges", rich_help_panel=OPERATE)
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
+    app.command("login", rich_help_panel=OPERATE)(login.login)
+    app.command("logout", rich_help_panel=OPERATE)(login.logout)
     app.add_typer(remote.app, name="profile", rich_help_panel=OPERATE)
     return app
 

@@ -123,6 +123,10 @@ def parse(arguments: list[str]) -> None:
     command: Any = typer.main.get_command(application())
     name = "cordboard"
     while commands := getattr(command, "commands", None):
+        while arguments[0].startswith("-"):
+            # An option of every command, with its value, comes before the command's name.
+            option, _, *arguments = arguments
+            assert option in {each for parameter in command.params for each in parameter.opts}
         name, *arguments = arguments
         command = commands[name]
     command.make_context(name, arguments)
