@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,11 +19,14 @@ from tests.fixtures.mesh import PROCESSES, until
 COMMAND = str(Path(sys.executable).parent / "cordboard")
 
 
-async def command(desk: Desk, *arguments: str, answers: str = "") -> tuple[int, str, str]:
+async def command(
+    desk: Desk, *arguments: str, answers: str = "", environment: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     """Runs the command against the mesh; returns its exit code and what it printed."""
     process = await asyncio.create_subprocess_exec(
         COMMAND, "--state-dir", str(desk.mesh.state_dir), *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )  # fmt: skip
     output, errors = await process.communicate(answers.encode())
     return process.returncode or 0, output.decode(), errors.decode()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.rpc import error_details_pb2, status_pb2
 
 from cordboard.auth.v1 import token_service_pb2 as tokens
-from cordboard.client import Client, CordboardError
+from cordboard.client import Client, CordboardError, Unauthenticated
 from cordboard.local.certificates import SERVICES
 from tests.e2e.forgery import Forger
+from tests.e2e.test_command import command
 from tests.fixtures.desk import Desk, Tenant
 from tests.fixtures.mesh import RunningMesh, until
 
@@ -87,6 +91,48 @@ async def test_envoy_lets_no_bad_token_through_to_an_answer(running_mesh: Runnin
     # Whatever needs our signature to be taken, and has none, gets no further than Envoy.
     for name in ("another key under our kid", "RS512", "HS256 with the modulus", "expired an hour ago", "four parts"):
         assert not outcomes[name][1], name
+
+
+async def test_a_token_that_is_bound_to_a_certificate_is_worth_nothing_without_it(
+    desk: Desk, northwind: Tenant, tmp_path: Path
+) -> None:
+    mesh = desk.mesh.mesh
+    own, foreign = mesh.identity_dir("operator"), mesh.identity_dir("flags")
+    code, bound, errors = await command(desk, "token", "-w", northwind.workspace, "--bind-to", str(own / "tls.crt"))
+    assert code == 0, errors
+    free = northwind.token
+    outcomes = {}
+    for name, token, shown in (
+        ("bound, shown", bound.strip(), own), ("bound, not shown", bound.strip(), None),
+        ("bound, another shown", bound.strip(), foreign), ("free, shown", free, own), ("free", free, None),
+    ):  # fmt: skip
+        async with Client(mesh.public_address, token=token, ca_file=mesh.ca_file, identity_dir=shown) as client:
+            try:
+                # Through Envoy, to a service that asks yet another one.
+                await client.execute(northwind.connection, "get_me")
+                outcomes[name] = "well"
+            except Unauthenticated as error:
+                outcomes[name] = error.metadata["problem"]
+    assert outcomes == {
+        "bound, shown": "well",
+        "bound, not shown": "binding",
+        "bound, another shown": "binding",
+        "free, shown": "well",
+        "free": "well",
+    }
+    # What a client says of certificates counts for nothing: Envoy takes it away.
+    digest = x509.load_pem_x509_certificate((own / "tls.crt").read_bytes()).fingerprint(hashes.SHA256()).hex()
+    headers = {"authorization": f"Bearer {bound.strip()}", "x-forwarded-client-cert": f"Hash={digest}"}
+    assert (await desk.mesh.http("GET", "/v1/integrations", headers=headers)).status == 401
+    headers["authorization"] = f"Bearer {free}"
+    assert (await desk.mesh.http("GET", "/v1/integrations", headers=headers)).status == 200
+    # A profile shows the certificate for every command.
+    given = ["profile", "add", "bound", mesh.public_address, "--ca-file", str(mesh.ca_file)]
+    remote = {"XDG_CONFIG_HOME": str(tmp_path), "CORDBOARD_TOKEN": bound.strip()}
+    for more, exit_code in (["--identity-dir", str(own)], 0), ([], 4):
+        assert (await command(desk, *given, *more, environment=remote))[0] == 0
+        found = await command(desk, "--profile", "bound", "catalog", "list", environment=remote)
+        assert found[0] == exit_code, found
 
 
 async def test_a_token_of_another_workspace_finds_nothing(desk: Desk, northwind: Tenant) -> None:

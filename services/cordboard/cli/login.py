@@ -112,7 +112,7 @@ async def _revoke(profile: profiles.RemoteProfile, token: str) -> None:
     with suppress(ValueError, IndexError, TypeError):
         payload = token.split(".")[1]
         token_id = str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"])
-    async with Client(profile.address, token=token, ca_file=profile.ca()) as mesh:
+    async with Client(profile.address, token=token, ca_file=profile.ca(), identity_dir=profile.identity()) as mesh:
         await mesh.revocations.RevokeToken(
             revocations.RevokeTokenRequest(name=f"tokens/{token_id}", reason="signed out")
         )

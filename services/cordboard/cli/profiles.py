@@ -1,8 +1,8 @@
 """Which mesh the command talks to: the one on this machine, or a remote one that a profile names.
 
 Profiles are in `profiles.toml` in the user's configuration directory: `[name]` with `address`, and optionally
-`ca_file` and `token_file`. The environment's CORDBOARD_TOKEN wins over a token file. Who signs in gets a token file
-below `tokens/` there.
+`ca_file`, `token_file` and `identity_dir`. The environment's CORDBOARD_TOKEN wins over a token file. Who signs in gets
+a token file below `tokens/` there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import quote
 from cordboard.cli.failures import CommandFailed
 
 LOCAL: Final = "local"
+KEYS: Final = ("address", "ca_file", "token_file", "identity_dir")
 TOKEN_VARIABLE: Final = "CORDBOARD_TOKEN"  # noqa: S105 - the name of a variable
 PROFILE_VARIABLE: Final = "CORDBOARD_PROFILE_NAME"
 
@@ -31,10 +32,15 @@ class RemoteProfile:
     address: str
     ca_file: str = ""
     token_file: str = ""
+    identity_dir: str = ""
 
     def ca(self) -> Path | None:
         """Returns the file with the certificate authority to trust; None: the system's."""
         return Path(self.ca_file).expanduser() if self.ca_file else None
+
+    def identity(self) -> Path | None:
+        """Returns the directory with the client certificate to show; None: none."""
+        return Path(self.identity_dir).expanduser() if self.identity_dir else None
 
     def token(self) -> str:
         """Returns the token to use; raises CommandFailed when there is none."""
@@ -108,7 +114,7 @@ def all_profiles() -> dict[str, RemoteProfile]:
     for name, table in found.items():
         if not isinstance(table, dict) or not isinstance(table.get("address"), str):
             raise CommandFailed(f"{path()}: profile {name!r} needs an address", 2)
-        unknown = set(table) - {"address", "ca_file", "token_file"}
+        unknown = set(table) - set(KEYS)
         if unknown:
             raise CommandFailed(f"{path()}: profile {name!r} has unknown keys: {', '.join(sorted(unknown))}", 2)
         profiles[name] = RemoteProfile(name, **{key: str(value) for key, value in table.items()})
@@ -130,7 +136,7 @@ def add(new: RemoteProfile) -> None:
     text = ""
     for each in known.values():
         text += f"[{json.dumps(each.name)}]\n"
-        for key in ("address", "ca_file", "token_file"):
+        for key in KEYS:
             if value := getattr(each, key):
                 text += f"{key} = {json.dumps(value)}\n"
         text += "\n"

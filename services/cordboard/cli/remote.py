@@ -22,11 +22,15 @@ def add_profile(
     token_file: Annotated[
         str, typer.Option(help=f"A file with the token. {profiles.TOKEN_VARIABLE} in the environment wins.")
     ] = "",
+    identity_dir: Annotated[
+        str,
+        typer.Option(help="A directory with tls.crt and tls.key, a client certificate for tokens bound to it."),
+    ] = "",
 ) -> None:
     """Add a profile, or replace the one of that name."""
     if name == profiles.LOCAL:
         raise typer.BadParameter(f"{profiles.LOCAL!r} is the mesh on this machine")
-    profiles.add(profiles.RemoteProfile(name, address, ca_file, token_file))
+    profiles.add(profiles.RemoteProfile(name, address, ca_file, token_file, identity_dir))
     console.print(f"added {name} to {profiles.path()}")
 
 

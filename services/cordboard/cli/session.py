@@ -41,17 +41,18 @@ class Endpoint:
     address: str
     ca_file: Path | None
     token: str
+    identity_dir: Path | None = None
 
     def client(self, token: str = "") -> Client:
         """Returns a client, with this endpoint's token unless another is given."""
-        return Client(self.address, token=token or self.token, ca_file=self.ca_file)
+        return Client(self.address, token=token or self.token, ca_file=self.ca_file, identity_dir=self.identity_dir)
 
 
 async def endpoint(target: Target) -> Endpoint:
     """Returns where the target is, with the operator's token; raises CommandFailed."""
     if target.profile != profiles.LOCAL:
         remote = profiles.profile(target.profile)
-        return Endpoint(remote.address, remote.ca(), remote.token())
+        return Endpoint(remote.address, remote.ca(), remote.token(), remote.identity())
     from cordboard.local.state import read_state
 
     state = read_state(target.state_dir)

@@ -57,22 +57,23 @@ class Client:
         *,
         token: TokenSource = "",
         ca_file: str | Path | None = None,
+        identity_dir: str | Path | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         traceparent: Callable[[], str] | None = None,
     ) -> None:
         """Takes Envoy's HOST:PORT, a token or a coroutine function that gives the current one, and the certificate
         authority to trust (None: the system's).
 
-        `timeout` is the deadline, in seconds, of calls that set none. `traceparent` gives the W3C header of the trace
-        that calls belong to.
+        `identity_dir` holds `tls.crt` and `tls.key`, a client certificate of the mesh to show: a token that is bound to
+        one (RFC 8705) is worth nothing without it. `timeout` is the deadline, in seconds, of calls that set none.
+        `traceparent` gives the W3C header of the trace that calls belong to.
         """
         self._token = token
         self._timeout = timeout
         self._traceparent = traceparent
-        roots = Path(ca_file).read_bytes() if ca_file is not None else None
         self._channel = grpc.aio.secure_channel(
             address,
-            grpc.ssl_channel_credentials(roots),
+            _credentials(ca_file, identity_dir),
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.enable_retries", 0),
@@ -171,6 +172,14 @@ class Client:
             "grpc.aio.ClientCallDetails",
             details._replace(metadata=metadata, timeout=timeout),  # type: ignore[attr-defined]
         )
+
+
+def _credentials(ca_file: str | Path | None, identity_dir: str | Path | None) -> grpc.ChannelCredentials:
+    roots = Path(ca_file).read_bytes() if ca_file is not None else None
+    if identity_dir is None:
+        return grpc.ssl_channel_credentials(roots)
+    key, certificate = ((Path(identity_dir) / name).read_bytes() for name in ("tls.key", "tls.crt"))
+    return grpc.ssl_channel_credentials(roots, key, certificate)
 
 
 class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
