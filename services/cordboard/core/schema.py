@@ -63,23 +63,28 @@ class JsonSchema:
 
         The texts never quote the value: it may be a secret.
         """
+        return [violation for _, violation in self.located(value, field)]
+
+    def located(self, value: Any, field: str = "input") -> list[tuple[tuple[str | int, ...], Violation]]:
+        """Returns the same as `violations`, each with the steps that lead to its place."""
         if self._validator.is_valid(value):
             return []
-        found = []
+        found: list[tuple[tuple[str | int, ...], Violation]] = []
         for error in self._validator.iter_errors(value):
-            found.append(Violation(_path(field, error), _text(error), "SCHEMA"))
+            steps = _steps(error)
+            found.append((steps, Violation(_path(field, steps), _text(error), "SCHEMA")))
             if len(found) == MAX_VIOLATIONS:
                 break
         return found
 
 
-def _path(field: str, error: Any) -> str:
-    path = field
-    for step in error.instance_path:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-        path += f".{error.kind.property}"
-    return path
+def _steps(error: Any) -> tuple[str | int, ...]:
+    missing = isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required)
+    return (*error.instance_path, *((error.kind.property,) if missing else ()))
+
+
+def _path(field: str, steps: tuple[str | int, ...]) -> str:
+    return field + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 def _text(error: Any) -> str:

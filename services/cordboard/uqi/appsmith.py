@@ -1,16 +1,19 @@
 """The form as Appsmith UQI JSON, in the plain dialect of its SaaS plugins; and where each value stands in it.
 
 Appsmith takes any text with `{{ }}` for code. Text from a definition is neutralised wherever it goes, and the only
-expressions are the ones made here, of command ids alone.
+expressions are the ones made from conditions, of ids and quoted values alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from cordboard.uqi.conditions import Compare, Condition, both
+from cordboard.uqi.expressions import expression, present
 from cordboard.uqi.fields import (
+    VARIANT,
     Boolean,
     Choice,
     Command,
@@ -31,7 +34,9 @@ from cordboard.uqi.fields import (
     Scalar,
     Secret,
     Text,
+    Union,
 )
+from cordboard.uqi.hints import walk
 from cordboard.uqi.texts import clean, json_text, neutral
 
 FORM_DATA: Final = "actionConfiguration.formData"
@@ -83,8 +88,26 @@ def is_flat(item: Field) -> bool:
         isinstance(item.kind, Group)
         and not item.kind.open
         and len(item.kind.fields) <= _MOST_COLUMNS
-        and all(isinstance(column.kind, _SCALARS) for column in item.kind.fields)
+        and all(isinstance(column.kind, _SCALARS) and not column.hidden for column in item.kind.fields)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What holds for all fields of one object: its heading, when it counts, and whether it is there in any case."""
+
+    heading: str = ""
+    when: Condition | None = None
+    given: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A control, with the heading it stands under and when it is shown."""
+
+    heading: str
+    when: Condition | None
+    control: dict[str, Any]
 
 
 class _Editor:
@@ -92,11 +115,14 @@ class _Editor:
 
     def __init__(self, command: str) -> None:
         self._command = command
+        self._branch = f"{FORM_DATA}.{command}"
+        self._known: dict[str, Field] = {}
         self._controls = 0
         self._losses: list[str] = []
 
     def project(self, tree: FormTree) -> Projection:
         command = self._command
+        self._known = {field.id: field for field in walk(tree.fields)}
         title = _label(tree.title)
         selector = {
             "label": "Command",
@@ -125,50 +151,88 @@ class _Editor:
     def _zones(self, fields: tuple[Field, ...]) -> list[dict[str, Any]]:
         """Returns zones of one column for wide controls and of two for the others, in the order of the fields."""
         zones: list[dict[str, Any]] = []
-        last: tuple[str, str] | None = None
-        for heading, control in self._leaves(fields, f"{FORM_DATA}.{self._command}", "", required=True):
-            layout = "SINGLE_COLUMN_ZONE" if control["controlType"] in _WIDE else "DOUBLE_COLUMN_ZONE"
-            if last != (layout, heading):
+        last: tuple[str, str, Condition | None] | None = None
+        for leaf in self._leaves(fields, _Setting()):
+            layout = "SINGLE_COLUMN_ZONE" if leaf.control["controlType"] in _WIDE else "DOUBLE_COLUMN_ZONE"
+            if last != (layout, leaf.heading, leaf.when):
                 identifier = f"{self._command}_Z{len(zones) + 1}"
                 zone: dict[str, Any] = {"controlType": layout, "identifier": identifier, "children": []}
-                if heading:
-                    zone["label"] = heading
+                if leaf.heading:
+                    zone["label"] = leaf.heading
+                if leaf.when is not None:
+                    shown = expression(leaf.when, self._branch, self._known, option_texts)
+                    zone |= {"propertyName": identifier, "conditionals": {"show": f"{{{{!!({shown})}}}}"}}
                 zones.append(zone)
-                last = (layout, heading)
-            zones[-1]["children"].append(control)
+                last = (layout, leaf.heading, leaf.when)
+            zones[-1]["children"].append(leaf.control)
         return zones
 
-    def _leaves(
-        self, fields: tuple[Field, ...], parent: str, heading: str, *, required: bool
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _leaves(self, fields: tuple[Field, ...], setting: _Setting) -> Iterator[_Leaf]:
         for field in fields:
-            path = f"{parent}.{field.key}"
-            # A required member of an optional group is required only where the group is given.
-            needed = required and field.required
-            if isinstance(field.kind, Group):
-                title = f"{heading} / {_label(field.title)}" if heading else _label(field.title)
-                yield from self._leaves(field.kind.fields, path, title, required=needed)
+            if field.hidden and not (field.required and field.default is None):
                 continue
-            self._controls += 1
-            if self._controls <= _MOST_CONTROLS:
-                yield heading, self._control(field, path, given=required)
+            own = replace(
+                setting, when=both(setting.when, field.active_when), heading=_label(field.section) or setting.heading
+            )
+            # A required member of an optional group is required only where the group is given.
+            within = replace(own, heading=_heading(own.heading, field), given=setting.given and field.required)
+            match field.kind:
+                case Group(members):
+                    yield from self._leaves(members, within)
+                case Union(variants):
+                    yield from self._union(field, variants, own, within)
+                case _:
+                    yield from self._leaf(self._control(field, given=setting.given), own)
 
-    def _control(self, field: Field, path: str, *, given: bool) -> dict[str, Any]:
+    def _leaf(self, control: dict[str, Any], setting: _Setting) -> Iterator[_Leaf]:
+        self._controls += 1
+        if self._controls <= _MOST_CONTROLS:
+            yield _Leaf(setting.heading, setting.when, control)
+
+    def _union(self, field: Field, variants: tuple[Field, ...], own: _Setting, within: _Setting) -> Iterator[_Leaf]:
+        chosen = f"{field.id}.{VARIANT}"
+        options = [{"label": _label(each.title), "value": each.key} for each in variants]
+        selector: dict[str, Any] = {
+            "label": _label(field.title, deprecated=field.deprecated),
+            "configProperty": f"{self._branch}.{chosen}",
+            "controlType": "DROP_DOWN",
+            "options": options,
+            "isSearchable": len(options) > 8,
+            "placeholderText": "Which of them",
+            **({"isRequired": True} if own.given and field.required else {"isAllowClear": True}),
+        }
+        if field.description:
+            selector["tooltipText"] = neutral(clean(field.description, _TOOLTIP))
+        yield from self._leaf(selector, replace(own, heading=within.heading))
+        for each in variants:
+            case = replace(within, when=both(within.when, Compare(chosen, "in", (each.key,))), given=False)
+            if isinstance(each.kind, Group):
+                yield from self._leaves(each.kind.fields, case)
+            else:
+                yield from self._leaves((each,), case)
+
+    def _control(self, field: Field, *, given: bool) -> dict[str, Any]:
         """Returns a field's control; `given` says that the object it is in is there whether filled in or not."""
         label = _label(field.title, deprecated=field.deprecated)
+        path = f"{self._branch}.{field.id}"
         control: dict[str, Any] = {"label": label, "configProperty": path, **self._appearance(field)}
         if given and field.required and not isinstance(field.kind, Boolean):
             control["isRequired"] = True
         if field.description:
             control["tooltipText"] = neutral(clean(field.description, _TOOLTIP))
         if control["controlType"] not in ("SWITCH", "FILE_PICKER", "ARRAY_FIELD", "KEYVALUE_ARRAY"):
-            control.setdefault("placeholderText", neutral(field.example) or f"Enter {_label(field.title)}")
+            control.setdefault(
+                "placeholderText", neutral(field.placeholder or field.example) or f"Enter {_label(field.title)}"
+            )
         # A value that is there from the start would make an optional object be sent that nobody filled in.
-        return control | (self._initial(field, control["controlType"]) if given else {})
+        counts = given and field.active_when is None
+        return control | (self._initial(field, control["controlType"]) if counts else {})
 
     def _appearance(self, field: Field) -> dict[str, Any]:
         """Returns the control type, with what belongs to it."""
         kind = field.kind
+        if field.source is not None:
+            return self._dynamic(field)
         if isinstance(kind, Choice | MultiChoice):
             return self._choice(field, kind.options, several=isinstance(kind, MultiChoice))
         if isinstance(kind, Boolean):
@@ -182,6 +246,27 @@ class _Editor:
         if isinstance(kind, Items) and is_flat(kind.item) and isinstance(kind.item.kind, Group):
             return {"controlType": "ARRAY_FIELD", "schema": [self._column(column) for column in kind.item.kind.fields]}
         return self._text(field, kind)
+
+    def _dynamic(self, field: Field) -> dict[str, Any]:
+        """Returns a dropdown that asks for its choices, as soon as every field they depend on is filled in."""
+        paths = {name: f"{self._branch}.{other}" for name, other in field.source.inputs} if field.source else {}
+        ready = " && ".join(present(path, self._branch) for path in paths.values()) or "true"
+        params = {
+            "requestType": field.id,
+            "displayType": "DROP_DOWN",
+            "parameters": {name: f"{{{{{path}}}}}" for name, path in sorted(paths.items())},
+        }
+        return {
+            "controlType": "DROP_DOWN",
+            "options": [],
+            "isSearchable": True,
+            **({"isMultiSelect": True} if isinstance(field.kind, Items) else {}),
+            **({} if field.required else {"isAllowClear": True}),
+            "fetchOptionsConditionally": True,
+            "conditionals": {
+                "fetchDynamicValues": {"condition": f"{{{{!!({ready})}}}}", "config": {"url": "", "params": params}}
+            },
+        }
 
     def _text(self, field: Field, kind: Kind) -> dict[str, Any]:
         if isinstance(kind, Moment):
@@ -213,6 +298,8 @@ class _Editor:
         return control if field.required else control | {"isAllowClear": True}
 
     def _column(self, column: Field) -> dict[str, Any]:
+        if column.active_when is not None:
+            self._losses.append(f"Appsmith: {'.'.join(column.path)}: always shown, for rows know no conditions")
         shown = {"label": _label(column.title), "key": column.key, **self._appearance(column)}
         if shown["controlType"] == "SWITCH":
             # Rows are drawn side by side, where only text and dropdowns fit.
@@ -261,7 +348,7 @@ def _datasource(tree: FormTree, target: Datasource) -> Projection:
         for name, value in fixed
     ]
     for field in tree.fields:
-        key = DATASOURCE_KEYS[field.name]
+        key = DATASOURCE_KEYS.get(field.name, field.key)
         control: dict[str, Any] = {
             "label": _label(field.title),
             "configProperty": f"{AUTHENTICATION}.{key}",
@@ -271,11 +358,17 @@ def _datasource(tree: FormTree, target: Datasource) -> Projection:
         if isinstance(field.kind, Secret):
             exists = f"{AUTHENTICATION}.secretExists.{key}"
             control |= {"dataType": "PASSWORD", "encrypted": True, "isSecretExistsPath": exists}
+        if field.placeholder or field.example:
+            control["placeholderText"] = neutral(field.placeholder or field.example)
         if field.description:
             control["description"] = neutral(clean(field.description, _TOOLTIP))
         children.append(control)
     losses = tuple(f"Appsmith: {name}: its braces are set apart" for name, value in fixed if neutral(value) != value)
     return Projection({"form": [{"sectionName": _label(tree.title), "id": 1, "children": children}]}, losses)
+
+
+def _heading(above: str, field: Field) -> str:
+    return f"{above} / {_label(field.title)}" if above else _label(field.title)
 
 
 def _label(title: str, *, deprecated: bool = False) -> str:

@@ -10,14 +10,16 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.schema import JsonSchema
 from cordboard.uqi.appsmith import DATASOURCE_KEYS, option_texts
+from cordboard.uqi.conditions import holds, same
 from cordboard.uqi.fields import (
+    VARIANT,
     Boolean,
     Choice,
     Datasource,
@@ -35,7 +37,10 @@ from cordboard.uqi.fields import (
     Number,
     Secret,
     Text,
+    Union,
 )
+from cordboard.uqi.hints import inner
+from cordboard.uqi.keys import UNSAFE_NAMES
 from cordboard.uqi.texts import JsonInvalid, check_json, json_text, read_json
 
 # A message that holds a Struct nests three levels for each of these, and readers of protobuf stop at 100.
@@ -48,60 +53,140 @@ _ABSENT: Final = object()
 _INTEGER: Final = re.compile(r"[+-]?\d{1,40}(\.0{1,20})?", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,5})?", re.ASCII)
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
+_EXPRESSION: Final = re.compile(r"\{\{.{1,10000}?\}\}", re.DOTALL)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _WORDS: Final = {"true": True, "false": False}
 
 
+Client: TypeAlias = Literal["", "json_schema", "appsmith", "json_forms", "react"]
+"""Which client's values they are; empty: as they look."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a value stands: its path, and whether fields go by their keys there, as in Appsmith, or by their names."""
+    """Where a value stands, for people and as steps; and how values are written there.
 
-    path: str
-    keyed: bool
+    Fields go by their keys where it is `keyed`, as in Appsmith, and by the API's names elsewhere. Where `texts` holds,
+    JSON is written as text.
+    """
+
+    path: str = "values"
+    keyed: bool = False
+    texts: bool = False
+    steps: tuple[str | int, ...] = ()
 
     def below(self, name: str) -> _Place:
-        return _Place(f"{self.path}.{name[:100]}", self.keyed)
+        return replace(self, path=f"{self.path}.{name[:100]}", steps=(*self.steps, name))
 
     def at(self, index: int) -> _Place:
-        return _Place(f"{self.path}[{index}]", self.keyed)
+        return replace(self, path=f"{self.path}[{index}]", steps=(*self.steps, index))
 
     def typed(self) -> _Place:
         """Returns the same place for what somebody wrote there as JSON: it has the API's own names."""
-        return _Place(self.path, keyed=False)
+        return replace(self, keyed=False, texts=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: of which field (empty: of none), where in the input, and what."""
+
+    field_id: str
+    pointer: str
+    violation: Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What values mean; with a problem in it, the input is not to be used.
+
+    `dropped` are JSON Pointers into the values: what belongs to branches that do not count. `deferred` are pointers
+    into the input: expressions that are not values yet, and were not checked.
+    """
+
+    input: dict[str, Any]
+    problems: tuple[Problem, ...] = ()
+    dropped: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
 
 
 def bind(tree: FormTree, judge: JsonSchema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the input that `values` mean; raises InvalidFields with every violation, each path below `values`.
+    """Returns the input that `values` mean; raises InvalidFields with every violation, each path below `values`."""
+    return accepted(bound(tree, judge, values))
 
-    `judge` is the compiled JSON Schema of the form and has the last word.
+
+def accepted(found: Bound) -> dict[str, Any]:
+    """Returns the input of what was bound; raises InvalidFields with every violation."""
+    if found.problems:
+        raise InvalidFields([problem.violation for problem in found.problems])
+    return found.input
+
+
+def bound(
+    tree: FormTree, judge: JsonSchema, values: Mapping[str, Any], client: Client = "", *, expressions: bool = False
+) -> Bound:
+    """Returns what `values` mean, as a client submits them, and every problem with them.
+
+    `judge` is the compiled JSON Schema of the form and has the last word. With `expressions`, text with `{{ }}` in it
+    stands where it is.
     """
     try:
         check_json(dict(values), MAX_DEPTH)
     except JsonInvalid as error:
-        raise InvalidFields.one("values", str(error)) from None
-    binder = _Binder()
-    members, place = _members(tree, values, binder)
-    bound = binder.object(tree.fields, members, place, is_open=False)
-    found = binder.violations
-    flagged = tuple(violation.field for violation in found)
-    found += [seen for seen in judge.violations(bound, "values") if not _is_said(seen.field, flagged)]
+        return Bound({}, (Problem("", "", Violation("values", str(error))),))
+    binder = _Binder(expressions=expressions)
     try:
-        check_json(bound, MAX_DEPTH)
+        members, place = _members(tree, values, binder, client)
+    except InvalidFields as error:
+        return Bound({}, tuple(Problem("", "", violation) for violation in error.violations))
+    found = binder.object(tree.fields, members, place, is_open=False)
+    said = (*(steps for steps, _ in binder.found), *binder.deferred)
+    problems = list(binder.found)
+    for steps, violation in judge.located(found, "values"):
+        if not any(steps[: len(each)] == each for each in said):
+            problems.append((steps, violation))
+    try:
+        check_json(found, MAX_DEPTH)
     except JsonInvalid as error:
-        found.append(Violation("values", str(error)))
-    if found:
-        raise InvalidFields(found[:MAX_VIOLATIONS])
-    return bound
+        problems.append(((), Violation("values", str(error))))
+    return Bound(
+        input=found,
+        problems=tuple(
+            Problem(_field_at(tree.fields, steps), _pointer(steps), violation)
+            for steps, violation in problems[:MAX_VIOLATIONS]
+        ),
+        dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
+        deferred=tuple(_pointer(steps) for steps in binder.deferred),
+    )
 
 
-def _members(tree: FormTree, values: Mapping[str, Any], binder: _Binder) -> tuple[Mapping[str, Any], _Place]:
+def _pointer(steps: tuple[str | int, ...]) -> str:
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _field_at(fields: tuple[Field, ...], steps: tuple[str | int, ...]) -> str:
+    """Returns the id of the innermost field that the steps lead to."""
+    found = ""
+    for step in steps:
+        field = next((each for each in fields if each.name in (step, "*")), None)
+        if field is None:
+            break
+        found = field.id
+        fields = () if isinstance(field.kind, Union) else inner(field)
+    return found
+
+
+def _members(
+    tree: FormTree, values: Mapping[str, Any], binder: _Binder, client: Client
+) -> tuple[Mapping[str, Any], _Place]:
     """Returns the members that stand for the form's fields, however they were sent."""
-    plain = _Place("values", keyed=False)
+    if client == "json_forms":
+        return values, _Place(keyed=True, texts=True)
+    plain = _Place(texts=client == "react")
     if isinstance(tree.target, Datasource):
-        return _datasource_members(tree.target, values, binder), plain
-    command = values.get("command")
-    own = tree.target.id
-    if not isinstance(command, str) or (command != own and any(each.name == "command" for each in tree.fields)):
+        return _datasource_members(tree, tree.target, values, binder), plain
+    command, own = values.get("command"), tree.target.id
+    foreign = command != own and any(each.name == "command" for each in tree.fields)
+    if client in ("json_schema", "react") or (not client and (foreign or not isinstance(command, str))):
         return values, plain
     if command != own:
         raise InvalidFields.one("values.command", f"must be {own!r}, the command of this form")
@@ -109,10 +194,13 @@ def _members(tree: FormTree, values: Mapping[str, Any], binder: _Binder) -> tupl
     if not isinstance(branch, Mapping):
         raise InvalidFields.one(f"values.{own}", "must be an object")
     # Branches of other commands stay behind in Appsmith's form data; they mean nothing.
-    return branch, _Place("values", keyed=True)
+    binder.dropped += [_pointer((name,)) for name in values if name not in ("command", own)]
+    return branch, _Place(keyed=True, texts=True)
 
 
-def _datasource_members(target: Datasource, values: Mapping[str, Any], binder: _Binder) -> Mapping[str, Any]:
+def _datasource_members(
+    tree: FormTree, target: Datasource, values: Mapping[str, Any], binder: _Binder
+) -> Mapping[str, Any]:
     if set(values) != {"datasourceConfiguration"}:
         return values
     authentication = values["datasourceConfiguration"]
@@ -122,38 +210,39 @@ def _datasource_members(target: Datasource, values: Mapping[str, Any], binder: _
         raise InvalidFields.one("values.datasourceConfiguration", "must hold an object `authentication` and no more")
     kind = authentication.get("authenticationType", target.authentication_type)
     if kind != target.authentication_type:
-        binder.refuse(
-            "values.datasourceConfiguration.authentication.authenticationType",
-            f"must be {target.authentication_type!r}",
-        )
+        path = "values.datasourceConfiguration.authentication.authenticationType"
+        binder.refuse(_Place(path), f"must be {target.authentication_type!r}")
     fixed = {"authenticationType", "secretExists", *(name for name, _ in target.fixed)}
-    names = {key: name for name, key in DATASOURCE_KEYS.items()}
+    names = {DATASOURCE_KEYS.get(each.name, each.key): each.name for each in tree.fields}
     return {str(names.get(key, key)): value for key, value in authentication.items() if key not in fixed}
-
-
-def _is_said(path: str, flagged: tuple[str, ...]) -> bool:
-    return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in flagged)
 
 
 @dataclass
 class _Binder:
-    violations: list[Violation] = field(default_factory=list)
+    expressions: bool = False
+    found: list[tuple[tuple[str | int, ...], Violation]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    deferred: list[tuple[str | int, ...]] = field(default_factory=list)
 
-    def refuse(self, path: str, text: str) -> None:
-        self.violations.append(Violation(path, text))
+    def refuse(self, place: _Place, text: str) -> None:
+        self.found.append((place.steps, Violation(place.path, text)))
+
+    def drop(self, place: _Place) -> None:
+        self.dropped.append(_pointer(place.steps))
 
     def object(
         self, fields: tuple[Field, ...], members: Mapping[str, Any], place: _Place, *, is_open: bool
     ) -> dict[str, Any]:
         """Returns the members of an object that have a value, by the API's names, defaults included."""
-        known = {each.key if place.keyed else each.name: each for each in fields}
+        known = {_name(each, place): each for each in fields}
         bound: dict[str, Any] = {}
         for each in fields:
-            value = self._value(each, members.get(each.key if place.keyed else each.name, _ABSENT), place)
+            value = self._value(each, members.get(_name(each, place), _ABSENT), place)
             if value is not _ABSENT:
                 bound[each.name] = value
             elif each.default is not None:
                 bound[each.name] = each.default.value
+        self._drop_inactive(fields, members, bound, place)
         for key, value in members.items():
             if key in known:
                 continue
@@ -161,21 +250,39 @@ class _Binder:
                 bound[key] = value
             elif not (place.keyed and value in ("", None)):
                 # Appsmith's rows begin with blank members of its own.
-                self.refuse(place.below(key).path, "is not a field of this form")
+                self.refuse(place.below(key), "is not a field of this form")
         return bound
+
+    def _drop_inactive(
+        self, fields: tuple[Field, ...], members: Mapping[str, Any], bound: dict[str, Any], place: _Place
+    ) -> None:
+        """Takes out what does not count, in the order of the fields: one that went takes with it what hung on it."""
+        named = {each.id: each.name for each in fields}
+        for each in fields:
+            if each.active_when is None or holds(each.active_when, lambda other: bound.get(named.get(other, ""))):
+                continue
+            bound.pop(each.name, None)
+            here = place.below(each.name)
+            self.found = [one for one in self.found if one[0][: len(here.steps)] != here.steps]
+            self.deferred = [one for one in self.deferred if one[: len(here.steps)] != here.steps]
+            if _name(each, place) in members:
+                self.drop(here)
 
     def _value(self, each: Field, raw: Any, parent: _Place) -> Any:
         place = parent.below(each.name)
         if raw is _ABSENT:
             missing_group = parent.keyed and each.required and isinstance(each.kind, Group)
-            return self._decoded(each, {}, place) if missing_group else _ABSENT
-        return self._decoded(each, raw, place)
+            return self.decoded(each, {}, place) if missing_group else _ABSENT
+        return self.decoded(each, raw, place)
 
-    def _decoded(self, each: Field, raw: Any, place: _Place) -> Any:
+    def decoded(self, each: Field, raw: Any, place: _Place) -> Any:
         if raw is None:
             return None if each.nullable or not place.keyed else _ABSENT
-        if raw == "" and not _keeps_blank(each):
+        if raw == "" and not (_keeps_blank(each) or (isinstance(each.kind, Union) and not place.texts)):
             return _ABSENT
+        if self.expressions and isinstance(raw, str) and _EXPRESSION.search(raw) and not isinstance(each.kind, Secret):
+            self.deferred.append(place.steps)
+            return raw
         return _DECODERS[type(each.kind)](self, each, raw, place)
 
     def text(self, _: Field, raw: Any, place: _Place) -> Any:
@@ -188,22 +295,22 @@ class _Binder:
         value = raw
         if isinstance(raw, str):
             if not _INTEGER.fullmatch(raw.strip()):
-                self.refuse(place.path, "must be a whole number")
+                self.refuse(place, "must be a whole number")
                 return raw
             value = int(raw.strip().partition(".")[0])
         if isinstance(value, int) and abs(value) > _EXACT:
-            self.refuse(place.path, f"must be between -{_EXACT} and {_EXACT}: others do not travel exactly")
+            self.refuse(place, f"must be between -{_EXACT} and {_EXACT}: others do not travel exactly")
         return value
 
     def number(self, _: Field, raw: Any, place: _Place) -> Any:
         if not isinstance(raw, str):
             return raw
         if not _NUMBER.fullmatch(raw.strip()):
-            self.refuse(place.path, "must be a number")
+            self.refuse(place, "must be a number")
             return raw
         value = float(raw)
         if value in (float("inf"), float("-inf")):
-            self.refuse(place.path, "is too large a number")
+            self.refuse(place, "is too large a number")
             return raw
         return int(value) if value.is_integer() and abs(value) <= _EXACT else value
 
@@ -212,14 +319,14 @@ class _Binder:
             return raw
         value = _WORDS.get(raw.strip().lower())
         if value is None:
-            self.refuse(place.path, "must be true or false")
+            self.refuse(place, "must be true or false")
             return raw
         return value
 
     def moment(self, each: Field, raw: Any, place: _Place) -> Any:
         if isinstance(raw, str) and isinstance(each.kind, Moment) and not _is_moment(each.kind.part, raw):
             example = {"date": "2026-01-31", "time": "09:30:00", "date-time": "2026-01-31T09:30:00Z"}[each.kind.part]
-            self.refuse(place.path, f"must look like {example}")
+            self.refuse(place, f"must look like {example}")
         return raw
 
     def choice(self, each: Field, raw: Any, _: _Place) -> Any:
@@ -260,7 +367,7 @@ class _Binder:
         if not isinstance(known, list):
             return raw
         decoded = [
-            self._decoded(item, value, here.at(index))
+            self.decoded(item, value, here.at(index))
             for index, value in enumerate(known)
             if not (here.keyed and _is_blank(value))
         ]
@@ -277,7 +384,7 @@ class _Binder:
         if not isinstance(members, Mapping):
             return raw
         typed = place.typed()
-        decoded = {key: self._decoded(each.kind.value, value, typed.below(key)) for key, value in members.items()}
+        decoded = {key: self.decoded(each.kind.value, value, typed.below(key)) for key, value in members.items()}
         bound = {key: value for key, value in decoded.items() if value is not _ABSENT}
         return bound if bound or each.required or not place.keyed else _ABSENT
 
@@ -288,9 +395,9 @@ class _Binder:
                 continue
             key = row.get("key") if isinstance(row, Mapping) else None
             if not isinstance(key, str) or not key:
-                self.refuse(f"{place.path}[{index}]", "must have a key")
+                self.refuse(place.at(index), "must have a key")
             elif key in members:
-                self.refuse(f"{place.path}[{index}]", "has the key of an earlier row")
+                self.refuse(place.at(index), "has the key of an earlier row")
             else:
                 members[key] = row.get("value", "")
         return members
@@ -299,29 +406,84 @@ class _Binder:
         if not isinstance(raw, str) or not isinstance(each.kind, Json):
             return raw
         takes_text = not each.kind.types or "string" in each.kind.types
-        if takes_text and not place.keyed:
+        if takes_text and not place.texts:
             return raw
         try:
             value = read_json(raw, MAX_DEPTH)
         except JsonInvalid as error:
             if not takes_text:
-                self.refuse(place.path, str(error))
+                self.refuse(place, str(error))
             return raw
         if takes_text and each.kind.types and not _has_type(value, each.kind.types):
             return raw
         self._check_exact(value, place)
         return value
 
+    def union(self, each: Field, raw: Any, place: _Place) -> Any:
+        if not isinstance(each.kind, Union):
+            return raw
+        if not place.keyed:
+            return self._recognised(each.kind, raw, place)
+        if isinstance(raw, str):
+            return self._recognised(each.kind, self._written(each.kind, raw, place), place.typed())
+        if not isinstance(raw, Mapping):
+            self.refuse(place, "must be an object that says which variant it is")
+            return _ABSENT
+        return self._chosen(each, each.kind, raw, place)
+
+    def _chosen(self, each: Field, kind: Union, raw: Mapping[str, Any], place: _Place) -> Any:
+        variants = {variant.key: variant for variant in kind.variants}
+        chosen = raw.get(VARIANT, "")
+        if chosen in ("", None) and not each.required and all(_is_blank(raw.get(key, "")) for key in variants):
+            return _ABSENT
+        variant = variants.get(chosen) if isinstance(chosen, str) else None
+        if variant is None:
+            self.refuse(place.below(VARIANT), f"must be one of {', '.join(variants)}")
+            return _ABSENT
+        for key in raw:
+            if key not in (VARIANT, variant.key) and not _is_blank(raw[key]):
+                self.drop(place.below(key))
+        given = raw.get(variant.key, {} if isinstance(variant.kind, Group) else _ABSENT)
+        return _ABSENT if given is _ABSENT else self.decoded(replace(variant, required=True), given, place)
+
+    def _written(self, kind: Union, text: str, place: _Place) -> Any:
+        """Returns what a text says that stands for a whole union: JSON, or itself where one of the shapes is text."""
+        if not _takes_text(kind):
+            return self._parsed(text, place)
+        try:
+            return read_json(text, MAX_DEPTH)
+        except JsonInvalid:
+            return text
+
+    def _recognised(self, kind: Union, raw: Any, place: _Place) -> Any:
+        """Returns a value as the first variant that takes it has it; as it is when none does: the judge says why.
+
+        A value that is JSON already is what it is: it may fit several variants.
+        """
+        if not place.texts:
+            return raw
+        is_object = isinstance(raw, Mapping)
+        for variant in kind.variants:
+            if is_object != isinstance(variant.kind, Group) or (is_object and not _fits(variant, raw)):
+                continue
+            attempt = _Binder(expressions=self.expressions)
+            value = attempt.decoded(variant, raw, place)
+            if not attempt.found and value is not _ABSENT:
+                self.dropped += attempt.dropped
+                self.deferred += attempt.deferred
+                return value
+        return raw
+
     def file(self, _: Field, raw: Any, place: _Place) -> Any:
         content = raw.get("base64Content") if isinstance(raw, Mapping) else raw
         if not isinstance(content, str):
-            self.refuse(place.path, "must be base64 text, or an object with `base64Content`")
+            self.refuse(place, "must be base64 text, or an object with `base64Content`")
             return raw
         content = content[match.end() :] if (match := _DATA_URL.match(content)) else content
         try:
             base64.b64decode(content.translate(_URL_SAFE), validate=True)
         except (binascii.Error, ValueError):
-            self.refuse(place.path, "must be base64 text")
+            self.refuse(place, "must be base64 text")
         return content
 
     def _listed(self, text: str, place: _Place, *, scalars: bool) -> Any:
@@ -334,7 +496,7 @@ class _Binder:
         try:
             value = read_json(text, MAX_DEPTH)
         except JsonInvalid as error:
-            self.refuse(place.path, str(error))
+            self.refuse(place, str(error))
             return text
         self._check_exact(value, place)
         return value
@@ -348,7 +510,7 @@ class _Binder:
             elif isinstance(item, list):
                 waiting.extend(item)
             elif isinstance(item, int) and abs(item) > _EXACT:
-                self.refuse(place.path, f"has a whole number beyond {_EXACT}, which does not travel exactly")
+                self.refuse(place, f"has a whole number beyond {_EXACT}, which does not travel exactly")
                 return
 
 
@@ -369,7 +531,28 @@ _DECODERS: Final[Mapping[type[Kind], Decoder]] = {
     Entries: _Binder.entries,
     Json: _Binder.json,
     File: _Binder.file,
+    Union: _Binder.union,
 }
+
+
+def _name(each: Field, place: _Place) -> str:
+    """Returns what a field is called where a value stands: never what JavaScript takes for a property of objects."""
+    return each.key if place.keyed or (place.texts and each.name in UNSAFE_NAMES) else each.name
+
+
+def _fits(variant: Field, members: Mapping[str, Any]) -> bool:
+    """Tells whether an object may be meant to be this variant, by its names and its fixed values."""
+    if not isinstance(variant.kind, Group):
+        return False
+    known = {each.name: each for each in variant.kind.fields}
+    if any(each.required and each.default is None and name not in members for name, each in known.items()):
+        return False
+    if not variant.kind.open and any(name not in known for name in members):
+        return False
+    chosen = [(known[name].kind, value) for name, value in members.items() if name in known]
+    return all(
+        any(same(option.value, value) for option in kind.options) for kind, value in chosen if isinstance(kind, Choice)
+    )
 
 
 def _keeps_blank(each: Field) -> bool:
@@ -379,10 +562,18 @@ def _keeps_blank(each: Field) -> bool:
     return each.required and isinstance(each.kind, Text | Secret)
 
 
+def _takes_text(kind: Kind) -> bool:
+    if isinstance(kind, Union):
+        return any(_takes_text(variant.kind) for variant in kind.variants)
+    return isinstance(kind, Text | Moment | Choice | Json | Secret | File)
+
+
 def _takes_words(kind: Kind) -> bool:
     """Tells whether a list of these can be typed as words between commas."""
     if isinstance(kind, Json):
         return not kind.types or "string" in kind.types
+    if isinstance(kind, Union):
+        return any(_takes_words(variant.kind) for variant in kind.variants)
     return not isinstance(kind, Group | Items | Entries)
 
 

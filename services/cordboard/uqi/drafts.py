@@ -10,8 +10,22 @@ from typing import Any, Final
 
 from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
-from cordboard.uqi import appsmith, fields, intersection, json_schema, keys, reading, sign_in, source, texts
-from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind
+from cordboard.uqi import (
+    appsmith,
+    conditions,
+    dependence,
+    expressions,
+    fields,
+    hints,
+    intersection,
+    json_schema,
+    keys,
+    reading,
+    sign_in,
+    source,
+    texts,
+)
+from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind, Union
 from cordboard.uqi.reading import Limits, Reader
 from cordboard.uqi.sign_in import sign_in_fields
 from cordboard.uqi.source import SharedSchemas, Source
@@ -98,7 +112,7 @@ class Draftsman:
             origin = Source("", self._shared)
             losses.append(f"the input schema {error}; the form has no fields")
         files = {action.request.body.property} if action.request.body.encoding == _BINARY else set()
-        reader = Reader(origin, LIMITS, frozenset(files))
+        reader = Reader(origin, LIMITS, frozenset(files), hints.hints(action.form_hints))
         found, rest = reader.form()
         tree = FormTree(
             title=clean(action.title, _TITLE) or humanise(action.id),
@@ -116,7 +130,10 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
-    modules = (appsmith, fields, intersection, json_schema, keys, reading, sign_in, source, texts)
+    modules = (
+        appsmith, conditions, dependence, expressions, fields, hints, intersection, json_schema, keys, reading, sign_in,
+        source, texts,
+    )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]
 
@@ -170,6 +187,8 @@ def _loose(field: Field) -> Field:
         kind = Items(_loose(kind.item))
     elif isinstance(kind, Entries):
         kind = Entries(_loose(kind.value))
+    elif isinstance(kind, Union):
+        kind = replace(kind, variants=tuple(_loose(variant) for variant in kind.variants))
     elif isinstance(kind, Json) and kind.types:
         constraints = {"type": list(kind.types)}
     return replace(field, kind=kind, constraints=constraints)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+from cordboard.uqi.conditions import Condition
 
 Scalar: TypeAlias = str | int | float | bool
 # JSON Schema keywords as they stand. Never changed once in a field.
@@ -101,9 +103,50 @@ class Secret:
     """A string that is never shown again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Union:
+    """A value of one of several shapes. `tag` names the member that tells which, where there is one.
+
+    A variant is a field: its key is the variant's id, its kind the shape.
+    """
+
+    variants: tuple[Field, ...]
+    tag: str = ""
+
+
 Kind: TypeAlias = (
-    Text | Number | Integer | Boolean | Moment | Choice | MultiChoice | Group | Items | Entries | Json | File | Secret
+    Text
+    | Number
+    | Integer
+    | Boolean
+    | Moment
+    | Choice
+    | MultiChoice
+    | Group
+    | Items
+    | Entries
+    | Json
+    | File
+    | Secret
+    | Union
 )
+# The key of the member that says which variant of a union was chosen, in clients that have no unions.
+VARIANT: Final = "variant"
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSource:
+    """An action that lists what can be chosen. Pointers are JSON Pointers, into an item of its list.
+
+    `inputs` take values of other fields of the form: property of the action to id of the field.
+    """
+
+    action: str
+    value_pointer: str
+    label_pointer: str = ""
+    input_json: str = ""
+    inputs: tuple[tuple[str, str], ...] = ()
+    search_property: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +160,8 @@ class Given:
 class Field:
     """One thing to fill in. `name` is what the API calls it, `key` a safe word for it, unique among its siblings.
 
-    `constraints` are the JSON Schema keywords that neither the kind nor another attribute says.
+    `id` is made of the keys on the way to it, with dots between. `constraints` are the JSON Schema keywords that
+    neither the kind nor another attribute says. A field with `active_when` counts only where that holds.
     """
 
     name: str
@@ -132,6 +176,13 @@ class Field:
     default: Given | None = None
     example: str = ""
     constraints: Schema = field(default_factory=dict)
+    id: str = ""
+    active_when: Condition | None = None
+    required_when: Condition | None = None
+    placeholder: str = ""
+    section: str = ""
+    hidden: bool = False
+    source: OptionSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ _TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }  # fmt: skip
 
 
+_CASE: Final = ("if", "then", "else")
+
+
 class Contradiction(ValueError):
     """No value can fit all of the schemas."""
 
@@ -28,7 +31,15 @@ def intersection(schemas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for schema in schemas:
+        case = {keyword: schema[keyword] for keyword in _CASE if keyword in schema}
+        if case and any(keyword in merged for keyword in _CASE):
+            # These three belong together: another schema's `then` is about another schema's `if`.
+            merged["allOf"] = [*merged.get("allOf", ()), case]
+        else:
+            merged |= case
         for keyword, value in schema.items():
+            if keyword in _CASE:
+                continue
             if keyword not in merged:
                 merged[keyword] = value
             elif merged[keyword] != value:

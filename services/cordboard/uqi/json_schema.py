@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from cordboard.uqi.conditions import decoded, encoded
 from cordboard.uqi.fields import (
     Boolean,
     Choice,
@@ -24,10 +26,12 @@ from cordboard.uqi.fields import (
     MultiChoice,
     Number,
     Option,
+    OptionSource,
     Scalar,
     Schema,
     Secret,
     Text,
+    Union,
 )
 from cordboard.uqi.texts import plain_label
 
@@ -84,8 +88,39 @@ def schema_of(field: Field) -> dict[str, Any]:
         slot["key"] = field.key
     if field.nullable:
         slot["nullable"] = True
-    schema[_SLOT] = slot
+    schema[_SLOT] = {**slot, **_told(field)}
     return schema
+
+
+def _told(field: Field) -> dict[str, Any]:
+    """Returns what only the slot can say of a field, whatever its kind."""
+    told: dict[str, Any] = {}
+    if field.active_when is not None:
+        told["activeWhen"] = encoded(field.active_when)
+    if field.required_when is not None:
+        told["requiredWhen"] = encoded(field.required_when)
+    if field.placeholder:
+        told["placeholder"] = field.placeholder
+    if field.section:
+        told["section"] = field.section
+    if field.hidden:
+        told["hidden"] = True
+    if field.source is not None:
+        told["options"] = {**dataclasses.asdict(field.source), "inputs": dict(field.source.inputs)}
+    return told
+
+
+def _untold(slot: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the attributes of a field that `_told` wrote."""
+    source = slot.get("options")
+    return {
+        "active_when": decoded(slot["activeWhen"]) if "activeWhen" in slot else None,
+        "required_when": decoded(slot["requiredWhen"]) if "requiredWhen" in slot else None,
+        "placeholder": slot.get("placeholder", ""),
+        "section": slot.get("section", ""),
+        "hidden": slot.get("hidden", False),
+        "source": OptionSource(**{**source, "inputs": tuple(source["inputs"].items())}) if source else None,
+    }
 
 
 def read(schema: Mapping[str, Any]) -> FormTree:
@@ -101,7 +136,7 @@ def read(schema: Mapping[str, Any]) -> FormTree:
         title=schema["title"],
         description=schema.get("description", ""),
         target=target,
-        fields=tuple(_members(schema, ())),
+        fields=tuple(_members(schema, (), "")),
         constraints=_without(schema, said),
         shared=schema.get("$defs", {}),
     )
@@ -166,6 +201,12 @@ def _say_entries(kind: Entries) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"type": "object", "additionalProperties": schema_of(kind.value)}, {"kind": "entries"}
 
 
+def _say_union(kind: Union) -> tuple[dict[str, Any], dict[str, Any]]:
+    # What decides is the union as the definition has it, among the field's constraints; this is how it is shown.
+    variants = [{"key": each.key, "schema": schema_of(each)} for each in kind.variants]
+    return {}, {"kind": "union", **({"tag": kind.tag} if kind.tag else {}), "variants": variants}
+
+
 def _say_json(kind: Json) -> tuple[dict[str, Any], dict[str, Any]]:
     return {}, {"kind": "json", "types": list(kind.types)}
 
@@ -184,6 +225,7 @@ _SAYINGS: Final[Mapping[type[Kind], Callable[[Any], tuple[dict[str, Any], dict[s
     Json: _say_json,
     File: _say_plain,
     Secret: _say_plain,
+    Union: _say_union,
 }
 
 
@@ -199,21 +241,25 @@ def _type_of(value: Scalar) -> str:
     return "string" if isinstance(value, str) else "number"
 
 
-def _members(schema: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Field]:
+def _members(schema: Mapping[str, Any], path: tuple[str, ...], parent: str) -> Iterator[Field]:
     required = schema.get("required", ())
     for name, member in schema["properties"].items():
-        yield _field(member, (*path, name), required=name in required)
+        yield _field(member, (*path, name), parent, required=name in required)
 
 
-def _field(schema: Mapping[str, Any], path: tuple[str, ...], *, required: bool, key: str = "") -> Field:
+def _field(
+    schema: Mapping[str, Any], path: tuple[str, ...], parent: str, *, required: bool = False, key: str = ""
+) -> Field:
     slot = schema[_SLOT]
-    kind = _read_kind(slot, schema, path)
+    key = key or slot.get("key", path[-1])
+    own = f"{parent}.{key}" if parent else key
+    kind = _read_kind(slot, schema, path, own)
     nullable = slot.get("nullable", False)
     said, _ = _kind(kind, nullable=nullable)
     examples = schema.get("examples", ())
     return Field(
         name=path[-1],
-        key=slot.get("key", key or path[-1]),
+        key=key,
         kind=kind,
         path=path,
         title=schema["title"],
@@ -228,10 +274,12 @@ def _field(schema: Mapping[str, Any], path: tuple[str, ...], *, required: bool, 
             for keyword, value in schema.items()
             if keyword not in LABELS and keyword != _SLOT and (keyword not in said or said[keyword] != value)
         },
+        id=own,
+        **_untold(slot),
     )
 
 
-def _read_kind(slot: Mapping[str, Any], schema: Mapping[str, Any], path: tuple[str, ...]) -> Kind:
+def _read_kind(slot: Mapping[str, Any], schema: Mapping[str, Any], path: tuple[str, ...], own: str) -> Kind:
     name = slot["kind"]
     if name in _SIMPLE:
         return _SIMPLE[name]
@@ -242,11 +290,14 @@ def _read_kind(slot: Mapping[str, Any], schema: Mapping[str, Any], path: tuple[s
     if name == "choices":
         return MultiChoice(_options(schema["items"]["enum"], slot))
     if name == "group":
-        return Group(tuple(_members(schema, path)), open=slot.get("open", False))
+        return Group(tuple(_members(schema, path, own)), open=slot.get("open", False))
     if name == "items":
-        return Items(_field(schema["items"], (*path, "*"), required=True))
+        return Items(_field(schema["items"], (*path, "*"), own, required=True))
     if name == "entries":
-        return Entries(_field(schema["additionalProperties"], (*path, "*"), required=True))
+        return Entries(_field(schema["additionalProperties"], (*path, "*"), own, required=True))
+    if name == "union":
+        variants = (_field(each["schema"], path, own, key=each["key"]) for each in slot["variants"])
+        return Union(tuple(variants), slot.get("tag", ""))
     return Json(tuple(slot["types"]))
 
 

@@ -17,6 +17,9 @@ _RESERVED: Final = frozenset(
     }
 )  # fmt: skip
 
+# Names that programs in JavaScript take for properties of every object.
+UNSAFE_NAMES: Final = frozenset({"__proto__", "constructor", "prototype", "toString", "valueOf", "hasOwnProperty"})
+
 
 def field_keys(names: Iterable[str]) -> list[str]:
     """Returns a key for each name: 2 to 63 letters, digits and underscores, unique whatever the case, no reserved word.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import json_schema
+from cordboard.uqi.dependence import conditional, extra_members
 from cordboard.uqi.fields import (
+    VARIANT,
     Boolean,
     Choice,
     Entries,
@@ -27,7 +29,9 @@ from cordboard.uqi.fields import (
     Scalar,
     Secret,
     Text,
+    Union,
 )
+from cordboard.uqi.hints import Hint, hinted, place, resolved
 from cordboard.uqi.intersection import Contradiction, intersection, types_of
 from cordboard.uqi.keys import field_keys
 from cordboard.uqi.source import Node, Source, references
@@ -42,7 +46,12 @@ _OPTION: Final = 200
 _MULTILINE_FROM: Final = 256
 # References and allOf within one place; real descriptions stay below 10.
 _MOST_LEVELS: Final = 100
+_MOST_VARIANTS: Final = 16
 _UNIONS: Final = ("anyOf", "oneOf")
+_SHAPES: Final = {
+    "object": "Fields", "array": "List", "string": "Text", "number": "Number", "integer": "Whole number",
+    "boolean": "Yes or no", "null": "Nothing",
+}  # fmt: skip
 _SCALARS: Final = frozenset({"string", "number", "integer", "boolean"})
 _PLAIN: Final[Mapping[str, Kind]] = {"integer": Integer(), "number": Number(), "boolean": Boolean()}
 _MOMENTS: Final[Mapping[str, Literal["date", "time", "date-time"]]] = {
@@ -67,6 +76,20 @@ class Limits:
     steps: int = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a field stands: the API's names on the way there, and its id."""
+
+    path: Path = ()
+    id: str = ""
+
+    def below(self, name: str, key: str) -> _At:
+        return _At((*self.path, name), f"{self.id}.{key}" if self.id else key)
+
+    def variant(self, key: str) -> _At:
+        return _At(self.path, f"{self.id}.{key}")
+
+
 class _Collapse(Exception):
     """This place becomes a JSON field; the text says why."""
 
@@ -83,12 +106,19 @@ class _Flat:
 class Reader:
     """Reads the fields of one form; what it could not show stands in `losses` then."""
 
-    def __init__(self, source: Source, limits: Limits, files: frozenset[str] = frozenset()) -> None:
-        """Takes the schemas, the limits, and the names of those inputs that are bytes whatever their schema says."""
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        files: frozenset[str] = frozenset(),
+        hints: Mapping[Path, Hint] | None = None,
+    ) -> None:
+        """Takes the schemas, the limits, the inputs that are bytes whatever their schema says, and hints by path."""
         self.losses: list[str] = []
         self._source = source
         self._limits = limits
         self._files = files
+        self._hints = hints or {}
         self._budget = limits.nested_fields
         self._steps = limits.steps
 
@@ -100,50 +130,62 @@ class Reader:
             self._lose((), str(reason))
             flat = _Flat(dict(self._source.root), nullable=False, trail=frozenset())
         properties = flat.schema.get("properties", {})
-        fields = self._members({**flat.schema, "properties": properties}, (), 0, flat.trail)
-        return fields, _rest(flat.schema, "properties", "required", "additionalProperties", "$defs", "definitions")
+        fields = self._members({**flat.schema, "properties": properties}, _At(), 0, flat.trail)
+        return resolved(fields), _rest(
+            flat.schema, "properties", "required", "additionalProperties", "$defs", "definitions"
+        )
 
-    def _members(self, schema: Mapping[str, Any], path: Path, depth: int, trail: frozenset[str]) -> tuple[Field, ...]:
+    def _members(self, schema: Mapping[str, Any], at: _At, depth: int, trail: frozenset[str]) -> tuple[Field, ...]:
         required = schema.get("required", ())
-        known = {**schema["properties"], **{name: True for name in required if name not in schema["properties"]}}
+        known = {**schema["properties"], **extra_members(schema)}
+        known |= {name: True for name in required if name not in known}
         named = [
             (name, node)
             for name, node in known.items()
             if node is not False and not (isinstance(node, dict) and node.get("readOnly") is True)
         ]
-        named.sort(key=lambda member: member[0] not in required)
+        named.sort(key=lambda member: (place(self._hints.get((*at.path, member[0]))), member[0] not in required))
         keys = field_keys(name for name, _ in named)
-        return tuple(
-            _settled(replace(self._field(node, (*path, name), depth, trail), key=key, required=name in required))
+        fields = tuple(
+            _settled(replace(self._field(node, at.below(name, key), depth, trail), key=key, required=name in required))
             for key, (name, node) in zip(keys, named, strict=True)
         )
+        return conditional(schema, fields)
 
-    def _field(self, node: Node, path: Path, depth: int, trail: frozenset[str]) -> Field:
+    def _field(self, node: Node, at: _At, depth: int, trail: frozenset[str]) -> Field:
+        field = self._read(node, at, depth, trail)
+        return hinted(field, self._hints.get(at.path))
+
+    def _read(self, node: Node, at: _At, depth: int, trail: frozenset[str]) -> Field:
         schema = node if isinstance(node, dict) else {}
         try:
             flat = self._flatten(schema, trail)
-            kind, said = self._kind(flat, path, depth)
+            kind, said = self._kind(flat, at, depth)
         except (_Collapse, Contradiction) as reason:
-            self._lose(path, f"{reason}; shown as JSON")
-            return self._json(schema, path)
+            self._lose(at.path, f"{reason}; shown as JSON")
+            return self._json(schema, at)
         if isinstance(kind, Json):
-            return self._json(schema, path, flat)
+            return self._json(schema, at, flat)
+        # The variants are for people; what decides is the union as it stands.
+        kept = _as_it_stands(schema) if isinstance(kind, Union) else _constraints(kind, flat.schema, said)
         field = Field(
-            kind=kind,
-            nullable=flat.nullable,
-            constraints=_constraints(kind, flat.schema, said),
-            **_labels(schema, flat.schema, path),
+            kind=kind, nullable=flat.nullable, constraints=kept, id=at.id, **_labels(schema, flat.schema, at.path)
         )
         return self._with_default(field, schema, flat.schema)
 
-    def _json(self, schema: dict[str, Any], path: Path, flat: _Flat | None = None) -> Field:
+    def _json(self, schema: dict[str, Any], at: _At, flat: _Flat | None = None) -> Field:
         """Returns a field for JSON text; its constraints are the schema as it stands, references and all."""
         seen = flat.schema if flat else schema
         types = types_of(seen) or _union_types(seen)
         nullable = flat is not None and flat.nullable
         kind = Json((*types, "null") if nullable and types and "null" not in types else types)
-        kept = {keyword: value for keyword, value in schema.items() if keyword not in json_schema.LABELS}
-        field = Field(kind=kind, nullable=nullable, constraints=kept, **_labels(schema, seen, path))
+        field = Field(
+            kind=kind,
+            nullable=nullable,
+            constraints=_as_it_stands(schema),
+            id=at.id,
+            **_labels(schema, seen, at.path),
+        )
         return self._with_default(field, schema, seen)
 
     def _flatten(self, schema: Mapping[str, Any], trail: frozenset[str], level: int = 0) -> _Flat:
@@ -198,7 +240,7 @@ class Reader:
                 schema[union] = left_over
         return _Flat(schema, nullable, flat.trail)
 
-    def _kind(self, flat: _Flat, path: Path, depth: int) -> tuple[Kind, tuple[str, ...]]:
+    def _kind(self, flat: _Flat, at: _At, depth: int) -> tuple[Kind, tuple[str, ...]]:
         """Returns what a flat schema becomes, and the keywords which that says beside those every field says."""
         schema = flat.schema
         options = self._options(schema, flat.trail)
@@ -208,13 +250,43 @@ class Reader:
         types = types_of(schema)
         if union or len(types) != 1:
             if len(union) > 1 and not _SCALARS.issuperset(_union_types(schema) or ("any",)):
-                self._lose(path, f"one of {len(union)} shapes; shown as JSON")
+                return self._union(flat, at, depth), ()
             return Json(), ()
         if types[0] == "object":
-            return self._object(flat, path, depth)
+            return self._object(flat, at, depth)
         if types[0] == "array":
-            return self._list(flat, path, depth)
-        return self._scalar(types[0], schema, path), ()
+            return self._list(flat, at, depth)
+        return self._scalar(types[0], schema, at.path), ()
+
+    def _union(self, flat: _Flat, at: _At, depth: int) -> Kind:
+        words = [word for word in _UNIONS if word in flat.schema]
+        shapes = flat.schema[words[0]]
+        if len(words) > 1 or len(shapes) > _MOST_VARIANTS:
+            raise _Collapse(f"one of {sum(len(flat.schema[word]) for word in words)} shapes")
+        self._spend(len(shapes), depth)
+        rest = {word: value for word, value in _as_it_stands(flat.schema).items() if word != words[0]}
+        names = _unique(_shape_name(shape, number) for number, shape in enumerate(shapes, 1))
+        keys = field_keys([VARIANT, *names])[1:]
+        variants = [
+            replace(self._variant(rest, shape, at.variant(key), depth + 1, flat.trail), key=key, title=name)
+            for key, name, shape in zip(keys, names, shapes, strict=True)
+        ]
+        return Union(tuple(variants), _tag(variants))
+
+    def _variant(self, rest: Mapping[str, Any], shape: Node, at: _At, depth: int, trail: frozenset[str]) -> Field:
+        own = shape if isinstance(shape, dict) else {}
+        try:
+            flat = self._flatten(own, trail)
+            whole = _Flat(intersection([rest, flat.schema]), flat.nullable, flat.trail)
+            kind, said = self._kind(whole, at, depth)
+        except (_Collapse, Contradiction) as reason:
+            self._lose(at.path, f"{reason} in one of its shapes; that one shown as JSON")
+            return self._json(own, at)
+        if isinstance(kind, Json):
+            return self._json(own, at, flat)
+        kept = _as_it_stands(own) if isinstance(kind, Union) else _constraints(kind, whole.schema, said)
+        labels = _labels({}, {"description": own.get("description", "")}, at.path)
+        return Field(kind=kind, nullable=flat.nullable, constraints=kept, id=at.id, **labels)
 
     def _scalar(self, name: str, schema: Mapping[str, Any], path: Path) -> Kind:
         if name != "string":
@@ -229,26 +301,26 @@ class Reader:
             return Moment(_MOMENTS[shape])
         return Text(multiline=schema.get("maxLength", 0) >= _MULTILINE_FROM or media.startswith("text/"))
 
-    def _object(self, flat: _Flat, path: Path, depth: int) -> tuple[Kind, tuple[str, ...]]:
+    def _object(self, flat: _Flat, at: _At, depth: int) -> tuple[Kind, tuple[str, ...]]:
         schema = flat.schema
         extra = schema.get("additionalProperties")
         if schema.get("properties"):
             self._spend(len(schema["properties"]), depth)
-            fields = self._members(schema, path, depth + 1, flat.trail)
+            fields = self._members(schema, at, depth + 1, flat.trail)
             is_open = extra is True or isinstance(extra, dict) or "patternProperties" in schema
             said = ("properties", "required") if is_open else ("properties", "required", "additionalProperties")
             return Group(fields, open=is_open), said
         if isinstance(extra, dict) and "patternProperties" not in schema:
             self._spend(1, depth)
-            value = self._field(extra, (*path, "*"), depth + 1, flat.trail)
+            value = self._field(extra, at.below("*", "value"), depth + 1, flat.trail)
             return Entries(replace(value, key="value", required=True)), ("additionalProperties",)
         return Json(), ()
 
-    def _list(self, flat: _Flat, path: Path, depth: int) -> tuple[Kind, tuple[str, ...]]:
+    def _list(self, flat: _Flat, at: _At, depth: int) -> tuple[Kind, tuple[str, ...]]:
         if "prefixItems" in flat.schema:
             raise _Collapse("is a list with a schema for each place")
         self._spend(1, depth)
-        item = self._field(flat.schema.get("items", True), (*path, "*"), depth + 1, flat.trail)
+        item = self._field(flat.schema.get("items", True), at.below("*", "item"), depth + 1, flat.trail)
         if isinstance(item.kind, Choice) and not item.nullable and not item.constraints:
             return MultiChoice(item.kind.options), ("items",)
         return Items(replace(item, key="item", required=True)), ("items",)
@@ -290,7 +362,7 @@ class Reader:
         default = own.get("default", schema.get("default"))
         has_one = "default" in own or "default" in schema
         # A list's items and a map's values are there because somebody gave them: nothing is missing that it could fill.
-        if isinstance(field.kind, Secret | File | Group) or not has_one or field.name == "*":
+        if isinstance(field.kind, Secret | File | Group | Union) or not has_one or field.name == "*":
             return field
         if isinstance(default, str) and isinstance(field.kind, Boolean | Integer | Number):
             default = _typed(default)
@@ -336,6 +408,41 @@ def _constraints(kind: Kind, schema: Mapping[str, Any], said: tuple[str, ...]) -
 
 def _rest(schema: Mapping[str, Any], *said: str) -> dict[str, Any]:
     return {keyword: value for keyword, value in schema.items() if keyword not in _SAID and keyword not in said}
+
+
+def _as_it_stands(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {keyword: value for keyword, value in schema.items() if keyword not in json_schema.LABELS}
+
+
+def _shape_name(shape: Node, number: int) -> str:
+    """Returns what people call a shape of a union: its title, the name it is referred to by, or its type."""
+    own = shape if isinstance(shape, dict) else {}
+    title = own.get("title") or humanise(own.get("$ref", "").rpartition("/")[2])
+    named = title or next((_SHAPES[name] for name in types_of(own) if name in _SHAPES), "")
+    return clean(named, _TITLE) or f"Shape {number}"
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return _unique(unique) if len(set(unique)) < len(unique) else unique
+
+
+def _tag(variants: list[Field]) -> str:
+    """Returns the name of the member whose value tells the variants apart; empty when there is none."""
+    if not all(isinstance(each.kind, Group) for each in variants):
+        return ""
+    members = [each.kind.fields for each in variants if isinstance(each.kind, Group)]
+    for name in (field.name for field in members[0]):
+        found = [field for fields in members for field in fields if field.name == name and field.required]
+        kinds = [field.kind for field in found if isinstance(field.kind, Choice)]
+        values = [json_text(option.value) for kind in kinds for option in kind.options]
+        if len(found) == len(kinds) == len(variants) and len(set(values)) == len(values):
+            return name
+    return ""
 
 
 def _settled(field: Field) -> Field:

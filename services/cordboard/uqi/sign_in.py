@@ -27,14 +27,21 @@ def typed(name: str, title: str, kind: Kind, *, least: int = 1, required: bool =
     """Returns a field for a text that a person types in."""
     constraints = {"minLength": least} if least and required else {}
     return Field(
-        name, name, kind, (name,), title, required=required, constraints={**constraints, "maxLength": LONGEST_VALUE}
+        name,
+        name,
+        kind,
+        (name,),
+        title,
+        required=required,
+        constraints={**constraints, "maxLength": LONGEST_VALUE},
+        id=name,
     )
 
 
 def _part_of(part: str, field: Field) -> Field:
     name = f"{part}.{field.name}"
     key = "".join(letter if letter.isalnum() else "_" for letter in name)
-    return replace(field, name=name, key=key, path=(name,))
+    return replace(field, name=name, key=key, path=(name,), id=key)
 
 
 def _merged(scheme: pb.AuthScheme, own: Sequence[Field]) -> tuple[Field, ...]:

@@ -123,7 +123,7 @@ class _Cleaner:
             self._lose(where, f"is nested more than {MAX_SCHEMA_DEPTH} schemas deep and is not checked")
             return True
         found: dict[str, Any] = {}
-        for keyword, value in raw.items():
+        for keyword, value in (_dependencies(raw) if "dependencies" in raw else raw).items():
             if keyword in _SINGLE:
                 found[keyword] = self.node(value, f"{where}/{keyword}", depth + 1)
             elif keyword in _LISTS:
@@ -180,6 +180,18 @@ def _modern(raw: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     if "example" in raw and "examples" not in found and _sound(raw["example"]):
         found["examples"] = [raw["example"]]
     return found
+
+
+def _dependencies(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the schema with `dependencies`, as drafts before 2019 have them, under the two names of 2020-12."""
+    given = raw.get("dependencies")
+    if not isinstance(given, dict):
+        return dict(raw)
+    names = {key: value for key, value in given.items() if isinstance(value, list)}
+    schemas = {key: value for key, value in given.items() if isinstance(value, dict)}
+    told: dict[str, dict[str, Any]] = {"dependentRequired": names, "dependentSchemas": schemas}
+    own = {word: raw[word] for word in told if isinstance(raw.get(word), dict)}
+    return {**raw, **{word: {**found, **own.get(word, {})} for word, found in told.items() if found}}
 
 
 def _definitions(raw: Mapping[str, Any]) -> dict[str, Any]:

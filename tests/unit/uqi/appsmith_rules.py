@@ -17,6 +17,11 @@ COMMAND_PATH = "actionConfiguration.formData.command"
 FIELD_PATH = re.compile(rf"actionConfiguration\.formData\.{KEY}(\.{KEY})*")
 DATASOURCE_PATH = re.compile(rf"datasourceConfiguration\.authentication(\.{KEY})+")
 SHOW = re.compile(rf"\{{\{{actionConfiguration\.formData\.command === '{KEY}'\}}\}}")
+# One strict boolean, of safe paths, quoted values and nothing that could do anything.
+WORDS = rf"""(?:actionConfiguration\.formData(?:\.{KEY})+|"(?:[^"\\{{}}<>&]|\\["\\/bfnrt]|\\u[0-9a-f]{{4}})*"
+|-?[0-9][0-9.eE+-]*|true|false|undefined|null|Number\(|&&|\|\||[!=]==|[<>]=?|[!() ])"""
+SAFE = re.compile(rf"\{{\{{!!\((?:{WORDS})*\)\}}\}}".replace("\n", ""))
+BINDING = re.compile(rf"\{{\{{actionConfiguration\.formData(\.{KEY})+\}}\}}")
 RESERVED = {
     "data", "viewType", "componentData", "jsonData", "children", "condition", "length", "constructor", "prototype",
     "__proto__", "toString", "valueOf", "hasOwnProperty",
@@ -78,7 +83,7 @@ def _container(node: dict[str, Any], parents: tuple[str, ...]) -> Iterator[str]:
         if set(node["conditionals"]) != {"show"} or not SHOW.fullmatch(show):
             yield f"{node['identifier']}: {show!r} is no strict boolean of a safe path"
     elif "conditionals" in node:
-        yield f"{node['identifier']}: has conditionals"
+        yield from _conditionals(node, node["identifier"])
 
 
 def _control(node: dict[str, Any], parents: tuple[str, ...]) -> Iterator[str]:
@@ -93,7 +98,7 @@ def _control(node: dict[str, Any], parents: tuple[str, ...]) -> Iterator[str]:
     if any(step in RESERVED or step.lower().startswith("data") for step in steps):
         yield f"{path}: has a reserved word"
     if "conditionals" in node:
-        yield f"{path}: has conditionals"
+        yield from _conditionals(node, path)
     yield from _options(node, path)
     for column in node.get("schema", ()):
         if not re.fullmatch(KEY, column["key"]):
@@ -101,6 +106,16 @@ def _control(node: dict[str, Any], parents: tuple[str, ...]) -> Iterator[str]:
         yield from _options(column, f"{path}.{column['key']}")
     if "initialValue" in node:
         yield from _initial(node, path)
+
+
+def _conditionals(node: dict[str, Any], name: str) -> Iterator[str]:
+    for word, said in node["conditionals"].items():
+        text = said["condition"] if word == "fetchDynamicValues" else said
+        if word not in ("show", "fetchDynamicValues") or not SAFE.fullmatch(text):
+            yield f"{name}: {text!r} is no strict boolean of safe paths"
+        if word == "fetchDynamicValues":
+            parameters = said["config"]["params"]["parameters"].values()
+            yield from (f"{name}: {each!r} is no path" for each in parameters if not BINDING.fullmatch(each))
 
 
 def _options(node: dict[str, Any], path: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ from cordboard.uqi.fields import (
     Option,
     Secret,
     Text,
+    Union,
 )
 from tests.unit.uqi.samples import an_input, the_draft, the_field, the_tree
 
@@ -158,12 +159,18 @@ def test_a_label_is_the_title_or_made_from_the_name_and_never_a_shared_type_s() 
     ]
 
 
-def test_a_union_of_objects_becomes_json_with_its_schema_and_a_loss() -> None:
+def test_a_union_of_objects_has_a_variant_for_each_and_its_schema_decides() -> None:
     cat, dog = an_input("meow", meow={"type": "boolean"}), an_input("bark", bark={"type": "boolean"})
     given = an_input(pet={"oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]})
     draft = the_draft(given, {"Cat": cat, "Dog": dog, "Unused": {"type": "string"}})
-    assert draft.losses == ("pet: one of 2 shapes; shown as JSON",)
+    assert draft.losses == ()
     schema = json.loads(draft.json_schema)
+    (pet,) = json_schema.read(schema).fields
+    assert isinstance(pet.kind, Union)
+    assert [(each.key, each.title, each.id) for each in pet.kind.variants] == [
+        ("Cat", "Cat", "pet.Cat"),
+        ("Dog", "Dog", "pet.Dog"),
+    ]
     assert set(schema["$defs"]) == {"Cat", "Dog"}
     judge = JsonSchema.compile(schema)
     assert judge.accepts({"pet": {"bark": True}})

@@ -26,6 +26,7 @@ from cordboard.uqi.fields import (
     Json,
     MultiChoice,
     Number,
+    Union,
 )
 from tests.unit.uqi.appsmith_rules import problems
 from tests.unit.uqi.samples import a_definition, an_input, the_draft
@@ -98,6 +99,8 @@ def values_of(draw: st.DrawFn, field: Field) -> Any:
         return draw(st.lists(values_of(kind.item), max_size=3))
     if isinstance(kind, Entries):
         return draw(st.dictionaries(st.text("abc", min_size=1, max_size=3), values_of(kind.value), max_size=3))
+    if isinstance(kind, Union):
+        return draw(values_of(draw(st.sampled_from(kind.variants))))
     assume(not isinstance(kind, Json))
     return draw(st.text("abc", min_size=2, max_size=5))
 
