@@ -19,6 +19,7 @@ import cordboard.auth.v1.connection_service_pb2
 import cordboard.auth.v1.credential_service_pb2
 import cordboard.auth.v1.incident_service_pb2
 import cordboard.auth.v1.revocation_service_pb2
+import cordboard.auth.v1.sealing_key_service_pb2
 import cordboard.auth.v1.token_service_pb2
 import cordboard.auth.v1.vault_service_pb2
 import cordboard.auth.v1.verification_service_pb2

@@ -47,6 +47,7 @@ WRITES: Final = {
     "SetWorkspaceConfiguration": "auth.configuration.put",
     "DeleteConnection": "auth.connection.delete",
     "LeaseCredential": "auth.credential.lease",
+    "LeaseSealingKey": "auth.sealing-key.lease",
     "ReportCredential": "auth.credential.refresh",
     "Execute": "proxy.calls.record",
     "ExecuteStream": "proxy.calls.record",

@@ -32,6 +32,7 @@ TENANTS = (
     "workspace_oauth_client",
     "workspace_configuration",
     "api_key",
+    "sealing_key",
     "audit_entry",
 )
 
@@ -73,6 +74,10 @@ async def filled(auth: Auth) -> None:
         await auth.sql(
             "INSERT INTO workspace_configuration (workspace_id, integration, configuration, revision) "
             "VALUES ($1, 'desk', '{}', 1)",
+            workspace,
+        )
+        await auth.sql(
+            "INSERT INTO sealing_key (workspace_id, service, version, sealed) VALUES ($1, 'proxy', 1, ''::bytea)",
             workspace,
         )
 

@@ -12,12 +12,16 @@ import pytest
 from sqlalchemy import make_url
 
 from cordboard.core.caller import Caller
+from cordboard.core.channel import Channels
 from cordboard.core.database import Database
 from cordboard.core.errors import CallInProgress, CordboardError, IdempotencyKeyReused, Indeterminate
+from cordboard.core.identity import Identity
+from cordboard.core.secrets import Secret
 from cordboard.local.certificates import Identities
 from cordboard.planning.answers import Answer
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.ledger import Ledger
+from cordboard.proxy.sealing import SealingKey, SealingKeys
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.postgres import Databases, ServiceDatabase
@@ -33,15 +37,31 @@ def a_call(key: str = "k1", *, workspace: str = "acme", remaining: float = 30.0,
     return Call(Order(workspace, connection, "act", values, Caller("envoy"), remaining, key))
 
 
+class LocalKeys(SealingKeys):
+    """Sealing keys that come from nowhere else; `of` makes other ones."""
+
+    def __init__(self, identities: Identities, of: str = "k") -> None:
+        super().__init__(Channels(Identity(identities.directory("proxy")), {}))
+        self.of = of
+
+    async def _lease(self, workspace: str, number: int) -> SealingKey:
+        return SealingKey(workspace, number or 1, Secret((self.of * 32).encode()))
+
+
+@pytest.fixture
+def keys(identities: Identities) -> LocalKeys:
+    return LocalKeys(identities)
+
+
 @pytest.fixture
 async def kept(database: Databases) -> AsyncIterator[ServiceDatabase]:
     yield database("proxy")
 
 
 @pytest.fixture
-async def ledger(kept: ServiceDatabase) -> AsyncIterator[Ledger]:
+async def ledger(kept: ServiceDatabase, keys: LocalKeys) -> AsyncIterator[Ledger]:
     database = Database(kept.url)
-    yield Ledger(ProxyStore(database))
+    yield Ledger(ProxyStore(database), keys)
     await database.close()
 
 
@@ -146,11 +166,40 @@ async def test_a_key_is_new_again_after_a_day(ledger: Ledger, kept: ServiceDatab
     assert (row["state"], row["body"]) == ("started", None)
 
 
-async def test_old_keys_and_calls_are_swept_away(kept: ServiceDatabase) -> None:
+async def test_an_answer_lies_in_the_database_sealed_and_for_its_own_key_only(
+    ledger: Ledger, kept: ServiceDatabase
+) -> None:
+    for key in ("k1", "k2"):
+        first = a_call(key)
+        await ledger.begin(first, repeatable=False)
+        await ledger.keep(first, Answer(200, "application/json", b'{"iban": "DE02120300000000202051"}'))
+    rows = await sql(kept, "SELECT body FROM idempotency ORDER BY key")
+    assert all(b"DE0212" not in row["body"] and b"iban" not in row["body"] for row in rows)
+    await sql(kept, "UPDATE idempotency SET body = $1 WHERE key = 'k1'", rows[1]["body"])
+    with pytest.raises(Indeterminate):
+        await ledger.begin(a_call("k1"), repeatable=True)
+    assert await ledger.begin(a_call("k2"), repeatable=True) is not None  # the control
+
+
+async def test_an_answer_that_no_key_opens_is_in_doubt_and_not_made_again(
+    ledger: Ledger, kept: ServiceDatabase, identities: Identities
+) -> None:
+    first = a_call()
+    await ledger.begin(first, repeatable=True)
+    await ledger.keep(first, ANSWER)
+    database = Database(kept.url)
+    try:
+        with pytest.raises(Indeterminate):
+            await Ledger(ProxyStore(database), LocalKeys(identities, "o")).begin(a_call(), repeatable=True)
+    finally:
+        await database.close()
+
+
+async def test_old_keys_and_calls_are_swept_away(kept: ServiceDatabase, keys: LocalKeys) -> None:
     database = Database(kept.url)
     try:
         store = ProxyStore(database)
-        await Ledger(store).begin(a_call(), repeatable=False)
+        await Ledger(store, keys).begin(a_call(), repeatable=False)
         assert await store.sweep(keys_live=60, calls_live=60) == 0
         await sql(kept, "UPDATE idempotency SET create_time = now() - interval '2 minutes'")
         assert await store.sweep(keys_live=60, calls_live=60) == 1
@@ -158,9 +207,11 @@ async def test_old_keys_and_calls_are_swept_away(kept: ServiceDatabase) -> None:
         await database.close()
 
 
-async def test_of_many_that_come_at_once_from_two_processes_exactly_one_gets_the_key(kept: ServiceDatabase) -> None:
+async def test_of_many_that_come_at_once_from_two_processes_exactly_one_gets_the_key(
+    kept: ServiceDatabase, keys: LocalKeys
+) -> None:
     databases = [Database(kept.url), Database(kept.url)]
-    ledgers = [Ledger(ProxyStore(database)) for database in databases]
+    ledgers = [Ledger(ProxyStore(database), keys) for database in databases]
 
     async def begin(number: int, key: str) -> str:
         try:
@@ -179,7 +230,7 @@ async def test_of_many_that_come_at_once_from_two_processes_exactly_one_gets_the
             await database.close()
 
 
-async def test_without_the_ledgers_lock_more_than_one_would_begin(kept: ServiceDatabase) -> None:
+async def test_without_the_ledgers_lock_more_than_one_would_begin(kept: ServiceDatabase, keys: LocalKeys) -> None:
     """The negative control: the race is real, and looking before writing loses it."""
     database, begun = Database(kept.url), 0
 
@@ -191,7 +242,7 @@ async def test_without_the_ledgers_lock_more_than_one_would_begin(kept: ServiceD
             found = rows.first()
         if found is None:
             begun += 1
-            await Ledger(store).begin(a_call(key), repeatable=False)
+            await Ledger(store, keys).begin(a_call(key), repeatable=False)
 
     try:
         for round_number in range(5):
@@ -281,6 +332,17 @@ async def test_the_callers_key_goes_to_a_vendor_that_takes_one(mesh: Mesh) -> No
     assert answer.vendor_status == 201
     assert {seen["headers"]["idempotency-key"] for seen in mesh.seen} == {"order-7"}
     assert len(list(mesh.vendor.desk.tickets(after=""))) == before + 1
+
+
+async def test_nothing_is_sent_under_a_key_while_its_answer_could_not_be_sealed(mesh: Mesh) -> None:
+    mesh.around.sealing_failure = Code.UNAVAILABLE
+    refused = await refusal(mesh.stub().Execute(create()))
+    assert (refused.code, refused.metadata) == (Code.UNAVAILABLE, {"dependency": "auth"})
+    assert mesh.requests == []
+    mesh.around.sealing_failure = None
+    await mesh.stub().Execute(create())
+    mesh.around.sealing_failure = Code.UNAVAILABLE
+    assert (await mesh.stub().Execute(create())).call.replayed, "a key that is held goes on"
 
 
 async def test_a_caller_who_left_finds_the_answer_under_the_key(mesh: Mesh) -> None:

@@ -25,6 +25,7 @@ from cordboard.auth.reads import ReadWatch
 from cordboard.auth.refresh import Refresher
 from cordboard.auth.revocations import Revocations
 from cordboard.auth.rotation import Rotations
+from cordboard.auth.sealing_keys import SealingKeys
 from cordboard.auth.servicer import (
     ConnectionServicer,
     ConnectServicer,
@@ -35,6 +36,7 @@ from cordboard.auth.servicer import (
 from cordboard.auth.servicers.api_keys import ApiKeyServicer
 from cordboard.auth.servicers.incidents import IncidentServicer
 from cordboard.auth.servicers.login import LoginServicer
+from cordboard.auth.servicers.sealing_keys import SealingKeyServicer
 from cordboard.auth.servicers.token_revocations import RevocationServicer
 from cordboard.auth.servicers.vault import VaultServicer
 from cordboard.auth.servicers.verification import VerificationServicer
@@ -53,6 +55,7 @@ from cordboard.auth.v1.credential_service_pb2_grpc import add_CredentialServiceS
 from cordboard.auth.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from cordboard.auth.v1.login_service_pb2_grpc import add_LoginServiceServicer_to_server
 from cordboard.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
+from cordboard.auth.v1.sealing_key_service_pb2_grpc import add_SealingKeyServiceServicer_to_server
 from cordboard.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from cordboard.auth.v1.vault_service_pb2_grpc import add_VaultServiceServicer_to_server
 from cordboard.auth.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
@@ -178,6 +181,7 @@ def _look_after(mesh: Process[AuthSettings], vault: Vault) -> None:
     database, journal = mesh.database(), mesh.journal()
     rotations = Rotations(database, vault, journal)
     shredder, transfers = Shredder(database, vault, journal), Transfers(database, vault, journal)
+    add_SealingKeyServiceServicer_to_server(SealingKeyServicer(SealingKeys(database, vault, journal)), mesh.server)
     add_VaultServiceServicer_to_server(VaultServicer(vault, rotations, shredder, transfers), mesh.server)
     mesh.background(rotations.run())
 

@@ -26,6 +26,7 @@ _PENDING: Final = text("SELECT count(*) FROM revocation WHERE workspace_id = :wo
 _REST: Final = (
     text("DELETE FROM connect_session WHERE workspace_id = :workspace"),
     text("DELETE FROM revocation WHERE workspace_id = :workspace"),
+    text("DELETE FROM sealing_key WHERE workspace_id = :workspace"),
 )
 _KEYS: Final = text("DELETE FROM workspace_key WHERE workspace_id = :workspace RETURNING key_id")
 _NOTE: Final = text(

@@ -19,6 +19,7 @@ from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.pipeline import Limits, Pipeline
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
+from cordboard.proxy.sealing import SealingKeys
 from cordboard.proxy.sender import Sender
 from cordboard.proxy.servicer import ProxyServicer
 from cordboard.proxy.settings import ProxySettings
@@ -51,7 +52,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         flags=flags,
         connections=connections,
         exchange=Exchange(Sender(session, clock, settings.max_response_bytes), connections, breakers, RetryPolicy()),
-        ledger=Ledger(store),
+        ledger=Ledger(store, SealingKeys(mesh.channels)),
         recorder=recorder,
         limits=Limits(
             Bulkhead("workspace_calls", settings.workspace_calls),

@@ -2,8 +2,8 @@
 
 A key is started (a call has it, for as long as its lease), done (its answer is kept for a day), or indeterminate: the
 request may have had an effect, and is never sent again by itself. Only a request that may reach the vendor twice, by
-its nature or because the vendor takes a key, is sent again after doubt. Kept answers stand in the Proxy's own schema as
-the vendor gave them, behind row-level security, and are deleted after the day.
+its nature or because the vendor takes a key, is sent again after doubt. Kept answers stand in the Proxy's own schema
+behind row-level security, sealed under a key of their workspace, and are deleted after the day.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 
 from cordboard.core.errors import CallInProgress, IdempotencyKeyReused, Indeterminate, InvalidFields
 from cordboard.planning.answers import Answer
+from cordboard.proxy.sealing import SealingKeys, Unreadable
 from cordboard.proxy.store import DONE, INDETERMINATE, done, doubtful
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ KEY_LIVES: Final = 24 * 3600.0
 # A call ends by its deadline; after this many seconds more its key counts as abandoned.
 LEASE_MARGIN: Final = 5.0
 MAX_KEY: Final = 255
+KIND: Final = "idempotency"
 
 
 def check_key(key: str) -> None:
@@ -45,16 +47,19 @@ def fingerprint(order: Order) -> bytes:
 class Ledger:
     """Who has which key."""
 
-    def __init__(self, store: ProxyStore) -> None:
-        """Takes where keys are kept."""
+    def __init__(self, store: ProxyStore, keys: SealingKeys) -> None:
+        """Takes where idempotency keys are kept, and what their answers are sealed under."""
         self._store = store
+        self._keys = keys
 
     async def begin(self, call: Call, *, repeatable: bool) -> Answer | None:
         """Gives the order's key to the call and returns None, or returns the answer that is kept under it.
 
-        Raises IdempotencyKeyReused, CallInProgress or Indeterminate.
+        Raises IdempotencyKeyReused, CallInProgress or Indeterminate, and DependencyUnavailable where the answer could
+        not be sealed: then nothing is begun.
         """
         order, mark = call.order, fingerprint(call.order)
+        await self._keys.current(order.workspace)
         known = await self._store.claim_key(
             order.workspace,
             order.idempotency_key,
@@ -69,18 +74,32 @@ class Ledger:
         if known.fingerprint != mark:
             raise IdempotencyKeyReused(order.idempotency_key)
         if known.state == DONE:
-            return Answer(known.status, known.content_type, known.body)
+            return Answer(known.status, known.content_type, await self._opened(order, mark, known.body))
         if known.state == INDETERMINATE or known.lease_left <= 0:
             raise Indeterminate(order.idempotency_key)
         raise CallInProgress(order.idempotency_key, min(known.lease_left, 1.0))
 
     async def keep(self, call: Call, answer: Answer) -> None:
         """Keeps the answer: the key gives it again for a day."""
-        await self._finish(call, done(answer.status, answer.content_type, answer.body))
+        order = call.order
+        key = await self._keys.current(order.workspace)
+        sealed = key.seal(KIND, _place(order, fingerprint(order)), answer.body)
+        await self._finish(call, done(answer.status, answer.content_type, sealed))
 
     async def release(self, call: Call, *, repeatable: bool) -> None:
         """Frees the key of a call that failed, where it is certain that nothing was done; else notes the doubt."""
         await self._finish(call, doubtful(repeatable=repeatable) if call.doubtful else None)
 
+    async def _opened(self, order: Order, mark: bytes, record: bytes) -> bytes:
+        try:
+            return await self._keys.opened(order.workspace, KIND, _place(order, mark), record)
+        except Unreadable:
+            # It was done, and what came of it nobody can read any more.
+            raise Indeterminate(order.idempotency_key) from None
+
     async def _finish(self, call: Call, changes: dict[str, object] | None) -> None:
         await self._store.finish_key(call.order.workspace, call.order.idempotency_key, call.id, changes)
+
+
+def _place(order: Order, mark: bytes) -> str:
+    return f"{mark.hex()}/{order.idempotency_key}"

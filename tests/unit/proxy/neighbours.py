@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,9 +14,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
 from cordboard.auth.v1 import credential_service_pb2 as credential_pb
+from cordboard.auth.v1 import sealing_key_service_pb2 as sealing_pb
 from cordboard.auth.v1.credential_service_pb2_grpc import (
     CredentialServiceServicer,
     add_CredentialServiceServicer_to_server,
+)
+from cordboard.auth.v1.sealing_key_service_pb2_grpc import (
+    SealingKeyServiceServicer,
+    add_SealingKeyServiceServicer_to_server,
 )
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import definition_pb2
@@ -53,7 +59,7 @@ class Stream:
             self.watchers -= 1
 
 
-class Neighbours(CredentialServiceServicer):
+class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
     """All three, each on a port of its own."""
 
     def __init__(self) -> None:
@@ -63,6 +69,7 @@ class Neighbours(CredentialServiceServicer):
         self.asked: list[str] = []
         self.reported: list[tuple[str, int]] = []
         self.lease_failure: grpc.StatusCode | None = None
+        self.sealing_failure: grpc.StatusCode | None = None
         self.servers: list[grpc.aio.Server] = []
         self._definitions = Stream()
         self._flags = Stream()
@@ -176,6 +183,13 @@ class Neighbours(CredentialServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "not there")
         return found
 
+    async def LeaseSealingKey(self, request: Any, context: Any) -> Any:
+        if self.sealing_failure is not None:
+            await context.abort(self.sealing_failure, "as told")
+        number = request.number or 1
+        key = hashlib.sha256(f"{request.workspace} {number}".encode()).digest()
+        return sealing_pb.LeaseSealingKeyResponse(number=number, key=key)
+
     async def ReportCredential(self, request: Any, context: Any) -> Any:
         self.reported.append((request.connection, request.generation))
         newer = self.renewed.pop(request.connection, None)
@@ -198,6 +212,7 @@ async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
         server = grpc.aio.server()
         if service == "auth":
             add_CredentialServiceServicer_to_server(here, server)
+            add_SealingKeyServiceServicer_to_server(here, server)
         else:
             server.add_generic_rpc_handlers((here.watched(service),))
         credentials = grpc.ssl_server_credentials(

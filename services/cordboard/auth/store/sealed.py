@@ -117,6 +117,12 @@ PLACES: Final = (
         ("revision",),
     ),
     Place(
+        "sealing_key",
+        ("workspace_id", "service", "version"),
+        "sealed",
+        lambda row: Slot(row["workspace_id"], f"sealingKeys/{row['service']}", "key", row["version"]),
+    ),
+    Place(
         "transfer_key",
         ("key_id",),
         "sealed",
