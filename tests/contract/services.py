@@ -30,7 +30,10 @@ import cordboard.catalog.v1.source_service_pb2
 import cordboard.catalog.v1.sync_service_pb2
 import cordboard.flags.v1.flag_service_pb2
 import cordboard.flags.v1.replica_service_pb2
+import cordboard.proxy.v1.dead_letter_service_pb2
+import cordboard.proxy.v1.job_service_pb2
 import cordboard.proxy.v1.proxy_service_pb2
+import cordboard.proxy.v1.schedule_service_pb2
 import cordboard.telemetry.v1.trace_service_pb2
 import cordboard.uqi.v1.form_service_pb2  # noqa: F401 - every service's descriptors have to be known
 from cordboard.common.v1 import audit_service_pb2

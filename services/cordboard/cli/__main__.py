@@ -10,18 +10,21 @@ from cordboard.cli import (
     catalog,
     check,
     connections,
+    dead_letters,
     doctor,
     edges,
     flags,
     forms,
     governance,
     incident,
+    jobs,
     keys,
     login,
     mesh,
     options,
     remote,
     revoke,
+    schedules,
     sources,
     traces,
     vault,
@@ -62,6 +65,9 @@ def application() -> typer.Typer:
     app.add_typer(connections.app, name="connections", rich_help_panel=USE)
     app.command("call", rich_help_panel=USE)(calls.call)
     app.add_typer(calls.app, name="calls", rich_help_panel=USE)
+    app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
+    app.add_typer(schedules.app, name="schedules", rich_help_panel=USE)
+    app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=USE)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
     app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)
     app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)

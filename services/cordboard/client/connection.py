@@ -28,7 +28,10 @@ from cordboard.client.errors import from_rpc
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
+from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
+from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
 
@@ -99,6 +102,9 @@ class Client:
         self.forms = FormServiceStub(self._channel)
         self.flags = FlagServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
+        self.jobs = JobServiceStub(self._channel)
+        self.dead_letters = DeadLetterServiceStub(self._channel)
+        self.schedules = ScheduleServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

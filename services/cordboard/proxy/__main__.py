@@ -14,6 +14,7 @@ from cordboard.proxy.archive import Archive
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.exchange import Exchange
+from cordboard.proxy.jobs.wiring import start_jobs
 from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.pipeline import Limits, Pipeline
@@ -40,7 +41,7 @@ SWEEP_PAUSE: Final = 0.1
 async def start(mesh: Process[ProxySettings]) -> None:
     """Wires the parts of the Proxy."""
     settings, clock = mesh.settings, SystemClock()
-    store = ProxyStore(mesh.database())
+    store, keys = ProxyStore(mesh.database()), SealingKeys(mesh.channels)
     recorder = Recorder(mesh.database(), mesh.journal())
     session = Egress(settings.egress_allowed_networks).session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
@@ -52,7 +53,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         flags=flags,
         connections=connections,
         exchange=Exchange(Sender(session, clock, settings.max_response_bytes), connections, breakers, RetryPolicy()),
-        ledger=Ledger(store, SealingKeys(mesh.channels)),
+        ledger=Ledger(store, keys),
         recorder=recorder,
         limits=Limits(
             Bulkhead("workspace_calls", settings.workspace_calls),
@@ -61,6 +62,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         owned=set(),
     )
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
+    start_jobs(mesh, pipeline, keys)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)
     mesh.on_close(pipeline.close)

@@ -34,8 +34,7 @@ def to_order(request: pb.ExecuteRequest | pb.ExecuteStreamRequest) -> Order:
     """Returns what the caller of this RPC asks for; raises InvalidFields."""
     workspace, _ = parse(request.connection, "workspaces/*/connections/*", field="connection")
     left = remaining()
-    if not _ACTION.fullmatch(request.action):
-        raise InvalidFields.one("action", "must be 1 to 128 letters, digits, underscores, dots and hyphens")
+    check_action(request.action)
     key, pages = "", 0
     if isinstance(request, pb.ExecuteRequest):
         key = request.idempotency_key
@@ -53,6 +52,12 @@ def to_order(request: pb.ExecuteRequest | pb.ExecuteStreamRequest) -> Order:
         idempotency_key=key,
         max_pages=pages,
     )
+
+
+def check_action(action: str, field: str = "action") -> None:
+    """Raises InvalidFields where a text cannot be the id of an action."""
+    if not _ACTION.fullmatch(action):
+        raise InvalidFields.one(field, "must be 1 to 128 letters, digits, underscores, dots and hyphens")
 
 
 def _input(request: pb.ExecuteRequest | pb.ExecuteStreamRequest) -> dict[str, Any]:

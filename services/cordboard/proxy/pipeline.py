@@ -75,6 +75,11 @@ class Pipeline:
         # Whoever comes again with the key wants to find the answer of this call, even when its caller has gone.
         return await self._apart(self._executed(call)), call
 
+    async def rehearse(self, order: Order) -> None:
+        """Raises what a call would raise before anything of it is sent."""
+        call = Call(order)
+        self._planned(call, await self._target(call), order.given)
+
     async def pages(self, order: Order) -> AsyncGenerator[tuple[Page, Call]]:
         """Runs a paged call; yields each page as it comes, and the record is written before the last."""
         call = Call(order)

@@ -27,6 +27,16 @@ class ProxySettings(Settings):
     )
     call_retention_days: int = Field(30, ge=1, le=3650, description="how long the record of a call is kept")
 
+    job_workers: int = Field(16, ge=2, le=256, description="jobs that a process runs at once")
+    job_lease_seconds: float = Field(
+        15.0, ge=1, le=600, description="how long a process may give no sign before its jobs are another's"
+    )
+    job_first_wait_seconds: float = Field(
+        2.0, gt=0, le=600, description="how long a job that failed waits at first, and twice as long each time"
+    )
+    job_retention_days: int = Field(7, ge=1, le=3650, description="how long a job that succeeded is kept")
+    dead_letter_retention_days: int = Field(30, ge=1, le=3650, description="how long a dead letter is kept")
+
     @property
     def breaker_policy(self) -> BreakerPolicy:
         """Returns when breakers open, and for how long."""
