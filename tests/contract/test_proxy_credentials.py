@@ -25,9 +25,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from cordboard.auth.v1 import credential_service_pb2 as auth_pb
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.local.certificates import Identities
-from tests.contract.test_proxy_sending import OK, Arrival, RawVendor, a_vendor, point, redirect
+from tests.contract.test_proxy_sending import redirect
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
+from tests.unit.proxy.raw_vendor import OK, Arrival, RawVendor, a_vendor, point
 from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, calls, execute, refusal, stream
 from tests.unit.proxy.samples import COOKIE, HEADER, PATH, QUERY, SLUG, a_body, a_parameter, an_action
 from tests.unit.proxy.test_signing import base_string, told_in

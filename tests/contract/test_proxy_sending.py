@@ -7,9 +7,7 @@ import contextlib
 import gzip
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -19,96 +17,11 @@ from cordboard.local.certificates import Identities
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, refusal, until
-from tests.unit.proxy.samples import COOKIE, HEADER, QUERY, SLUG, a_body, a_definition, a_parameter, an_action
+from tests.unit.proxy.raw_vendor import OK, Arrival, Reply, a_vendor, cut, point, then_close
+from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, refusal
+from tests.unit.proxy.samples import COOKIE, HEADER, QUERY, SLUG, a_body, a_parameter, an_action
 
 Code = grpc.StatusCode
-Reply = Callable[["Arrival", asyncio.StreamWriter], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-
-
-@dataclass
-class Arrival:
-    """One request as it came."""
-
-    line: str
-    headers: list[tuple[str, str]]
-    body: bytes = b""
-
-    def values(self, name: str) -> list[str]:
-        """Returns the values of every header of this name."""
-        return [value for known, value in self.headers if known.lower() == name]
-
-
-@dataclass
-class RawVendor:
-    """A vendor that says exactly the bytes it is told to."""
-
-    reply: Reply
-    port: int = 0
-    arrivals: list[Arrival] = field(default_factory=list)
-    left: int = 0
-    serving: set[asyncio.Task[Any]] = field(default_factory=set)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one connection until either side ends it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self.serving.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:-2])]
-                arrival = Arrival(head[0], headers)
-                arrival.body = await reader.readexactly(int((arrival.values("content-length") or ["0"])[0]))
-                self.arrivals.append(arrival)
-                await self.reply(arrival, writer)
-                if writer.is_closing():
-                    break
-        self.left += 1
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        self.serving.discard(task)
-
-
-@contextlib.asynccontextmanager
-async def a_vendor(reply: Reply | bytes = OK, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawVendor]:
-    """Serves it inside the block."""
-
-    async def say(_: Arrival, writer: asyncio.StreamWriter) -> None:
-        writer.write(reply if isinstance(reply, bytes) else OK)
-        await writer.drain()
-
-    vendor = RawVendor(say if isinstance(reply, bytes) else reply)
-    server = await asyncio.start_server(vendor.serve, "127.0.0.1", 0, ssl=tls)
-    vendor.port = server.sockets[0].getsockname()[1]
-    try:
-        yield vendor
-    finally:
-        server.close()
-        for task in list(vendor.serving):
-            task.cancel()
-        await asyncio.gather(*vendor.serving, return_exceptions=True)
-
-
-def then_close(answer: bytes) -> Reply:
-    async def reply(_: Arrival, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-
-    return reply
-
-
-def cut(_: Arrival, writer: asyncio.StreamWriter) -> Awaitable[None]:
-    writer.transport.abort()
-    return asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -116,26 +29,6 @@ async def mesh(serving: Serving, identities: Identities, database: Databases) ->
     limits = {"max_response_bytes": 1_000_000, "breaker_min_calls": 10_000}
     async with a_mesh(serving, identities, database("proxy").url, **limits) as one:
         yield one
-
-
-async def point(mesh: Mesh, url: str, *actions: catalog_pb.Action, **fields: Any) -> None:
-    """Has the connection reach another vendor from now on."""
-    actions = actions or (
-        an_action("get", path="/x"),
-        an_action("post", "POST", "/x", body=a_body(catalog_pb.BODY_ENCODING_JSON, "a")),
-    )
-    mesh.around._sequence += 1
-    version = f"2.0.{mesh.around._sequence}"
-    await mesh.around.publish(a_definition(*actions, url=url, version=version, **fields))
-    stub = mesh.stub()
-
-    async def is_active() -> bool:
-        # An action that is not there tells the version in use without a request.
-        await refusal(stub.Execute(execute("none")))
-        listed = await stub.ListCalls(pb.ListCallsRequest(parent="workspaces/acme", page_size=1))
-        return [call.definition_version for call in listed.calls] == [version]
-
-    await until(is_active)
 
 
 # Out.

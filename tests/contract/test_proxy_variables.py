@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.local.certificates import Identities
 from tests.contract.test_proxy_credentials import an_answer, in_turn
-from tests.contract.test_proxy_sending import Arrival, a_vendor, point
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
+from tests.unit.proxy.raw_vendor import Arrival, a_vendor, point
 from tests.unit.proxy.running import Mesh, a_mesh, calls, execute, refusal
 from tests.unit.proxy.samples import HEADER, PATH, QUERY, SLUG, a_body, a_parameter, an_action
 

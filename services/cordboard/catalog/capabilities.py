@@ -84,6 +84,12 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "body.xml",
         "config-variables",
         "idempotency-key",
+        "error.fail",
+        "error.ignore",
+        "error.rate-limited",
+        "error.refresh-token-then-retry",
+        "error.retry",
+        "error.success",
         "paging.cursor",
         "paging.link",
         "paging.next-url",
@@ -91,6 +97,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "paging.page",
         "request.constants",
         "request.server-variable",
+        "retry",
     }
 )
 """What this version of Cordboard can do. A part that needs more is refused when it is published, and never ignored."""

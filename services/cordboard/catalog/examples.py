@@ -12,8 +12,8 @@ from cordboard.core.errors import CordboardError, Violation
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.core.secrets import Secret
 from cordboard.planning import styles
-from cordboard.planning.paging import pointed
 from cordboard.planning.plan import Plan
+from cordboard.planning.pointers import pointed
 from cordboard.planning.servers import Servers
 from cordboard.planning.variables import Variables
 

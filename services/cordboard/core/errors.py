@@ -222,16 +222,31 @@ class VendorError(CordboardError):
     reason = reasons.ERROR_REASON_VENDOR_ERROR
 
     def __init__(
-        self, integration: str, action: str, status: int, text: str = "", retry_after: float | None = None
+        self,
+        integration: str,
+        action: str,
+        status: int,
+        text: str = "",
+        retry_after: float | None = None,
+        *,
+        failure: str = "",
+        words: str = "",
     ) -> None:
-        """Takes what was called and the vendor's HTTP status, and never the vendor's body."""
+        """Takes what was called and the vendor's HTTP status, and never the vendor's body.
+
+        `failure` is whose failure it is where a definition says so: system, config or transient. `words` is the text
+        that a definition says is meant for people, without any part of the credential.
+        """
         self.status = status
+        self.failure = failure
+        said = {"failure": failure, "vendor_message": words}
         super().__init__(
             text or f"{integration} answered {action} with HTTP status {status}",
             retry_after=retry_after,
             integration=integration,
             action=action,
             vendor_status=str(status),
+            **{name: value for name, value in said.items() if value},
         )
 
 

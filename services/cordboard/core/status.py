@@ -69,7 +69,7 @@ VENDOR_CODES: Final[dict[int, grpc.StatusCode]] = {
 def code_of(error: errors.CordboardError) -> grpc.StatusCode:
     """Returns the canonical code of an error."""
     if isinstance(error, errors.VendorError):
-        if error.status >= 500:
+        if error.status >= 500 or error.failure in ("system", "transient"):
             return Code.UNAVAILABLE
         return VENDOR_CODES.get(error.status, Code.FAILED_PRECONDITION)
     return CODES[type(error)]

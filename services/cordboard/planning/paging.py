@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.planning.pointers import pointed
 
 _LINK: Final = re.compile(
     r"\s*<([^<>]*)>((?:\s*;\s*[\w!#$&+\-.^`|~*]+(?:\s*=\s*(?:\"[^\"]*\"|[^\s;,\"]+))?)*)\s*(?:,|$)"
@@ -24,21 +25,6 @@ class Step:
 
     given: Mapping[str, Any] | None = None
     url: str = ""
-
-
-def pointed(document: Any, pointer: str) -> Any:
-    """Returns what an RFC 6901 JSON Pointer leads to, or None where it leads nowhere."""
-    if not pointer:
-        return document
-    for raw in pointer.removeprefix("/").split("/"):
-        part = raw.replace("~1", "/").replace("~0", "~")
-        if isinstance(document, dict):
-            document = document.get(part)
-        elif isinstance(document, list) and part.isascii() and part.isdigit() and int(part) < len(document):
-            document = document[int(part)]
-        else:
-            return None
-    return document
 
 
 def next_link(header: str) -> str:

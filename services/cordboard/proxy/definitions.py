@@ -10,6 +10,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict, Violation
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.core.times import to_seconds
+from cordboard.planning.interpretation import Interpretation, retry_of
 from cordboard.planning.plan import Plan
 from cordboard.planning.servers import Servers
 from cordboard.planning.variables import Variables
@@ -35,6 +36,8 @@ class Action:
         self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
         self.auth_schemes = frozenset(action.auth_schemes)
         self.paging = action.paging if action.HasField("paging") else None
+        self.interpretation = Interpretation(definition, action)
+        self.retry = retry_of(definition, action)
         declared = action.idempotency
         method = self.plan.method
         self.safe = declared == pb.IDEMPOTENCY_SAFE or (not declared and method in _SAFE_METHODS)
@@ -120,7 +123,6 @@ class Definition:
         self.servers = Servers(message)
         self.variables = Variables(message)
         self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
-        self.rate_limits = message.rate_limit_headers
         self._message = message
         self._described = {action.id: action for action in message.actions}
         self._actions: dict[str, Action] = {}

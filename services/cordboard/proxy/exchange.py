@@ -13,47 +13,24 @@ from cordboard.core.egress import check_url, host_key
 from cordboard.core.errors import (
     CordboardError,
     DeadlineExceeded,
-    LimitExceeded,
-    ReconnectRequired,
-    VendorError,
-    VendorUnreachable,
 )
 from cordboard.planning.answers import Answer
 from cordboard.planning.paging import joined
 from cordboard.planning.plan import Outbound
-from cordboard.planning.servers import Place
-from cordboard.planning.variables import NO_VALUES, Values
+from cordboard.planning.verdicts import Verdict
 from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
-from cordboard.proxy.connections import Connections, Lease
-from cordboard.proxy.definitions import Action, Definition
-from cordboard.proxy.retry import Failure, Fate, RetryPolicy
+from cordboard.proxy.connections import Connections
+from cordboard.proxy.refusals import Asked, refusal, unreachable
+from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
 from cordboard.proxy.stages import AUTHORISE, GUARD, INTERPRET, SEND
+from cordboard.proxy.target import Target
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # A caller in a hurry says nothing about the vendor's health; one who waited this many seconds does.
 _TELLING_WAIT: Final = 1.0
-_UNKNOWN_WAIT: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is called, and as whom."""
-
-    definition: Definition
-    action: Action
-    scheme: pb.AuthScheme
-    place: Place
-    lease: Lease
-    values: Values = NO_VALUES
-    """Its config variables."""
-
-    @property
-    def shows_credential(self) -> bool:
-        """Tells whether the vendor is shown a credential, which it could refuse."""
-        return self.scheme.WhichOneof("kind") not in (None, "none") and not self.lease.credential.empty
 
 
 @dataclass(slots=True)
@@ -65,6 +42,8 @@ class _Progress:
     attempt: int = 0
     redirects: int = 0
     renewed: bool = False
+    sent: Outbound | None = None
+    """The request as it last went, with its credential."""
 
 
 class Exchange:
@@ -86,33 +65,36 @@ class Exchange:
         self._draw = draw
 
     async def answer(self, call: Call, target: Target, request: Outbound, *, keyed: bool) -> tuple[Answer, Target]:
-        """Returns the vendor's answer with a 2xx status, and the target as it is now: its credential may be newer.
+        """Returns the vendor's answer that is a success, and the target as it is now: its credential may be newer.
 
         `keyed` tells that the vendor was given a key by which it knows the request again. Raises VendorError,
         VendorUnreachable, LimitExceeded, ReconnectRequired, BreakerOpen, EgressDenied or DeadlineExceeded.
         """
         progress = _Progress(target, request)
         repeatable = keyed or target.action.repeatable
+        policy = policy_of(target.action.retry, self._policy)
         while True:
             progress.attempt += 1
             try:
                 answer = await self._attempt(call, progress)
             except Unanswered as lost:
                 failure = Failure(lost.fate)
-                error = self._unreachable(call, progress.target, lost)
+                error = unreachable(progress.target, lost, late=call.left() <= 0)
                 if lost.problem == TOO_LARGE:
                     raise error from None
             else:
                 call.stages.enter(INTERPRET)
-                if answer.ok:
+                verdict = target.action.interpretation.verdict(answer)
+                if verdict.good:
                     self._connections.accepted(progress.target.lease)
-                    return answer, progress.target
-                if await self._gone_on(call, progress, answer):
+                    ignored = verdict.action == pb.ERROR_ACTION_IGNORE
+                    return answer.without_body() if ignored else answer, progress.target
+                if await self._gone_on(call, progress, answer, verdict):
                     continue
-                failure = Failure(Fate.ANSWERED, answer.status, answer.retry_after)
-                error = self._refusal(progress.target, answer)
+                failure = _failure(answer, verdict)
+                error = refusal(progress.target, answer, verdict, Asked(progress.request, progress.sent))
             left = call.left()
-            wait = self._policy.wait(
+            wait = policy.wait(
                 failure, attempt=progress.attempt, repeatable=repeatable, remaining=left, draw=self._draw()
             )
             if wait is None:
@@ -126,6 +108,7 @@ class Exchange:
         placed = target.lease.credential.place(
             request, target.scheme, definition.schemes, definition.variables.defaults
         )
+        progress.sent = placed
         url = check_url(placed.url, target.place.hosts)
         left = call.left()
         if left <= 0:
@@ -138,7 +121,7 @@ class Exchange:
         resend, call.attempts = call.attempts, call.attempts + 1
         try:
             answer = await self._sender.send(
-                placed, url, target.definition.rate_limits, timeout=timeout, resend=resend, labels=call.labels
+                placed, url, target.action.interpretation.dialect, timeout=timeout, resend=resend, labels=call.labels
             )
         except Unanswered as lost:
             if lost.fate is Fate.NOT_SENT:
@@ -159,9 +142,10 @@ class Exchange:
         self._note(breaker, probe, healthy=answer.status < 500)
         return answer
 
-    async def _gone_on(self, call: Call, progress: _Progress, answer: Answer) -> bool:
+    async def _gone_on(self, call: Call, progress: _Progress, answer: Answer, verdict: Verdict) -> bool:
         """Prepares the next attempt where the answer says how; returns whether it did."""
-        if answer.status in _REDIRECTS and answer.location and progress.request.method in ("GET", "HEAD"):
+        redirects = answer.status in _REDIRECTS and answer.location and not verdict.ruled
+        if redirects and progress.request.method in ("GET", "HEAD"):
             progress.redirects += 1
             if progress.redirects > MAX_REDIRECTS:
                 return False
@@ -169,7 +153,8 @@ class Exchange:
             progress.request = progress.request.to(str(check_url(place, progress.target.place.hosts)))
             progress.attempt -= 1
             return True
-        if answer.status == 401 and progress.target.shows_credential and not progress.renewed:
+        refused = verdict.action == pb.ERROR_ACTION_REFRESH_TOKEN_THEN_RETRY
+        if refused and progress.target.shows_credential and not progress.renewed:
             progress.renewed = True
             with call.stages.working(AUTHORISE):
                 lease = await self._connections.renew(progress.target.lease, max(0.0, call.left()))
@@ -178,24 +163,6 @@ class Exchange:
             progress.attempt -= 1
             return True
         return False
-
-    def _refusal(self, target: Target, answer: Answer) -> CordboardError:
-        slug, status = target.definition.slug, answer.status
-        if status == 401 and target.shows_credential:
-            return ReconnectRequired(target.lease.connection, "rejected")
-        if status == 429:
-            wait = _UNKNOWN_WAIT if answer.retry_after is None else answer.retry_after
-            return LimitExceeded("vendor", f"integrations/{slug}", wait, f"{slug} allows no more calls now")
-        return VendorError(slug, target.action.id, status, retry_after=answer.retry_after)
-
-    @staticmethod
-    def _unreachable(call: Call, target: Target, lost: Unanswered) -> CordboardError:
-        slug, action = target.definition.slug, target.action.id
-        if lost.problem == TOO_LARGE:
-            return VendorError(slug, action, 200, f"{slug} answered {action} with more bytes than are taken")
-        if lost.problem == TIMEOUT and call.left() <= 0:
-            return DeadlineExceeded("the vendor's answer")
-        return VendorUnreachable(slug, action, lost.problem)
 
     @staticmethod
     def _says_healthy(lost: Unanswered, timeout: float) -> bool | None:
@@ -211,3 +178,9 @@ class Exchange:
             breaker.succeeded(probe)
         else:
             breaker.failed(probe)
+
+
+def _failure(answer: Answer, verdict: Verdict) -> Failure:
+    limited = verdict.action == pb.ERROR_ACTION_RATE_LIMITED
+    again = verdict.action == pb.ERROR_ACTION_RETRY if verdict.ruled else None
+    return Failure(Fate.ANSWERED, answer.status, answer.wait(limited=limited), limited, again)

@@ -14,7 +14,8 @@ from cordboard.core.layers import remaining
 from cordboard.core.names import parse
 from cordboard.core.structs import from_struct, to_list, to_value
 from cordboard.core.times import to_duration, to_timestamp
-from cordboard.planning.answers import Answer, Quota
+from cordboard.planning.answers import Answer
+from cordboard.planning.dialect import NO_QUOTA, Quota
 from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -126,7 +127,7 @@ def to_summary(call: Call) -> pb.CallSummary:
 
 def to_quota(quota: Quota) -> pb.Quota | None:
     """Returns what the vendor says may still be called, or None where it says nothing."""
-    if quota == Quota():
+    if quota == NO_QUOTA:
         return None
     return pb.Quota(
         limit=quota.limit,

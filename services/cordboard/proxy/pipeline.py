@@ -20,12 +20,13 @@ from cordboard.planning.plan import Outbound
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Action, Definition
-from cordboard.proxy.exchange import Exchange, Target
+from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, PLAN, RECORD, RESOLVE
+from cordboard.proxy.target import Target
 from cordboard.proxy.usage import Usage
 
 MAX_PAGES: Final = 10_000

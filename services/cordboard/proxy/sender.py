@@ -11,11 +11,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from opentelemetry.trace import Span, SpanKind
 from yarl import URL
 
-from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core import telemetry
 from cordboard.core.egress import ResponseTooLarge, read_limited
 from cordboard.core.times import Clock
 from cordboard.planning.answers import Answer, read_answer
+from cordboard.planning.dialect import Dialect
 from cordboard.proxy.credentials import Ready, new_nonce
 from cordboard.proxy.retry import Fate
 from cordboard.proxy.signing.certificates import Certificates
@@ -50,7 +50,7 @@ class Sender:
         self,
         request: Ready,
         url: URL,
-        limits: pb.RateLimitHeaders,
+        dialect: Dialect,
         *,
         timeout: float,
         resend: int,
@@ -78,7 +78,7 @@ class Sender:
         )
         try:
             headers = {**request.headers, **_trace_headers(span)}
-            answer = await self._exchange(request, url, headers, limits, timeout)
+            answer = await self._exchange(request, url, headers, dialect, timeout)
         except BaseException as error:
             telemetry.mark_failed(span, error)
             if isinstance(error, Unanswered):
@@ -93,7 +93,7 @@ class Sender:
             span.end()
 
     async def _exchange(
-        self, request: Ready, url: URL, headers: dict[str, str], limits: pb.RateLimitHeaders, timeout: float
+        self, request: Ready, url: URL, headers: dict[str, str], dialect: Dialect, timeout: float
     ) -> Answer:
         begin = self._clock.monotonic()
         try:
@@ -117,7 +117,7 @@ class Sender:
                     if asked and request.user is not None and response.status == 401:
                         challenge = strongest(response.headers.getall("WWW-Authenticate", []))
                     if challenge is None or request.user is None:
-                        return read_answer(response.status, response.headers, body, limits, self._clock.now())
+                        return read_answer(response.status, response.headers, body, dialect, self._clock.now())
                 # Once: whoever asks again has refused the answer.
                 asked = False
                 value = authorization(challenge, request.user, request.method, url.raw_path_qs, new_nonce())

@@ -10,10 +10,11 @@ import pytest
 from multidict import CIMultiDict
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.planning.answers import Answer, Quota, read_answer
+from cordboard.planning.answers import Answer, read_answer
+from cordboard.planning.dialect import Dialect, Quota
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
-LIMITS = pb.RateLimitHeaders(limit="X-Limit", remaining="X-Left", reset="X-Reset")
+LIMITS = Dialect([pb.RateLimitHeaders(limit="X-Limit", remaining="X-Left", reset="X-Reset")])
 
 
 def an_answer(status: int = 200, body: bytes = b"", **headers: str) -> Answer:
@@ -43,14 +44,10 @@ def test_retry_after_is_read_in_both_forms(text: str, seconds: float | None) -> 
     assert an_answer(503, retry_after=text).retry_after == seconds
 
 
-def test_a_429_without_a_time_goes_by_the_quotas_end() -> None:
-    assert an_answer(429, x_reset="30").retry_after == 30
-    assert an_answer(503, x_reset="30").retry_after is None
-    assert an_answer(429, x_reset="30", retry_after="2").retry_after == 2
-
-
-def test_an_answer_that_is_no_error_asks_for_no_wait() -> None:
-    assert an_answer(200, retry_after="5").retry_after is None
+def test_where_a_limit_is_reached_the_quotas_end_is_a_time_too() -> None:
+    assert an_answer(429, x_reset="30").wait(limited=True) == 30
+    assert an_answer(503, x_reset="30").wait(limited=False) is None
+    assert an_answer(429, x_reset="30", retry_after="2").wait(limited=True) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import EgressDenied, StateConflict
-from cordboard.planning.paging import Pages, Step, next_link, pointed
+from cordboard.planning.paging import Pages, Step, next_link
+from cordboard.planning.pointers import pointed
 
 URL = "https://api.example/v1/items"
 CURSOR = pb.Paging(items_pointer="/data", cursor=pb.CursorPaging(cursor_property="after", next_pointer="/meta/next"))

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordboard.proxy.retry import Failure, Fate, RetryPolicy
+from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core.times import to_duration
+from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
 
 POLICY = RetryPolicy()
 NOT_SENT, LOST = Failure(Fate.NOT_SENT), Failure(Fate.LOST)
 
 
 def answered(status: int, retry_after: float | None = None) -> Failure:
-    return Failure(Fate.ANSWERED, status, retry_after)
+    return Failure(Fate.ANSWERED, status, retry_after, limited=status == 429)
 
 
 def wait(
@@ -84,3 +86,55 @@ def test_a_vendor_that_asks_for_very_long_is_not_waited_for() -> None:
 def test_a_wait_never_passes_its_ceiling_or_the_deadline(attempt: int, draw: float, remaining: float) -> None:
     found = wait(answered(500), attempt=attempt, repeatable=True, remaining=remaining, draw=draw)
     assert found is None or 0 <= found <= min(0.05 * 2 ** (attempt - 1), remaining)
+
+
+def ruled(status: int, *, again: bool) -> Failure:
+    return Failure(Fate.ANSWERED, status, again=again)
+
+
+@pytest.mark.parametrize(
+    ("failure", "when_repeatable", "when_not"),
+    [
+        (ruled(200, again=True), True, True),
+        (ruled(409, again=True), True, True),
+        (ruled(503, again=True), True, False),
+        (ruled(503, again=False), False, False),
+        (Failure(Fate.ANSWERED, 200, limited=True), True, True),
+    ],
+)
+def test_a_rule_knows_more_than_a_status(failure: Failure, when_repeatable: bool, when_not: bool) -> None:
+    assert (wait(failure, repeatable=True) is not None) is when_repeatable
+    assert (wait(failure, repeatable=False) is not None) is when_not
+
+
+def waits(declared: pb.RetryPolicy, failure: Failure, attempts: int) -> list[float | None]:
+    policy = policy_of(declared, POLICY)
+    return [
+        policy.wait(failure, attempt=attempt, repeatable=True, remaining=1000, draw=0.5)
+        for attempt in range(1, attempts + 1)
+    ]
+
+
+def test_a_definition_says_how_often_and_how_long() -> None:
+    declared = pb.RetryPolicy(max_attempts=5, base_delay=to_duration(1), max_delay=to_duration(3))
+    assert waits(declared, answered(503), 5) == [0.5, 1, 1.5, 1.5, None]
+    assert waits(declared, answered(429), 2) == [0.5, 1]
+    declared.backoff = pb.BACKOFF_CONSTANT
+    assert waits(declared, answered(503), 5) == [0.5, 0.5, 0.5, 0.5, None]
+
+
+def test_what_a_definition_does_not_say_about_retries_stays_as_it_is() -> None:
+    assert policy_of(None, POLICY) is POLICY
+    assert waits(pb.RetryPolicy(), answered(503), 3) == [0.1, 0.2, None]
+    assert waits(pb.RetryPolicy(max_attempts=1), answered(503), 1) == [None]
+
+
+def test_more_statuses_can_be_worth_another_attempt() -> None:
+    assert waits(pb.RetryPolicy(), answered(409), 1) == [None]
+    assert waits(pb.RetryPolicy(retry_statuses=[409]), answered(409), 1) == [0.1]
+    assert waits(pb.RetryPolicy(retry_statuses=[409]), answered(503), 1) == [0.1]
+
+
+def test_a_definition_can_have_a_vendor_waited_for_longer() -> None:
+    assert waits(pb.RetryPolicy(), answered(429, 60), 1) == [None]
+    assert waits(pb.RetryPolicy(max_delay=to_duration(60)), answered(429, 60), 1) == [60]

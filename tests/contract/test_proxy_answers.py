@@ -1,0 +1,219 @@
+"""What a definition says about answers, on the wire: what they mean, what is tried again, what callers get."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from google.protobuf import json_format
+
+from cordboard.catalog.v1 import definition_pb2 as catalog_pb
+from cordboard.core.times import to_duration
+from cordboard.local.certificates import Identities
+from cordboard.proxy.v1 import proxy_service_pb2 as pb
+from tests.fixtures.postgres import Databases
+from tests.fixtures.serving import Serving
+from tests.unit.proxy.raw_vendor import Arrival, Reply, a_vendor, point
+from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, last_call, refusal
+from tests.unit.proxy.samples import SLUG, a_body, an_action
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+async def mesh(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[Mesh]:
+    async with a_mesh(serving, identities, database("proxy").url, breaker_min_calls=10_000) as one:
+        yield one
+
+
+def said(status: int = 200, body: Any = None, **headers: str) -> bytes:
+    """Returns an HTTP answer; a body that is no bytes is JSON."""
+    content_type = headers.pop("Content_Type", "application/json")
+    content = body if isinstance(body, bytes) else orjson.dumps({} if body is None else body)
+    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(content)}", f"Content-Type: {content_type}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def in_turn(*answers: bytes) -> Reply:
+    """Gives one answer after the other; the last for ever."""
+    left = list(answers)
+
+    async def reply(_: Arrival, writer: asyncio.StreamWriter) -> None:
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        await writer.drain()
+
+    return reply
+
+
+def by_path(answers: Mapping[str, Reply | bytes]) -> Reply:
+    """Answers each path, without its query, in its own way."""
+
+    async def reply(arrival: Arrival, writer: asyncio.StreamWriter) -> None:
+        chosen = answers[arrival.line.split(" ")[1].partition("?")[0]]
+        await (in_turn(chosen) if isinstance(chosen, bytes) else chosen)(arrival, writer)
+
+    return reply
+
+
+def rule(action: str, **fields: Any) -> catalog_pb.ErrorRule:
+    return json_format.ParseDict({"action": f"ERROR_ACTION_{action.upper()}", **fields}, catalog_pb.ErrorRule())
+
+
+def reading(**fields: Any) -> catalog_pb.Action:
+    return an_action("get", path="/x", **fields)
+
+
+def writing(**fields: Any) -> catalog_pb.Action:
+    return an_action("post", "POST", "/x", body=a_body(catalog_pb.BODY_ENCODING_JSON, "a"), **fields)
+
+
+QUICK = catalog_pb.RetryPolicy(base_delay=to_duration(0.001))
+
+
+# What an answer means.
+
+
+async def test_a_200_that_says_no_is_an_error_and_nothing_of_its_body_is_shown(mesh: Mesh) -> None:
+    refusing = rule("fail", pointer="/ok", equals=["false"], failure="FAILURE_TYPE_CONFIG", message="No such channel")
+    async with a_vendor(said(body={"ok": False, "error": "canary"})) as vendor:
+        await point(mesh, vendor.url, reading(), error_rules=[refusing])
+        refused = await refusal(mesh.stub().Execute(execute("get")))
+    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "VENDOR_ERROR")
+    assert refused.text == f"{SLUG} answered get: No such channel"
+    assert refused.metadata == {
+        "integration": SLUG, "action": "get", "vendor_status": "200", "failure": "config",
+    }  # fmt: skip
+    assert len(vendor.arrivals) == 1
+    assert (await last_call(mesh)).outcome == pb.Call.OUTCOME_VENDOR_ERROR
+
+
+async def test_an_actions_own_rule_comes_before_the_definitions(mesh: Mesh) -> None:
+    async with a_vendor(said(404)) as vendor:
+        action = reading(error_rules=[rule("ignore", statuses=[404])])
+        await point(mesh, vendor.url, action, error_rules=[rule("fail", statuses=[404])])
+        answer = await mesh.stub().Execute(execute("get"))
+        assert (answer.vendor_status, answer.output.WhichOneof("kind")) == (404, "null_value")
+
+
+async def test_the_statuses_of_success_are_the_definitions(mesh: Mesh) -> None:
+    async with a_vendor(in_turn(said(404, {"found": False}), said(200))) as vendor:
+        response = catalog_pb.Response(success_statuses=[404])
+        await point(mesh, vendor.url, reading(response=response))
+        answer = await mesh.stub().Execute(execute("get"))
+        assert (answer.vendor_status, answer.output.struct_value["found"]) == (404, False)
+        refused = await refusal(mesh.stub().Execute(execute("get")))
+        assert (refused.code, refused.metadata["vendor_status"]) == (Code.FAILED_PRECONDITION, "200")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        ("FAILURE_TYPE_SYSTEM", Code.UNAVAILABLE),
+        ("FAILURE_TYPE_TRANSIENT", Code.UNAVAILABLE),
+        ("FAILURE_TYPE_CONFIG", Code.FAILED_PRECONDITION),
+    ],
+)
+async def test_whose_failure_it_is_decides_the_code(mesh: Mesh, failure: str, code: grpc.StatusCode) -> None:
+    async with a_vendor(said(body={"error": 1})) as vendor:
+        await point(mesh, vendor.url, reading(), error_rules=[rule("fail", pointer="/error", failure=failure)])
+        assert (await refusal(mesh.stub().Execute(execute("get")))).code is code
+
+
+async def test_a_rule_renews_the_credential_once_and_then_asks_for_a_person(mesh: Mesh) -> None:
+    expired = said(body={"ok": False, "error": "token_expired"})
+    renewing = rule("refresh_token_then_retry", pointer="/error", equals=["token_expired"])
+    await mesh.around.connect(CONNECTION, integration=SLUG, api_key="old", generation=4)
+    await mesh.around.connect("renewed", integration=SLUG, api_key="new", generation=5)
+    mesh.around.renewed[CONNECTION] = mesh.around.leases.pop("renewed")
+    async with a_vendor(in_turn(expired, said(body={"ok": True}), expired)) as vendor:
+        await point(mesh, vendor.url, writing(), error_rules=[renewing])
+        answer = await mesh.stub().Execute(execute("post", {"a": 1}))
+        assert answer.call.attempts == 2
+        assert [arrival.values("x-api-key") for arrival in vendor.arrivals] == [["old"], ["new"]]
+        refused = await refusal(mesh.stub().Execute(execute("post", {"a": 1})))
+        assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "RECONNECT_REQUIRED")
+
+
+# What is tried again.
+
+
+async def test_a_rule_has_an_answer_asked_for_again_even_that_of_a_write(mesh: Mesh) -> None:
+    busy = said(body={"error": "locked"})
+    again = rule("retry", pointer="/error", equals=["locked"])
+    async with a_vendor(in_turn(busy, busy, said(body={"done": True}))) as vendor:
+        await point(mesh, vendor.url, writing(), error_rules=[again], retry=QUICK)
+        answer = await mesh.stub().Execute(execute("post", {"a": 1}))
+        assert (answer.output.struct_value["done"], answer.call.attempts) == (True, 3)
+
+
+async def test_a_write_that_a_server_error_may_have_done_is_not_sent_again_whatever_a_rule_says(mesh: Mesh) -> None:
+    async with a_vendor(said(503)) as vendor:
+        await point(mesh, vendor.url, writing(), error_rules=[rule("retry", statuses=[503])], retry=QUICK)
+        refused = await refusal(mesh.stub().Execute(execute("post", {"a": 1})))
+        assert (refused.code, refused.metadata["failure"]) == (Code.UNAVAILABLE, "transient")
+        assert len(vendor.arrivals) == 1
+
+
+async def test_a_rule_can_end_what_a_status_alone_would_have_tried_again(mesh: Mesh) -> None:
+    async with a_vendor(said(503, {"down": "for good"})) as vendor:
+        await point(mesh, vendor.url, reading(), error_rules=[rule("fail", pointer="/down")], retry=QUICK)
+        await refusal(mesh.stub().Execute(execute("get")))
+        assert len(vendor.arrivals) == 1
+
+
+async def test_a_limit_that_a_200_tells_is_waited_for_as_its_own_header_says(mesh: Mesh) -> None:
+    limited = said(body={"error": "limit"}, X_Wait="400")
+    retry = catalog_pb.RetryPolicy(
+        wait_headers=[catalog_pb.WaitHeader(name="X-Wait", format=catalog_pb.HEADER_FORMAT_MILLISECONDS)]
+    )
+    rules = [rule("rate_limited", pointer="/error", equals=["limit"])]
+    async with a_vendor(in_turn(limited, said(), limited)) as vendor:
+        await point(mesh, vendor.url, writing(), error_rules=rules, retry=retry)
+        began = time.monotonic()
+        assert (await mesh.stub().Execute(execute("post", {"a": 1}))).call.attempts == 2
+        assert time.monotonic() - began >= 0.4
+        refused = await refusal(mesh.stub().Execute(execute("post", {"a": 1}), timeout=0.3))
+        assert (refused.code, refused.reason, refused.retry_after) == (Code.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED", 0.4)
+
+
+@pytest.mark.parametrize(("attempts", "sent"), [(1, 1), (5, 5)])
+async def test_a_definition_says_how_often_it_is_tried(mesh: Mesh, attempts: int, sent: int) -> None:
+    async with a_vendor(said(503)) as vendor:
+        retry = catalog_pb.RetryPolicy(max_attempts=attempts, base_delay=to_duration(0.001))
+        await point(mesh, vendor.url, reading(), retry=retry)
+        await refusal(mesh.stub().Execute(execute("get")))
+        assert len(vendor.arrivals) == sent
+
+
+# What a caller gets.
+
+
+async def test_a_vendors_words_for_people_are_told_without_the_key_that_they_repeat(mesh: Mesh) -> None:
+    key = "sk-live-9f8e7d6c"
+    await mesh.around.connect(CONNECTION, integration=SLUG, api_key=key)
+    told = {"error": {"message": f"Key {key} may not read box 77\n of a-canary"}, "detail": "hidden"}
+    async with a_vendor(said(403, told)) as vendor:
+        await point(mesh, vendor.url, reading(), error_message_pointers=["/error/message"])
+        refused = await refusal(mesh.stub().Execute(execute("get")))
+        assert refused.metadata["vendor_message"] == "Key sk-***-*** may not read box 77 of a-canary"
+        assert refused.text == f"{SLUG} answered get with HTTP status 403"
+        assert "hidden" not in str(refused)
+
+
+async def test_the_quota_is_that_of_the_window_with_the_fewest_calls_left(mesh: Mesh) -> None:
+    headers = {"M_Limit": "60", "M_Left": "59", "D_Limit": "1000", "D_Left": "3", "D_Reset": "1h"}
+    day = catalog_pb.RateLimitHeaders(
+        limit="D-Limit", remaining="D-Left", reset="D-Reset", reset_format=catalog_pb.HEADER_FORMAT_DURATION
+    )
+    async with a_vendor(said(200, **headers)) as vendor:
+        minute = catalog_pb.RateLimitHeaders(limit="M-Limit", remaining="M-Left")
+        await point(mesh, vendor.url, reading(), rate_limit_headers=minute, more_rate_limit_headers=[day])
+        quota = (await mesh.stub().Execute(execute("get"))).quota
+        assert (quota.limit, quota.remaining) == (1000, 3)
+        assert abs(quota.reset_time.seconds - time.time() - 3600) < 30
