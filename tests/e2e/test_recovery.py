@@ -24,8 +24,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cordboard.auth.v1 import connection_service_pb2 as connections
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
-from cordboard.client import Client, CordboardError
+from cordboard.client import Client, CordboardError, staleness
 from cordboard.local import probes
 from cordboard.local.certificates import SERVICES
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
@@ -158,6 +159,7 @@ async def test_what_is_in_memory_is_served_while_the_database_hangs(desk: Desk, 
     postgres = running_mesh.mesh.pid("postgres")
     assert postgres is not None
     async with running_mesh.client(tenant.token) as client, _healths(running_mesh) as healths:
+        await _news_reached_the_proxy(desk, running_mesh)
         await client.execute(tenant.connection, "get_me", {})
         with hanging(postgres):
             for health in healths.values():
@@ -167,9 +169,14 @@ async def test_what_is_in_memory_is_served_while_the_database_hangs(desk: Desk, 
             while time.monotonic() < hung + 1.5 * ENVOY_KEEPS_KEYS:
                 done = await client.execute(tenant.connection, "get_me", {}, timeout=RECOVERY_SECONDS)
                 assert done.vendor_status == 200
-                found = await client.catalog.GetIntegration(catalog.GetIntegrationRequest(name=INTEGRATION), timeout=20)
+                call = client.catalog.GetIntegration(catalog.GetIntegrationRequest(name=INTEGRATION), timeout=20)
+                found = await call
                 assert found.name == INTEGRATION
+                stale = staleness(await call.trailing_metadata())
                 await asyncio.sleep(0.1)
+            source, _, age = stale.partition(";age=")
+            assert source == "database"
+            assert int(age) >= 5
             for name, health in healths.items():
                 assert await _status_is(health, "", SERVING)
                 server, operator = f"{name}.cordboard.internal", running_mesh.mesh.identity_dir("operator")
@@ -181,6 +188,7 @@ async def test_what_is_in_memory_is_served_while_the_database_hangs(desk: Desk, 
             await until(partial(_status_is, health, "database", SERVING), "the database", patience=RECOVERY_SECONDS)
         done = await client.execute(tenant.connection, "create_ticket", TICKET, timeout=RECOVERY_SECONDS)
         assert done.vendor_status == 201
+        await until(partial(_is_fresh, client), "answers that are not stale")
 
 
 async def test_a_ledger_that_does_not_fit_is_noticed(desk: Desk, running_mesh: RunningMesh) -> None:
@@ -274,6 +282,29 @@ async def _shows_its_own(mesh: RunningMesh, name: str) -> bool:
 
 async def _are(condition: bool) -> bool:
     return condition
+
+
+async def _news_reached_the_proxy(desk: Desk, mesh: RunningMesh) -> None:
+    """Returns when the Proxy has heard of every connection that was made until now: news of one ends what it holds."""
+    last = await desk.tenant()
+    async with mesh.client(last.token) as client, mesh.operator() as operator:
+        await client.execute(last.connection, "get_me", {})
+        await operator.connections.DeleteConnection(connections.DeleteConnectionRequest(name=last.connection))
+
+        async def heard() -> bool:
+            try:
+                await client.execute(last.connection, "get_me", {})
+            except CordboardError:
+                return True
+            return False
+
+        await until(heard, "the news")
+
+
+async def _is_fresh(client: Client) -> bool:
+    call = client.catalog.GetIntegration(catalog.GetIntegrationRequest(name=INTEGRATION), timeout=20)
+    await call
+    return not staleness(await call.trailing_metadata())
 
 
 @contextlib.asynccontextmanager

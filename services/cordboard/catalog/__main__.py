@@ -68,6 +68,7 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     with contextlib.suppress(DependencyUnavailable):
         await snapshot.refresh()
     mesh.add_check("snapshot", snapshot.check)
+    mesh.copies.add(snapshot.copy)
     mesh.background(changes.run())
     mesh.background(snapshot.run(changes))
 

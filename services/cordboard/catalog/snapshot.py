@@ -17,6 +17,7 @@ from cordboard.catalog.index import Index
 from cordboard.catalog.messages import integration_message, listing_of, version_message
 from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_DRAFT
+from cordboard.core.copies import ANSWERS_WITHIN, Copy
 from cordboard.core.errors import DependencyUnavailable, NotFound
 from cordboard.core.ownership import owner_of
 
@@ -57,6 +58,7 @@ class Snapshot:
     def __init__(self, store: CatalogStore, *, cache_bytes: int) -> None:
         """Takes the store, and how many bytes of definitions to keep, as they are on the wire."""
         self._store = store
+        self.copy = Copy("database", within=ANSWERS_WITHIN)
         self._cache_bytes = cache_bytes
         self._integrations: dict[str, pb.Integration] = {}
         self._slugs: list[str] = []
@@ -80,6 +82,7 @@ class Snapshot:
                 try:
                     await self.refresh()
                 except DependencyUnavailable as error:
+                    self.copy.lost()
                     logger.warning("the catalog is not refreshed", extra={"problem": error.text})
                 await subscription.wait()
 
@@ -90,6 +93,7 @@ class Snapshot:
             if self._head is not None and changed.head < self._head:
                 self._forget()
             await self._apply(changed)
+            self.copy.current()
 
     async def check(self) -> None:
         """Raises DependencyUnavailable until the catalog was read for the first time."""

@@ -10,7 +10,7 @@ Needs no more than `pip install cordboard`.
 
 from __future__ import annotations
 
-from cordboard.client.connection import Client, Result
+from cordboard.client.connection import Client, Result, staleness
 from cordboard.client.errors import (
     AccessDenied,
     AlreadyExists,
@@ -33,6 +33,7 @@ from cordboard.client.errors import (
 __all__ = [
     "Client",
     "Result",
+    "staleness",
     "CordboardError",
     "NotFound",
     "AlreadyExists",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,15 @@ class Result:
     """The output as Python values, exact: the vendor's JSON, or bytes where it is no JSON."""
     vendor_status: int
     call: proxy.CallSummary
+    stale: str = ""
+    """Which sources the mesh could not ask, and how old the copies are that it used, in seconds, such as
+    `catalog;age=12`; empty when everything was current.
+    """
+
+
+def staleness(trailers: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """Returns what the trailers of an answer say of copies that were not current; empty when nothing."""
+    return next((str(value) for key, value in trailers or () if key == "cordboard-stale"), "")
 
 
 class Client:
@@ -131,7 +140,7 @@ class Client:
         timeout: float | None = None,
     ) -> Result:
         """Runs an action of a connection and returns what it gave."""
-        answer = await self.proxy.Execute(
+        call: Any = self.proxy.Execute(
             proxy.ExecuteRequest(
                 connection=connection,
                 action=action,
@@ -141,9 +150,11 @@ class Client:
             ),
             timeout=timeout,
         )
+        answer: proxy.ExecuteResponse = await call
+        stale = staleness(await call.trailing_metadata())
         if answer.WhichOneof("payload") == "output_bytes":
-            return Result(answer.output_bytes, answer.vendor_status, answer.call)
-        return Result(json.loads(answer.output_json or "null"), answer.vendor_status, answer.call)
+            return Result(answer.output_bytes, answer.vendor_status, answer.call, stale)
+        return Result(json.loads(answer.output_json or "null"), answer.vendor_status, answer.call, stale)
 
     async def pages(
         self,
@@ -197,9 +208,11 @@ class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
     ) -> Any:
         call = await continuation(await self._client.details(client_call_details, bounded=True), request)
         try:
-            return await call
+            await call
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
+        # Not its answer: whoever asks also gets at what came with it.
+        return call
 
 
 class _Streams(grpc.aio.UnaryStreamClientInterceptor):

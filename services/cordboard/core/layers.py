@@ -1,8 +1,9 @@
 """What stands around every handler: one ordered list of layers, the same for all four call shapes.
 
-Outermost first: tracing, logging, errors, deadline, authentication, access, validation. A layer has two hooks:
-`enter`, in order, and `leave`, in reverse order with the error so far, which it may replace. The gate runs them, reads
-requests itself (a deserialiser of gRPC would answer with the names of our types), and alone ends calls with a status.
+Outermost first: tracing, logging, errors, staleness, deadline, authentication, access, validation. A layer has two
+hooks: `enter`, in order, and `leave`, in reverse order with the error so far, which it may replace. The gate runs them,
+reads requests itself (a deserialiser of gRPC would answer with the names of our types), and alone ends calls with a
+status.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from cordboard.core.api_keys import ApiKeys
+    from cordboard.core.copies import Copies
     from cordboard.core.tokens import TokenVerifier
     from cordboard.core.validation import Requirements
 
@@ -68,6 +70,8 @@ WATCHES: Final = frozenset(
 UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
 # Envoy asks for Auth's keys every few seconds: a trace of its own for each would bury the others.
 POLLED: Final = ("cordboard.auth.v1.TokenService/GetJwks",)
+# Which sources the service could not ask, and how old its copies are.
+STALE: Final = "cordboard-stale"
 API_KEY: Final = "x-api-key"
 # What Envoy says of a caller: where the call came from, and the client certificate that it was shown.
 ADDRESS: Final = "x-envoy-external-address"
@@ -218,6 +222,20 @@ class Errors(Layer):
             return DeadlineExceeded("the answer")
         logger.error("call failed unforeseen", extra={"method": call.method.path}, exc_info=error)
         return Fault()
+
+
+class Staleness(Layer):
+    """Says with an answer that it comes from copies whose sources are away, and how old they are."""
+
+    def __init__(self, copies: Copies) -> None:
+        """Takes the process's copies."""
+        self._copies = copies
+
+    def leave(self, call: Call, error: BaseException | None) -> BaseException | None:
+        """Adds the trailer `cordboard-stale` to an answer that is no stream."""
+        if error is None and not call.streams_responses and (stale := self._copies.stale()):
+            call.context.set_trailing_metadata(((STALE, stale),))
+        return error
 
 
 class Deadline(Layer):

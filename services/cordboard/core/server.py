@@ -29,6 +29,7 @@ from cordboard.core.api_keys import ApiKeys
 from cordboard.core.audit import Journal
 from cordboard.core.audit_chains import Chains
 from cordboard.core.channel import Channels
+from cordboard.core.copies import Copies
 from cordboard.core.database import Database
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
@@ -42,6 +43,7 @@ from cordboard.core.layers import (
     Gate,
     Layer,
     Logging,
+    Staleness,
     Tracing,
     Validation,
 )
@@ -102,6 +104,7 @@ class Process(Generic[SettingsType]):
         self._exchange: Callable[[str], Awaitable[str]] = self._exchange_at_auth
         self._revocations_from: Source | None = self._revocations_of_auth if settings.auth_address else None
         self.revocations = RevocationList()
+        self.copies = Copies()
         self._database: Database | None = None
         self._journal: Journal | None = None
         self._jobs: list[asyncio.Task[None]] = []
@@ -146,6 +149,7 @@ class Process(Generic[SettingsType]):
             Tracing(),
             Logging(every_call=settings.access_log == "all"),
             Errors(),
+            Staleness(self.copies),
             Deadline(),
             Authentication(verifier, ApiKeys(self._token_for), settings.trust_domain),
             Access(),

@@ -46,6 +46,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     add_evaluation_v2_to_server(EvaluationV2(live, events), mesh.server)
     add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
     mesh.add_check("flags", live.check)
+    mesh.copies.add(live.copy)
     mesh.background(changes.run())
     mesh.background(live.run(changes))
 

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.core.copies import ANSWERS_WITHIN, Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
 from cordboard.flags.compilation import compiled, configuration
@@ -72,6 +73,7 @@ class LiveFlags:
         self._store = store
         self._refreshing = asyncio.Lock()
         self._snapshot: Snapshot | None = None
+        self.copy = Copy("database", within=ANSWERS_WITHIN)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -124,12 +126,14 @@ class LiveFlags:
                 try:
                     await self.refresh()
                 except CordboardError as error:
+                    self.copy.lost()
                     logger.warning("the flags could not be read again", extra={"problem": type(error).__name__})
                 await subscription.wait()
 
     async def _read(self) -> None:
         known = self._snapshot
         sequence, records = await self._store.changed(since=known.sequence if known else 0)
+        self.copy.current()
         if known is not None and sequence == known.sequence:
             return
         changed = {

@@ -68,6 +68,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.on_close(pipeline.close)
     mesh.add_check("catalog", definitions.check)
     mesh.add_check("flags", flags.check)
+    mesh.copies.add(definitions.copy)
+    mesh.copies.add(flags.copy)
     recorder.open()
     following = (definitions.run(), flags.run(), connections.run())
     for job in (*following, usage.run(), sweep(store, settings.call_retention_days)):

@@ -17,6 +17,7 @@ from cordboard.auth.v1 import connection_service_pb2 as connection_pb
 from cordboard.auth.v1 import credential_service_pb2 as pb
 from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
 from cordboard.core.channel import Channels
+from cordboard.core.copies import Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, ReconnectRequired
 from cordboard.core.secrets import Secret
 from cordboard.core.status import DETAILS_KEY
@@ -61,7 +62,7 @@ class Connections:
 
     async def run(self) -> None:
         """Ends leases as their connections change, for ever."""
-        await follow("auth", self._watch)
+        await follow(Copy("auth"), self._watch)
 
     def known(self, connection: str) -> Lease | None:
         """Returns the lease that is held, or None when there is none that is still good."""

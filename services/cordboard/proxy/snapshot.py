@@ -15,6 +15,7 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.lifecycle_pb2 import Pin, RetiredVersion
 from cordboard.core.channel import Channels
+from cordboard.core.copies import Copy
 from cordboard.core.errors import DependencyUnavailable, DocumentInvalid, NotFound, StateConflict, SwitchedOff
 from cordboard.core.flagging import Decision, FlagSet
 from cordboard.core.ownership import owner_of
@@ -31,21 +32,23 @@ _DECISION_LIVES: Final = 1.0
 _DECISIONS: Final = 8192
 
 
-async def follow(source: str, watch: Callable[[], AsyncIterator[None]]) -> None:
-    """Runs a watch for ever: again after it ended, with pauses that grow while it fails."""
+async def follow(copy: Copy, watch: Callable[[], AsyncIterator[None]]) -> None:
+    """Runs a watch for ever: again after it ended, with pauses that grow while it fails; the copy ages meanwhile."""
     pause = _FIRST_PAUSE
     while True:
         try:
             async for _ in watch():
                 pause = _FIRST_PAUSE
+                copy.current()
         except (grpc.aio.AioRpcError, KeyError) as error:
             code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
-            logger.warning("watching was interrupted", extra={"source": source, "code": code})
+            logger.warning("watching was interrupted", extra={"source": copy.name, "code": code})
         except asyncio.CancelledError:
             # A channel that is closed, as after a certificate was replaced, cancels its streams, and not us.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
+        copy.lost()
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
         pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -62,10 +65,11 @@ class Definitions:
         self._pins: dict[tuple[str, str, str], str] = {}
         self._sequence = 0
         self._complete = False
+        self.copy = Copy("catalog")
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""
-        await follow("catalog", self._watch)
+        await follow(self.copy, self._watch)
 
     async def check(self) -> None:
         """Raises DependencyUnavailable until the copy was complete once."""
@@ -159,10 +163,11 @@ class Flags:
         self._channels = channels
         self._flags: FlagSet | None = None
         self._decisions: dict[tuple[str, tuple[str, ...]], tuple[float, Decision]] = {}
+        self.copy = Copy("flags")
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""
-        await follow("flags", self._watch)
+        await follow(self.copy, self._watch)
 
     async def check(self) -> None:
         """Raises DependencyUnavailable until a set has come."""
