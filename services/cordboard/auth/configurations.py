@@ -124,9 +124,12 @@ class Configurations:
         configuration: Mapping[str, str],
         own: Mapping[str, Secret[str]],
     ) -> dict[str, Secret[str]]:
-        """Returns what `{name}` stands for: the workspace's variables, the connection's, and what was typed in."""
+        """Returns what `{name}` stands for: what was typed in, the variables of the connection and of the workspace,
+        and the definition's defaults.
+        """
         shared = await self.settings(workspace, integration)
-        plain = {name: Secret(value) for name, value in {**shared.values, **configuration}.items()}
+        defaults = (await self._definitions.definition(integration)).defaults
+        plain = {name: Secret(value) for name, value in {**defaults, **shared.values, **configuration}.items()}
         secret = {found: value for name, value in own.items() if (found := secret_variable(name)) is not None}
         return {**plain, **shared.secrets, **secret, **own}
 

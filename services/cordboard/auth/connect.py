@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -214,7 +214,10 @@ class Connect:
         definition = await self._definitions.definition(wish.integration)
         scheme = definition.scheme(wish.auth_scheme)
         known = await self._known(wish)
-        values = _settled(wish, known, environment, definition, scheme)
+        shared = await self._configurations.settings(wish.workspace, wish.integration)
+        # What the vendor's answer tells nobody has to give.
+        elsewhere = {*shared.values, *shared.secrets, *(scheme.oauth.response.configuration if scheme.oauth else ())}
+        values = _settled(wish, known, environment, definition, scheme, elsewhere)
         session_id = new_id()
         inputs = _inputs(wish, scheme)
         drawer = await self._vault.drawer(wish.workspace)
@@ -545,7 +548,12 @@ class Connect:
     async def _filled(
         self, workspace: str, integration: str, scheme: Scheme, configuration: Mapping[str, str], own: Secrets
     ) -> Scheme:
-        return scheme.filled(await self._configurations.values(workspace, integration, configuration, own))
+        filled = scheme.filled(await self._configurations.values(workspace, integration, configuration, own))
+        missing = filled.unfilled
+        if missing:
+            text = "is required: the vendor's address has it"
+            raise InvalidFields([Violation(f"configuration.{name}", text, "REQUIRED") for name in missing])
+        return filled
 
     async def _client(self, integration: str, workspace: str, scheme: Scheme) -> OwnedClient:
         client = await self._clients.chosen(integration, workspace)
@@ -592,7 +600,12 @@ class Connect:
 
 
 def _settled(
-    wish: Wish, known: ConnectionRow | None, environment: str, definition: Definition, scheme: Scheme
+    wish: Wish,
+    known: ConnectionRow | None,
+    environment: str,
+    definition: Definition,
+    scheme: Scheme,
+    elsewhere: Collection[str],
 ) -> dict[str, Any]:
     """Returns the values of a session: what was wished for, then what the connection has, then the defaults.
 
@@ -612,7 +625,7 @@ def _settled(
     if known is not None and known.integration != wish.integration:
         wrong.append(Violation("connection_id", "is the id of a connection to another integration"))
     wrong += _wrong_scopes(wish.scopes, scheme)
-    wrong += definition.wrong_configuration(configuration, wish.secret_configuration)
+    wrong += definition.wrong_configuration(configuration, wish.secret_configuration, elsewhere)
     wrong += _wrong_way_back(wish)
     if wrong:
         raise InvalidFields(wrong)

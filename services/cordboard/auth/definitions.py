@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import grpc
+import orjson
 
 from cordboard.auth.declared import schemes_of
 from cordboard.auth.schemes import Part, Scheme
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import GetDefinitionVersionRequest
 from cordboard.core.errors import DependencyUnavailable, NotFound, Violation
+from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.core.variables import meant
 
 if TYPE_CHECKING:
     from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceAsyncStub
@@ -25,6 +28,7 @@ ASK_SECONDS: Final = 5.0
 LONGEST_VARIABLE: Final = 4096
 # The scheme of a definition that names none.
 NO_AUTH: Final = "none"
+_PLACE: Final = re.compile(r"\{([^{}]+)\}")
 _HOST_SAFE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
 
 
@@ -38,6 +42,7 @@ class Variable:
     secret: bool = False
     optional: bool = False
     in_url: bool = True
+    schema: JsonSchema | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,28 @@ class Definition:
             raise NotFound(f"integrations/{self.integration}/authSchemes/{scheme_id}")
         return found
 
-    def wrong_configuration(self, values: Mapping[str, str], secrets: Mapping[str, str]) -> list[Violation]:
-        """Checks a connection's values: every one is known, and some server has all that it needs."""
-        wrong = self.wrong_values(values, secrets, ("configuration", "secret_configuration"))
+    def wrong_configuration(
+        self, values: Mapping[str, str], secrets: Mapping[str, str], elsewhere: Collection[str] = ()
+    ) -> list[Violation]:
+        """Checks a connection's values: every one is known and fits, and none that is needed is missing.
+
+        `elsewhere` are the variables that have a value already, or will get one when the vendor answers.
+        """
+        fields = ("configuration", "secret_configuration")
+        wrong = self.wrong_values(values, secrets, fields)
         missing = [
             [variable.name for variable in server if not variable.default and variable.name not in values]
             for server in self.servers
         ]
         if missing and all(missing):
             wrong += [Violation(f"configuration.{name}", "is required", "REQUIRED") for name in missing[0]]
-        return wrong
+        told = {*elsewhere, *(name for given in (values, secrets) for name, value in given.items() if value)}
+        text = "is required: give it here, or set it for the workspace"
+        return wrong + [
+            Violation(f"{fields[variable.secret]}.{variable.name}", text, "REQUIRED")
+            for variable in self.variables
+            if not (variable.optional or variable.default or variable.name in told)
+        ]
 
     def wrong_values(
         self,
@@ -76,7 +93,7 @@ class Definition:
         secrets: Mapping[str, str],
         fields: tuple[str, str] = ("values", "secret_values"),
     ) -> list[Violation]:
-        """Checks values: every one is of a variable, and where that belongs."""
+        """Checks values: every one is of a variable, belongs where it is, and fits; an empty one is none."""
         known = {variable.name: variable for server in self.servers for variable in server}
         known |= {variable.name: variable for variable in self.variables}
         return [
@@ -85,6 +102,11 @@ class Definition:
             for name, value in given.items()
             if (problem := _problem(known.get(name), value, secret=secret))
         ]
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """Returns the values of the config variables that nobody has set."""
+        return {variable.name: variable.default for variable in self.variables if variable.default}
 
 
 def _problem(variable: Variable | None, value: str, *, secret: bool) -> str:
@@ -95,9 +117,23 @@ def _problem(variable: Variable | None, value: str, *, secret: bool) -> str:
     if variable.allowed and value not in variable.allowed:
         return f"must be one of {', '.join(sorted(variable.allowed))}"
     if variable.in_url and not variable.secret:
-        return "" if _HOST_SAFE.fullmatch(value) else "must be letters, digits, dots, underscores and hyphens"
-    fitting = len(value) <= LONGEST_VARIABLE and value.isprintable()
-    return "" if fitting else f"must be at most {LONGEST_VARIABLE} printable characters"
+        problem = "" if _HOST_SAFE.fullmatch(value) else "must be letters, digits, dots, underscores and hyphens"
+    else:
+        fitting = len(value) <= LONGEST_VARIABLE and value.isprintable()
+        problem = "" if fitting else f"must be at most {LONGEST_VARIABLE} printable characters"
+    return problem or _misfit(variable, value)
+
+
+def _misfit(variable: Variable, value: str) -> str:
+    if variable.schema is None or not value:
+        return ""
+    try:
+        meant(value, variable.schema)
+    except ValueError:
+        # The validator's own words never quote the value.
+        told = variable.schema.violations(value)
+        return told[0].description if told else "does not fit the variable's schema"
+    return ""
 
 
 class Definitions:
@@ -130,6 +166,7 @@ class Definitions:
 
 
 def _read(integration: str, definition: pb.Definition) -> Definition:
+    in_urls = {name for server in definition.servers for name in _PLACE.findall(server.url)}
     schemes = schemes_of(definition.auth_schemes) or {NO_AUTH: Scheme(NO_AUTH, "none", (Part("", "none"),))}
     servers = tuple(
         tuple(
@@ -143,10 +180,30 @@ def _read(integration: str, definition: pb.Definition) -> Definition:
         definition.title or integration,
         schemes,
         servers,
-        tuple(_variable(variable) for variable in definition.config_variables),
+        tuple(_variable(variable, in_urls) for variable in definition.config_variables),
         check_action=definition.check_action,
     )
 
 
-def _variable(told: pb.ConfigVariable) -> Variable:
-    return Variable(told.name, told.default_value_json, frozenset(), told.secret, not told.required, in_url=False)
+def _variable(told: pb.ConfigVariable, in_urls: Collection[str]) -> Variable:
+    schema = None
+    if told.schema_json:
+        try:
+            schema = JsonSchema.compile(orjson.loads(told.schema_json))
+        except (orjson.JSONDecodeError, SchemaInvalid):
+            # Refused when it was published: nothing fits it.
+            schema = JsonSchema.compile(False)
+    return Variable(
+        told.name,
+        _as_text(told.default_value_json),
+        frozenset(),
+        told.secret,
+        not told.required,
+        in_url=told.name in in_urls,
+        schema=schema,
+    )
+
+
+def _as_text(value_json: str) -> str:
+    value = orjson.loads(value_json) if value_json else ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -32,6 +32,7 @@ EXCHANGE_SECONDS: Final = 10.0
 # Below the lease of a refresh: whoever holds the lease has its answer, or has given up, before another may begin.
 REFRESH_SECONDS: Final = 8.0
 SHORTEST_LIFE: Final = 30
+LONGEST_TOLD: Final = 2048
 LONGEST_LIFE: Final = 90 * 24 * 3600
 LONGEST_IDLE: Final = 3 * 365 * 24 * 3600
 LONGEST_PAUSE: Final = 300.0
@@ -377,7 +378,13 @@ def _read(answer: _Answer, oauth: OAuth) -> Granted | Refused:
 
 def _told_beside(found: object, pointers: Mapping[str, str]) -> dict[str, str]:
     values = {name: at(found, pointer) for name, pointer in pointers.items()}
-    return {name: value for name, value in values.items() if isinstance(value, str) and 0 < len(value) <= 2048}
+    # Many vendors tell an account's number as a number.
+    texts = {name: str(value) if type(value) is int else value for name, value in values.items()}
+    return {
+        name: text
+        for name, text in texts.items()
+        if isinstance(text, str) and 0 < len(text) <= LONGEST_TOLD and text.isprintable()
+    }
 
 
 def _told(found: object) -> str:

@@ -16,17 +16,15 @@ from cordboard.auth.store import revocations as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.names import new_id
-from cordboard.core.secrets import Secret
 from cordboard.core.telemetry import span
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from cordboard.auth.clients import OAuthClients
-    from cordboard.auth.definitions import Definitions
     from cordboard.auth.oauth import TokenEndpoints
     from cordboard.auth.store.connections import ConnectionRow
     from cordboard.auth.vault import Drawer, Vault
+    from cordboard.auth.ways import Ways
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
 
@@ -46,16 +44,16 @@ class Revocations:
         self,
         database: Database,
         vault: Vault,
-        definitions: Definitions,
-        clients: OAuthClients,
+        ways: Ways,
         endpoints: TokenEndpoints,
         journal: Journal,
     ) -> None:
         """Takes what it needs to ask a vendor."""
         self._database = database
         self._vault = vault
-        self._definitions = definitions
-        self._clients = clients
+        self._definitions = ways.definitions
+        self._clients = ways.clients
+        self._configurations = ways.configurations
         self._endpoints = endpoints
         self._journal = journal
         self._wanted = asyncio.Event()
@@ -126,9 +124,10 @@ class Revocations:
     async def _revoked(self, row: rows.RevocationRow) -> str:
         try:
             definition = await self._definitions.definition(row.integration)
-            plain = {name: Secret(value) for name, value in (row.configuration or {}).items()}
-            oauth = definition.scheme(row.auth_scheme).filled(plain).oauth
-            if oauth is None or not oauth.revocation_url:
+            values = await self._configurations.values(row.workspace, row.integration, row.configuration or {}, {})
+            oauth = definition.scheme(row.auth_scheme).filled(values).oauth
+            # Where a name still stands there is no address: its value went with the connection.
+            if oauth is None or not oauth.revocation_url or "{" in oauth.revocation_url:
                 return "unsupported"
             drawer = await self._vault.drawer(row.workspace)
             client = await self._client(row, drawer)

@@ -188,6 +188,12 @@ class Scheme:
         return replace(self, parts=tuple(_filled(part, values) for part in self.parts))
 
     @property
+    def unfilled(self) -> list[str]:
+        """Returns the names that still stand in URLs, for which there was no value."""
+        urls = [url for part in self.parts for url in _urls(part)]
+        return sorted({name for url in urls for name in _PLACE.findall(url)})
+
+    @property
     def host_is_chosen(self) -> bool:
         """Tells whether the values decide where a client's secret goes, and not only below which host of the vendor."""
         urls = [part.oauth.token_url for part in self.parts if part.oauth is not None]
@@ -208,6 +214,16 @@ def filled(template: str, values: Mapping[str, Secret[str]], escape: Callable[[s
 def filled_url(template: str, values: Mapping[str, Secret[str]]) -> str:
     """Returns a URL with each `{name}` replaced by its value, which cannot reach beyond its place."""
     return filled(template, values, lambda text: quote(text, safe=""))
+
+
+def _urls(part: Part) -> list[str]:
+    found: list[str] = []
+    if part.oauth is not None:
+        one = part.oauth
+        found += [one.authorization_url, one.token_url, one.refresh_url, one.revocation_url, one.device_url]
+    if part.oauth1 is not None:
+        found += [part.oauth1.request_token_url, part.oauth1.authorization_url, part.oauth1.access_token_url]
+    return found
 
 
 def _filled(part: Part, values: Mapping[str, Secret[str]]) -> Part:

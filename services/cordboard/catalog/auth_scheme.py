@@ -212,10 +212,12 @@ def _check_parameters(parameters: Any, field: str, found: Findings) -> None:
 
 
 def _check_token_response(response: TokenResponse, definition: Definition, found: Findings) -> None:
-    known = {one.name for one in definition.config_variables}
+    known = {one.name: one for one in definition.config_variables}
     for name in sorted(response.config_variables):
         field = f"token_response.config_variables.{name}"
         found.require(name in known, field, f"{shown(name)} is not one of the config variables")
+        if name in known:
+            found.require(not known[name].secret, field, f"{shown(name)} is secret, and what an answer tells is shown")
 
 
 def _check_assertion(assertion: JwtAssertion, scheme: AuthScheme, found: Findings) -> None:

@@ -76,6 +76,8 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "auth.oauth2",
         "auth.session",
         "auth.signed-jwt",
+        "auth.token-response",
+        "auth.url-variables",
         "body.binary",
         "body.form",
         "body.json",

@@ -15,6 +15,7 @@ from cordboard.catalog.document import read, write
 from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.core.errors import InvalidFields, Violation
 from tests.unit.catalog.definitions import DOCUMENT, definitions
+from tests.unit.catalog.whole import WHOLE
 
 BASE: dict[str, Any] = yaml.safe_load(DOCUMENT)
 Change = Callable[[dict[str, Any]], Any]
@@ -245,3 +246,21 @@ def test_size_has_a_limit() -> None:
 def test_checking_never_fails_itself_and_what_passes_can_be_published_again(definition: Definition) -> None:
     if not problems(definition):
         assert problems(read(write(definition)).definition) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        ("{instance: /instance}", "{salt: /instance}", "auth_schemes[0].oauth2.token_response.config_variables.salt"),
+        ("name: v, value: 2}", "name: v, value: null}", "actions[1].request.constants[0].value"),
+        ("{placement: query, name: v, value: 2}", "{placement: header, name: v, value: é}",
+         "actions[1].request.constants[0].value"),
+        ("name: kind, config_variable: instance}", "name: kind, value: ..}", "actions[1].request.constants[1].value"),
+        ("{placement: body, name: request_id}", "{placement: body, name: source}", "actions[2].idempotency_key.name"),
+        ("{placement: body, name: request_id}", "{placement: body, name: parent}", "actions[2].idempotency_key.name"),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_sent_as_it_says_is_refused(before: str, after: str, field: str) -> None:
+    assert before in WHOLE
+    assert field in {one.field for one in problems(read(WHOLE.replace(before, after, 1)).definition)}
+    assert field not in {one.field for one in problems(read(WHOLE).definition)}
