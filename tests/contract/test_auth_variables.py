@@ -100,9 +100,13 @@ async def test_a_required_value_comes_from_the_connection_or_the_workspace_or_th
 
 
 async def test_a_value_in_a_servers_url_cannot_change_where_it_leads(auth: Auth) -> None:
-    a_shop(auth, a_variable("host"), a_variable("note"), url="https://{host}/api")
-    assert await refused(put(auth, values={"host": "evil.example/#"})) == (*INVALID, ["values.host"])
-    await put(auth, values={"host": "acme.example", "note": "a/b#c"})
+    a_shop(auth, a_variable("host"), a_variable("name"), a_variable("note"), url="https://{host}/api/{name}")
+    for value in ("evil.example/#", "a@b.example", "https://a.example/x"):
+        assert await refused(put(auth, values={"host": value})) == (*INVALID, ["values.host"])
+    for value in ("a/b", "a:1", "https://a.example"):
+        assert await refused(put(auth, values={"name": value})) == (*INVALID, ["values.name"])
+    for value in ("acme.example", "acme.example:8443", "https://acme.example/"):
+        await put(auth, values={"host": value, "name": "a-1", "note": "a/b#c"})
 
 
 async def test_addresses_are_filled_with_variables_their_defaults_and_what_was_typed_in(

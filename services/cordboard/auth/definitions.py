@@ -16,7 +16,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import GetDefinitionVersionRequest
 from cordboard.core.errors import DependencyUnavailable, NotFound, Violation
 from cordboard.core.schema import JsonSchema, SchemaInvalid
-from cordboard.core.variables import meant
+from cordboard.core.variables import meant, placed
 
 if TYPE_CHECKING:
     from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceAsyncStub
@@ -29,7 +29,6 @@ LONGEST_VARIABLE: Final = 4096
 # The scheme of a definition that names none.
 NO_AUTH: Final = "none"
 _PLACE: Final = re.compile(r"\{([^{}]+)\}")
-_HOST_SAFE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Variable:
     allowed: frozenset[str]
     secret: bool = False
     optional: bool = False
-    in_url: bool = True
+    urls: tuple[str, ...] = ()
+    """Of the servers in whose address it stands."""
     schema: JsonSchema | None = None
 
 
@@ -116,8 +116,9 @@ def _problem(variable: Variable | None, value: str, *, secret: bool) -> str:
         return "is a secret and belongs among the secret values"
     if variable.allowed and value not in variable.allowed:
         return f"must be one of {', '.join(sorted(variable.allowed))}"
-    if variable.in_url and not variable.secret:
-        problem = "" if _HOST_SAFE.fullmatch(value) else "must be letters, digits, dots, underscores and hyphens"
+    if variable.urls and not variable.secret:
+        fitting = all(placed(value, variable.name, url) for url in variable.urls)
+        problem = "" if fitting else "must be letters, digits, dots, underscores and hyphens, or a host"
     else:
         fitting = len(value) <= LONGEST_VARIABLE and value.isprintable()
         problem = "" if fitting else f"must be at most {LONGEST_VARIABLE} printable characters"
@@ -166,11 +167,16 @@ class Definitions:
 
 
 def _read(integration: str, definition: pb.Definition) -> Definition:
-    in_urls = {name for server in definition.servers for name in _PLACE.findall(server.url)}
+    urls = [server.url for server in definition.servers]
     schemes = schemes_of(definition.auth_schemes) or {NO_AUTH: Scheme(NO_AUTH, "none", (Part("", "none"),))}
     servers = tuple(
         tuple(
-            Variable(variable.name, variable.default_value, frozenset(variable.allowed_values))
+            Variable(
+                variable.name,
+                variable.default_value,
+                frozenset(variable.allowed_values),
+                urls=(server.url,),
+            )
             for variable in server.variables
         )
         for server in definition.servers
@@ -180,12 +186,12 @@ def _read(integration: str, definition: pb.Definition) -> Definition:
         definition.title or integration,
         schemes,
         servers,
-        tuple(_variable(variable, in_urls) for variable in definition.config_variables),
+        tuple(_variable(variable, urls) for variable in definition.config_variables),
         check_action=definition.check_action,
     )
 
 
-def _variable(told: pb.ConfigVariable, in_urls: Collection[str]) -> Variable:
+def _variable(told: pb.ConfigVariable, urls: Collection[str]) -> Variable:
     schema = None
     if told.schema_json:
         try:
@@ -199,7 +205,7 @@ def _variable(told: pb.ConfigVariable, in_urls: Collection[str]) -> Variable:
         frozenset(),
         told.secret,
         not told.required,
-        in_url=told.name in in_urls,
+        urls=tuple(url for url in urls if told.name in _PLACE.findall(url)),
         schema=schema,
     )
 

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import orjson
 
 from cordboard.core.schema import JsonSchema
+
+# What can neither end the part of a URL that it stands in nor begin another: no slash, colon, at sign, question mark,
+# number sign, percent or backslash.
+_PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?", re.ASCII)
+# People copy a whole URL, and some vendors tell one.
+_HOST: Final = re.compile(
+    r"(?:https://)?([a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?(?::[0-9]{1,5})?)/?", re.IGNORECASE | re.ASCII
+)
+
+
+def placed(text: str, name: str, url: str) -> str:
+    """Returns what a value puts in the place of `{name}` in a URL, or an empty text where it cannot stand there.
+
+    A whole host may have a port. Of `https://acme.example/` the host is taken, and in `https://{name}.example` the part
+    of it that is missing there.
+    """
+    host = url.partition("://")[2].partition("/")[0]
+    before, found, after = host.partition(f"{{{name}}}")
+    told = _HOST.fullmatch(text)
+    if found and told is not None and "{" not in before + after:
+        given = told[1]
+        if not before + after:
+            return given
+        if len(given) > len(before + after) and given.startswith(before) and given.endswith(after):
+            text = given[len(before) : len(given) - len(after)]
+    return text if _PART.fullmatch(text) else ""
 
 
 def meant(text: str, schema: JsonSchema | None) -> Any:

@@ -12,15 +12,11 @@ import orjson
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url, host_key
 from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.core.variables import placed
 from cordboard.planning import styles
 from cordboard.planning.variables import Values, refusal
 
-# The value of a variable that a connection gives. It can neither end the part of the URL that it stands in nor begin
-# another: no slash, colon, at sign, question mark, number sign, percent or backslash.
-_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
-# A vendor may tell where an account is as a whole URL: of it only the host can stand in the place of a host.
-_ORIGIN: Final = re.compile(r"^https://([^/?#@:\\]+)/?$", re.IGNORECASE)
 _KEPT: Final = 1024
 
 Variables = Mapping[str, pb.ServerVariable]
@@ -130,12 +126,13 @@ class Servers:
                 raise self._refusal(name, "has no value")
             if given == variable.default_value and name not in self._config:
                 return given
-            if name in self._config and f"://{match[0]}/" in f"{template}/":
-                given = _ORIGIN.sub(r"\1", given)
-            allowed = variable.allowed_values
-            if (allowed and given not in allowed) or not (allowed or _VALUE.fullmatch(given)):
+            if variable.allowed_values:
+                written = given if given in variable.allowed_values else ""
+            else:
+                written = placed(given, name, template)
+            if not written:
                 raise self._refusal(name, "has a value that cannot stand in a server's URL")
-            return given
+            return written
 
         return _VARIABLE.sub(value, template)
 

@@ -253,7 +253,22 @@ def test_a_servers_url_is_filled_from_config_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["evil.example/#", "a@b.example", "b.example:8443", "a b", "..", "https://a.example/x"]
+    "value",
+    [
+        "evil.example/#",
+        "a@b.example",
+        "b.example:x",
+        "b.example:84430000",
+        "a b",
+        "..",
+        "https://a.example/x",
+        "http://a.example",
+        "https://a@b.example",
+        "b.example:80:81",
+        "//b.example",
+        "b.example\n",
+        "[::1]",
+    ],
 )
 def test_a_variable_that_would_change_the_url_is_refused(value: str) -> None:
     with pytest.raises(StateConflict) as refused:
@@ -262,11 +277,28 @@ def test_a_variable_that_would_change_the_url_is_refused(value: str) -> None:
     assert value not in refused.value.text
 
 
-def test_of_an_url_that_a_vendor_told_the_host_is_taken_where_a_host_belongs() -> None:
-    variables = [a_variable("host")]
-    assert place(HOST, variables=variables, host="https://acme.desk.example/").base == "https://acme.desk.example/api"
+@pytest.mark.parametrize("given", ["acme.example:8443", "https://acme.example:8443", "https://acme.example:8443/"])
+def test_where_a_whole_host_belongs_it_may_have_a_port_or_be_a_url(given: str) -> None:
+    found = place(HOST, variables=[a_variable("host")], host=given)
+    assert (found.base, list(found.hosts)) == ("https://acme.example:8443/api", ["acme.example:8443"])
+    own = pb.Server(url="https://{host}/api", variables=[pb.ServerVariable(name="host")])
+    assert place(own, host=given).base == "https://acme.example:8443/api"
     with pytest.raises(StateConflict):
-        place(pb.Server(url="https://{host}.desk.example"), variables=variables, host="https://evil.example")
+        place(pb.Server(url="https://{host}.desk.example"), variables=[a_variable("host")], host=given)
+
+
+@pytest.mark.parametrize(
+    "given", ["acme", "acme.desk.example", "https://acme.desk.example/", "https://acme.desk.example"]
+)
+def test_where_a_part_of_a_host_belongs_it_is_taken_out_of_the_host(given: str) -> None:
+    server = pb.Server(url="https://{site}.desk.example/api")
+    assert place(server, variables=[a_variable("site")], site=given).base == "https://acme.desk.example/api"
+
+
+@pytest.mark.parametrize("given", ["https://evil.example", ".desk.example", "https://.desk.example", "a/.desk.example"])
+def test_a_host_of_somebody_else_cannot_stand_there(given: str) -> None:
+    with pytest.raises(StateConflict):
+        place(pb.Server(url="https://{site}.desk.example/api"), variables=[a_variable("site")], site=given)
 
 
 def test_a_missing_variable_of_the_url_is_named() -> None:
