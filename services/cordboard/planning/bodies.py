@@ -145,7 +145,10 @@ class Body:
             nested = isinstance(member, dict) or (isinstance(member, list) and any(map(_is_nested, member)))
             if nested and style == pb.STYLE_UNSPECIFIED:
                 member = as_json(member, field.property if field else name).decode()  # noqa: PLW2901
-            pairs += styles.query(name, member, style, explode=explode, quoted=styles.encode_form)
+            try:
+                pairs += styles.query(name, member, style, explode=explode, quoted=styles.encode_form)
+            except TypeError:
+                raise Unfit("is nested too deeply", field.property if field else self._whole) from None
         return pairs
 
     def _multipart(self, value: Any, own: Mapping[str, Any]) -> Content:

@@ -200,7 +200,9 @@ class Plan:
                 problems.append(_violation(part.property, "must not be empty: it is a part of the path"))
             parts.append(written)
         path = "".join(parts)
-        if "/." in path and not problems and any(segment in (".", "..") for segment in path.split("/")):
+        # Where a value may keep what is encoded already, dots may be.
+        plain = path.replace("%2e", ".").replace("%2E", ".") if "%2" in path else path
+        if "/." in plain and not problems and any(segment in (".", "..") for segment in plain.split("/")):
             guilty = next((part.property for part in self._path if isinstance(part, _Step)), "")
             problems.append(_violation(guilty, "must not make a path segment of dots"))
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -17,6 +18,10 @@ Quote = Callable[[str], str]
 _PATH_RESERVED: Final = ":/@!$&'()*+,;="
 _QUERY_RESERVED: Final = ":/?@!$'()*,;"
 
+# What was encoded before, encoded once more.
+_TRIPLET: Final = re.compile(r"%25([0-9A-Fa-f]{2})")
+_DEEPEST: Final = 64
+
 _DELIMITERS: Final[dict[int, str]] = {pb.STYLE_SPACE_DELIMITED: "%20", pb.STYLE_PIPE_DELIMITED: "%7C"}
 
 
@@ -31,13 +36,17 @@ def encode_form(value: str) -> str:
 
 
 def keep_in_path(value: str) -> str:
-    """Returns the text with the reserved characters left as they are that cannot end the path."""
-    return quote(value, safe=_PATH_RESERVED)
+    """Returns the text with the reserved characters left as they are that cannot end the path, and what is encoded
+    already (RFC 6570 section 3.2.3).
+    """
+    return _TRIPLET.sub(r"%\1", quote(value, safe=_PATH_RESERVED))
 
 
 def keep_in_query(value: str) -> str:
-    """Returns the text with the reserved characters left as they are that cannot end the parameter."""
-    return quote(value, safe=_QUERY_RESERVED)
+    """Returns the text with the reserved characters left as they are that cannot end the parameter, and what is encoded
+    already.
+    """
+    return _TRIPLET.sub(r"%\1", quote(value, safe=_QUERY_RESERVED))
 
 
 def text(value: Any) -> str:
@@ -95,10 +104,11 @@ def matrix(name: str, value: Any, *, explode: bool, quoted: Quote = encode) -> s
 def query(name: str, value: Any, style: int, *, explode: bool, quoted: Quote = encode) -> list[str]:
     """Returns the `name=value` pairs of a parameter, encoded; none for an empty array or object.
 
-    Inside form and deepObject, what is nested deeper than the style has words for goes as JSON text.
+    Inside form and deepObject, what is nested deeper than the style has words for goes as JSON text. Raises TypeError
+    for what is nested too deeply to be written.
     """
     if style == pb.STYLE_DEEP_OBJECT:
-        return [f"{quoted(key)}={quoted(text(member))}" for key, member in _deep(name, value)]
+        return [f"{quoted(key)}={quoted(text(member))}" for key, member in _deep(name, value, _DEEPEST)]
     if not isinstance(value, (dict, list)):
         return [f"{quoted(name)}={quoted(text(value))}"]
     if explode:
@@ -110,13 +120,16 @@ def query(name: str, value: Any, style: int, *, explode: bool, quoted: Quote = e
     return [f"{quoted(name)}={_listed(value, quoted, _DELIMITERS.get(style, ','))}"]
 
 
-def _deep(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+def _deep(name: str, value: Any, deeper: int) -> Iterable[tuple[str, Any]]:
+    if not deeper:
+        raise TypeError(f"nested deeper than {_DEEPEST} levels")
     if isinstance(value, dict):
         for key, member in _members(value):
-            yield from _deep(f"{name}[{key}]", member)
+            yield from _deep(f"{name}[{key}]", member, deeper - 1)
     elif isinstance(value, list):
         for index, item in enumerate(_items(value)):
             # Objects need their index, or their members would mix; plain items need none, and more servers read that.
-            yield from _deep(f"{name}[{index}]" if isinstance(item, (dict, list)) else f"{name}[]", item)
+            place = f"{name}[{index}]" if isinstance(item, (dict, list)) else f"{name}[]"
+            yield from _deep(place, item, deeper - 1)
     else:
         yield name, value

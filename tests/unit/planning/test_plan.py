@@ -183,10 +183,30 @@ def test_a_cookie_value_cannot_begin_another_cookie_or_header() -> None:
     assert sent.headers["Cookie"] == "c=a%3B%20b%3Dc%0D%0AX%3A%20y"
 
 
-@pytest.mark.parametrize("value", ["..", ".", "", "a/../..", "../admin"])
+@pytest.mark.parametrize("value", ["..", ".", "", "a/../..", "../admin", "%2e%2E", "a/.%2e/b", "%2E"])
 def test_a_path_value_cannot_lead_elsewhere(value: str) -> None:
     action = an_action("act", "GET", "/p/{v}", a_parameter("v", PATH, allow_reserved=True))
     assert list(violations(action, v=value)) == ["input.v"]
+
+
+@pytest.mark.parametrize("levels", [100, 300, 1000])
+@pytest.mark.parametrize("style", [pb.STYLE_UNSPECIFIED, pb.STYLE_FORM, pb.STYLE_DEEP_OBJECT])
+def test_what_is_nested_too_deeply_to_be_written_is_refused_by_name(levels: int, style: pb.Style.ValueType) -> None:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": value}
+    form = a_body(pb.BODY_ENCODING_FORM, "b")
+    form.fields[0].style = style
+    for action in (
+        an_action("act", "POST", "/t", body=form),
+        an_action("act", "GET", "/t", a_parameter("b", style=style)),
+    ):
+        try:
+            an_outbound(action, b=value)
+        except InvalidFields as refused:
+            assert [violation.field for violation in refused.violations] == ["input.b"]
+        else:
+            assert levels == 100
 
 
 def test_a_path_value_is_required() -> None:

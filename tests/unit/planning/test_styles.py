@@ -46,6 +46,11 @@ def test_reserved_expansion_keeps_what_cannot_end_the_path(value: str, expected:
     assert styles.simple(value, explode=False, quoted=styles.keep_in_path) == expected
 
 
+def test_reserved_expansion_keeps_what_is_encoded_already() -> None:
+    assert styles.keep_in_path("a%2Fb%zz%2") == "a%2Fb%25zz%252"
+    assert styles.keep_in_query("a%26b%252F") == "a%26b%252F"
+
+
 def test_reserved_expansion_still_encodes_what_would_end_its_part() -> None:
     assert styles.keep_in_path("a?b#c") == "a%3Fb%23c"
     assert styles.keep_in_query("a&b=c#d+e") == "a%26b%3Dc%23d%2Be"
