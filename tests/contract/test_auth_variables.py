@@ -169,3 +169,25 @@ async def test_what_a_token_answer_tells_nobody_has_to_give(auth: Auth) -> None:
         "instance": "https://acme.example",
         "account": "4711",
     }
+
+
+async def test_what_a_person_types_in_fits_the_schema_of_its_field(auth: Auth) -> None:
+    scheme = definition.AuthScheme()
+    scheme.CopyFrom(API_KEY)
+    schemas = {"api_key": {"pattern": "^k"}, "site": {"enum": ["eu", "us"]}, "note": {"maxLength": 3}}
+    for name, schema in schemas.items():
+        scheme.fields.add(name=name, schema_json=json.dumps(schema), optional=name == "note")
+    a_shop(auth, scheme=scheme)
+    session = await auth.begin(slug="shop", auth_scheme="key", connection_id="desk-one")
+    stub = await auth.as_member(ConnectServiceStub)
+
+    def submit(**values: str) -> Any:
+        return stub.SubmitConnectSession(pb.SubmitConnectSessionRequest(name=session.name, values=to_struct(values)))
+
+    code, reason, fields = await refused(submit(api_key="canary", site="canary", note="canary"))
+    assert (code, reason, sorted(fields)) == (*INVALID, ["values.api_key", "values.note", "values.site"])
+    with pytest.raises(grpc.aio.AioRpcError) as told:
+        await submit(api_key="canary", site="eu")
+    assert "canary" not in str(told.value)
+    await submit(api_key="k-1", site="eu")
+    assert dict((await auth.lease()).parts[0].fields)["site"] == "eu"

@@ -22,6 +22,7 @@ from cordboard.auth.schemes import (
     TokenResponse,
 )
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core.variables import schema_of
 
 ASSERTION_SECONDS: Final = 300
 _AUTHENTICATION: Final[Mapping[int, str]] = {
@@ -67,7 +68,7 @@ def _part(scheme: pb.AuthScheme) -> Part:
     known = {field.name for field in part.fields}
     more = tuple(_field(field) for field in scheme.fields if field.name not in known)
     told = {field.name: field for field in scheme.fields}
-    own = tuple(replace(field, title=_title(told.get(field.name)) or field.title) for field in part.fields)
+    own = tuple(_told(field, told.get(field.name)) for field in part.fields)
     return replace(part, fields=(*more, *own))
 
 
@@ -139,12 +140,20 @@ def _user(username: str, password: str) -> tuple[Field, ...]:
 
 def _field(told: pb.AuthField) -> Field:
     return Field(
-        told.name, told.title or told.name, secret=not told.plain, optional=told.optional, lines=told.multiline
+        told.name,
+        told.title or told.name,
+        secret=not told.plain,
+        optional=told.optional,
+        lines=told.multiline,
+        schema=schema_of(told.schema_json),
     )
 
 
-def _title(told: pb.AuthField | None) -> str:
-    return "" if told is None else told.title
+def _told(field: Field, told: pb.AuthField | None) -> Field:
+    """Returns a field that the kind asks for, as the definition words it."""
+    if told is None:
+        return field
+    return replace(field, title=told.title or field.title, schema=schema_of(told.schema_json))
 
 
 def _key(assertion: Assertion) -> tuple[Field, ...]:

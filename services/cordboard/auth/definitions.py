@@ -15,8 +15,8 @@ from cordboard.auth.schemes import Part, Scheme
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import GetDefinitionVersionRequest
 from cordboard.core.errors import DependencyUnavailable, NotFound, Violation
-from cordboard.core.schema import JsonSchema, SchemaInvalid
-from cordboard.core.variables import meant, placed
+from cordboard.core.schema import JsonSchema
+from cordboard.core.variables import misfit, placed, schema_of
 
 if TYPE_CHECKING:
     from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceAsyncStub
@@ -122,19 +122,7 @@ def _problem(variable: Variable | None, value: str, *, secret: bool) -> str:
     else:
         fitting = len(value) <= LONGEST_VARIABLE and value.isprintable()
         problem = "" if fitting else f"must be at most {LONGEST_VARIABLE} printable characters"
-    return problem or _misfit(variable, value)
-
-
-def _misfit(variable: Variable, value: str) -> str:
-    if variable.schema is None or not value:
-        return ""
-    try:
-        meant(value, variable.schema)
-    except ValueError:
-        # The validator's own words never quote the value.
-        told = variable.schema.violations(value)
-        return told[0].description if told else "does not fit the variable's schema"
-    return ""
+    return problem or (misfit(value, variable.schema) if value else "")
 
 
 class Definitions:
@@ -192,13 +180,6 @@ def _read(integration: str, definition: pb.Definition) -> Definition:
 
 
 def _variable(told: pb.ConfigVariable, urls: Collection[str]) -> Variable:
-    schema = None
-    if told.schema_json:
-        try:
-            schema = JsonSchema.compile(orjson.loads(told.schema_json))
-        except (orjson.JSONDecodeError, SchemaInvalid):
-            # Refused when it was published: nothing fits it.
-            schema = JsonSchema.compile(False)
     return Variable(
         told.name,
         _as_text(told.default_value_json),
@@ -206,7 +187,7 @@ def _variable(told: pb.ConfigVariable, urls: Collection[str]) -> Variable:
         told.secret,
         not told.required,
         urls=tuple(url for url in urls if told.name in _PLACE.findall(url)),
-        schema=schema,
+        schema=schema_of(told.schema_json),
     )
 
 

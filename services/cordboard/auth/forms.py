@@ -11,6 +11,7 @@ from cordboard.auth.assertions import KeyInvalid, check_key
 from cordboard.auth.certificates import CERTIFICATE, LONGEST_PEM, PRIVATE_KEY, check_certificate
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.secrets import Secret
+from cordboard.core.variables import misfit
 
 if TYPE_CHECKING:
     from cordboard.auth.schemes import Field, Part, Scheme
@@ -67,8 +68,10 @@ def _problem(value: object, field: Field) -> str:
     if not isinstance(value, str) or len(value) > longest:
         return f"must be a text of at most {longest} characters"
     if field.lines:
-        return "" if _LINES.fullmatch(value) else "must be text, without control characters"
+        return misfit(value, field.schema) if _LINES.fullmatch(value) else "must be text, without control characters"
     # It goes into a header field: a line break there would begin another one.
     if not value.isprintable() or value != value.strip():
         return "must be printable, with spaces inside only"
-    return "" if field.colon or ":" not in value else "must not have a colon (RFC 7617)"
+    if not field.colon and ":" in value:
+        return "must not have a colon (RFC 7617)"
+    return misfit(value, field.schema)

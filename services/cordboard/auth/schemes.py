@@ -11,6 +11,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cordboard.core.schema import JsonSchema
     from cordboard.core.secrets import Secret
 
 ACCESS_TOKEN: Final = "access_token"  # noqa: S105 - the name of a field
@@ -44,6 +45,8 @@ class Field:
     """It has several lines, as a PEM file has."""
     colon: bool = True
     """Whether a colon may stand in it."""
+    schema: JsonSchema | None = None
+    """What values it may have."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from cordboard.core.schema import JsonSchema
+from cordboard.core.schema import JsonSchema, SchemaInvalid
 
 # What can neither end the part of a URL that it stands in nor begin another: no slash, colon, at sign, question mark,
 # number sign, percent or backslash.
@@ -34,6 +34,29 @@ def placed(text: str, name: str, url: str) -> str:
         if len(given) > len(before + after) and given.startswith(before) and given.endswith(after):
             text = given[len(before) : len(given) - len(after)]
     return text if _PART.fullmatch(text) else ""
+
+
+def schema_of(text: str) -> JsonSchema | None:
+    """Returns the schema that a definition's JSON text is, or None where it is empty.
+
+    One that cannot be used was refused when it was published: here nothing fits it.
+    """
+    if not text:
+        return None
+    try:
+        return JsonSchema.compile(orjson.loads(text))
+    except (orjson.JSONDecodeError, SchemaInvalid):
+        return JsonSchema.compile(False)
+
+
+def misfit(text: str, schema: JsonSchema | None) -> str:
+    """Returns what keeps a text from standing for a value of a schema, without quoting it, or an empty text."""
+    try:
+        meant(text, schema)
+    except ValueError as problem:
+        told = schema.violations(text) if schema is not None else []
+        return told[0].description if told else str(problem)
+    return ""
 
 
 def meant(text: str, schema: JsonSchema | None) -> Any:

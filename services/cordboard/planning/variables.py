@@ -10,9 +10,9 @@ import orjson
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import StateConflict
-from cordboard.core.schema import JsonSchema, SchemaInvalid
+from cordboard.core.schema import JsonSchema
 from cordboard.core.secrets import Secret
-from cordboard.core.variables import meant
+from cordboard.core.variables import meant, schema_of
 from cordboard.planning import styles
 
 
@@ -82,12 +82,5 @@ def refusal(version: str, variable: str, problem: str) -> StateConflict:
 
 
 def _variable(told: pb.ConfigVariable) -> _Variable:
-    schema = None
-    if told.schema_json:
-        try:
-            schema = JsonSchema.compile(orjson.loads(told.schema_json))
-        except (orjson.JSONDecodeError, SchemaInvalid):
-            # Refused when it was published: nothing fits it.
-            schema = JsonSchema.compile(False)
     default = orjson.loads(told.default_value_json) if told.default_value_json else None
-    return _Variable(told.name, told.secret, told.required, schema, default)
+    return _Variable(told.name, told.secret, told.required, schema_of(told.schema_json), default)
