@@ -214,9 +214,7 @@ class Connect:
         definition = await self._definitions.definition(wish.integration)
         scheme = definition.scheme(wish.auth_scheme)
         known = await self._known(wish)
-        shared = await self._configurations.settings(wish.workspace, wish.integration)
-        # What the vendor's answer tells nobody has to give.
-        elsewhere = {*shared.values, *shared.secrets, *(scheme.oauth.response.configuration if scheme.oauth else ())}
+        elsewhere = await self._set_elsewhere(wish, definition, scheme)
         values = _settled(wish, known, environment, definition, scheme, elsewhere)
         session_id = new_id()
         inputs = _inputs(wish, scheme)
@@ -544,6 +542,14 @@ class Connect:
             if not wish.connection_id:
                 return None
             return await connection_rows.connection(connection, wish.workspace, wish.connection_id)
+
+    async def _set_elsewhere(self, wish: Wish, definition: Definition, scheme: Scheme) -> set[str]:
+        """Returns the variables that nobody has to give, where some have to be given."""
+        if not definition.required:
+            return set()
+        shared = await self._configurations.settings(wish.workspace, wish.integration)
+        told = scheme.oauth.response.configuration if scheme.oauth is not None else {}
+        return {*shared.values, *shared.secrets, *told}
 
     async def _filled(
         self, workspace: str, integration: str, scheme: Scheme, configuration: Mapping[str, str], own: Secrets

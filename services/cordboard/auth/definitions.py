@@ -83,8 +83,8 @@ class Definition:
         text = "is required: give it here, or set it for the workspace"
         return wrong + [
             Violation(f"{fields[variable.secret]}.{variable.name}", text, "REQUIRED")
-            for variable in self.variables
-            if not (variable.optional or variable.default or variable.name in told)
+            for variable in self.required
+            if variable.name not in told
         ]
 
     def wrong_values(
@@ -102,6 +102,11 @@ class Definition:
             for name, value in given.items()
             if (problem := _problem(known.get(name), value, secret=secret))
         ]
+
+    @property
+    def required(self) -> list[Variable]:
+        """Returns the config variables that somebody has to set."""
+        return [variable for variable in self.variables if not (variable.optional or variable.default)]
 
     @property
     def defaults(self) -> dict[str, str]:

@@ -52,6 +52,8 @@ class Constants:
 
     def members(self, values: Values) -> dict[str, Any]:
         """Returns the members of the body; a fixed `null` is one."""
+        if not self.at(BODY):
+            return {}
         given = ((one, one.value(values)) for one in self.at(BODY))
         return {one.name: value for one, value in given if value is not None or not one.variable}
 

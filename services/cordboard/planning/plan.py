@@ -113,7 +113,9 @@ class Plan:
         problems: list[Violation] = []
         path = self._expanded_path(given, values, problems)
         query = self._constants.query(self._expanded(self._query, given, problems), values)
-        headers = {**self._headers, **self._constant_headers(values)}
+        headers = dict(self._headers)
+        if self._constants.at(pb.PLACEMENT_HEADER):
+            headers |= self._constant_headers(values)
         for step, value in self._values(self._header, given, problems):
             if _CONTROL.search(value):
                 problems.append(_violation(step.property, "must not hold control characters"))
