@@ -30,7 +30,7 @@ _PLACES: Final = {
 _NOTHING: Final[tuple[Any, ...]] = (None, [], {})
 # What the judge has no words for: it says so where it should say nothing.
 _BEYOND: Final = (
-    (re.compile(r"ValueError: not (available|an object format)"), "lists in deepObject, and exploded objects"),
+    (re.compile(r"ValueError: not (available|an (object|array) format)"), "lists in deepObject, and exploded objects"),
     (re.compile(r"is not of type '(integer|number|boolean)'$"), "numbers in the parts of a form"),
     (re.compile(r": b['\"]|: anyOf: b|type: b|: oneOf: b"), "what the parts of a form mean"),
 )

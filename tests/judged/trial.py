@@ -21,6 +21,7 @@ from cordboard.proxy.credentials import Credential
 from tests.judged.faults import known_fault
 from tests.judged.inputs import Inputs, Schemas, Size
 from tests.judged.openapi import Judge, Unjudged
+from tests.judged.prism import Prism, prism
 from tests.judged.wrong import Wrong, wrong_inputs
 
 SIZES: Final = (Size.LEAST, Size.MOST, Size.SOME)
@@ -50,15 +51,33 @@ def descriptions(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
 
 
-def tried(path: Path, *, at_most: int = 0, sizes: Sequence[Size] = SIZES) -> Trial | None:
-    """Returns what came of a document, or None where it cannot be imported; `at_most` 0: every action of it."""
+def tried(path: Path, *, at_most: int = 0, sizes: Sequence[Size] = SIZES, second: Path | None = None) -> Trial | None:
+    """Returns what came of a document, or None where it cannot be imported.
+
+    `at_most` 0: every action of it. With a folder to work in as `second`, prism judges what openapi-core cannot.
+    """
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         became = import_document(text, owner="trial")
     except CordboardError:
         return None
     root = parse(text, refuse_duplicates=False).value
-    return _Court(path.name, root, became).trial(at_most, sizes)
+    court = _Court(path.name, root, became)
+    trial = court.trial(at_most, sizes)
+    if second is not None and court.waiting:
+        court.appeal(root, second)
+    return trial
+
+
+@dataclass(frozen=True)
+class _Appeal:
+    """A request that the first judge could not judge."""
+
+    action: str
+    request: Outbound
+    base: str
+    given: dict[str, Any]
+    reason: str
 
 
 class _Court:
@@ -69,6 +88,8 @@ class _Court:
         self._became = became
         self._definition = definitions.Definition(became.definition)
         self._schemas = Schemas(orjson.loads(became.definition.schemas_json or b"{}"))
+        self.waiting: list[_Appeal] = []
+        """What was not judged."""
 
     def trial(self, at_most: int, sizes: Sequence[Size]) -> Trial:
         actions = list(self._became.definition.actions)
@@ -77,6 +98,31 @@ class _Court:
             self._trial.counts["operations"] += 1
             self._try(action, sizes)
         return self._trial
+
+    def appeal(self, root: dict[str, Any], folder: Path) -> None:
+        """Has prism judge what was not judged."""
+        try:
+            with prism(root, folder) as judge:
+                for one in self.waiting:
+                    self._hear(judge, one)
+        except Unjudged as problem:
+            for one in self.waiting:
+                self._trial.found("not judged", one.action, f"{one.reason}; {problem}")
+
+    def _hear(self, judge: Prism, appeal: _Appeal) -> None:
+        action = appeal.action
+        try:
+            refusals = judge.judge(appeal.request, appeal.base, appeal.given).refusals
+        except Unjudged as problem:
+            self._trial.found("not judged", action, f"{appeal.reason}; {problem}")
+            return
+        if not refusals:
+            self._trial.counts["accepted by prism"] += 1
+        elif all(known_fault(self._trial.name, one) for one in refusals):
+            self._trial.found("explained", action, known_fault(self._trial.name, refusals[0]))
+        else:
+            self._trial.counts["refused"] += 1
+            self._trial.findings += [("refused", action, f"prism: {one}") for one in refusals]
 
     def _try(self, action: pb.Action, sizes: Sequence[Size]) -> None:
         try:
@@ -121,13 +167,13 @@ class _Court:
         return None
 
     def _ask(self, action: pb.Action, request: Outbound, base: str, given: dict[str, Any]) -> None:
-        if self._is_swagger:
-            self._trial.counts["not judged: Swagger 2.0"] += 1
-            return
         try:
+            if self._is_swagger:
+                raise Unjudged("Swagger 2.0")
             verdict = self._judge.judge(request, base, self._became.pointers[action.id], action.request, given)
         except Unjudged as problem:
-            self._trial.found("not judged", action.id, str(problem))
+            self._trial.counts["for a second judge"] += 1
+            self.waiting.append(_Appeal(action.id, request, base, given, str(problem)))
             return
         reasons = [known_fault(self._trial.name, reason) for reason in verdict.refusals]
         if reasons and all(reasons):

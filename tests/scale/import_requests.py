@@ -1,28 +1,44 @@
 """Makes requests for every operation of real API descriptions, has others' code judge them, and prints the figures.
 
 `python -m tests.scale.import_requests [FILE or FOLDER]...`; without arguments the folder is CORDBOARD_OPENAPI_SAMPLES.
+openapi-core is the judge, and prism of what it cannot read, where `make node` has installed that.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+from tests.judged.prism import PROGRAM
 from tests.judged.trial import Trial, descriptions, tried
 
 MAX_REASONS = 12
-FIGURES = ("operations", "requests", "accepted", "explained", "refused", "misread", "not judged", "wrong inputs")
+FIGURES = (
+    "operations",
+    "requests",
+    "accepted",
+    "accepted by prism",
+    "explained",
+    "refused",
+    "misread",
+    "not judged",
+    "wrong inputs",
+)
 
 
 def measure(paths: list[Path]) -> None:
     """Tries the documents one after the other, and prints what came of each and of all."""
     total: Counter[str] = Counter()
     began = time.perf_counter()
+    second = PROGRAM.exists() and shutil.which("node") is not None
     for path in paths:
-        trial = tried(path)
+        with tempfile.TemporaryDirectory() as folder:
+            trial = tried(path, second=Path(folder) if second else None)
         if trial is None:
             print(f"{path.name:36} cannot be imported")
             continue
@@ -31,9 +47,10 @@ def measure(paths: list[Path]) -> None:
     print("\nall documents")
     for name, number in sorted(total.items()):
         print(f"  {number:7}  {name}")
-    judged = total["accepted"] + total["refused"] + total["misread"]
+    accepted = total["accepted"] + total["accepted by prism"]
+    judged = accepted + total["refused"] + total["misread"]
     print(f"explained   {total['explained']} refused by the fault of a description or of the judge")
-    print(f"accepted    {total['accepted']} of {judged} judged ({100 * total['accepted'] / max(1, judged):.2f} %)")
+    print(f"accepted    {accepted} of {judged} judged ({100 * accepted / max(1, judged):.2f} %)")
     through = total["wrong input let through"] + total["wrong, other field named"]
     print(f"wrong input {total['wrong inputs'] - through} of {total['wrong inputs']} refused with the field named")
     print(f"time        {time.perf_counter() - began:.0f} s")

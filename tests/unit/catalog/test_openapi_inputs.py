@@ -462,6 +462,7 @@ def test_a_body_that_cannot_be_sent_and_need_not_be_is_left_out(body: Any) -> No
     [
         ({"type": "array", "items": {"type": "string"}}, "minItems"),
         ({"items": {"type": "string"}}, "minItems"),
+        ({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, "minItems"),
         ({"type": "object", "properties": {"a": {"type": "string"}}}, "minProperties"),
     ],
 )

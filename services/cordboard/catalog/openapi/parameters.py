@@ -269,11 +269,14 @@ class Parameters:
 
 
 def not_empty(schema: Schema, kind: str) -> Schema:
-    """Returns the schema of a required list or object that is not sent at all when nothing is in it."""
-    keyword = {"array": "minItems", "object": "minProperties"}.get(kind)
-    if keyword is None or isinstance(schema, bool) or schema.get(keyword):
+    """Returns the schema of a required list or object, which is not sent at all when nothing is in it."""
+    if isinstance(schema, bool):
         return schema
-    return {**schema, keyword: 1}
+    keywords: tuple[str, ...] = {"array": ("minItems",), "object": ("minProperties",)}.get(kind, ())
+    if any(keyword in schema for keyword in ("anyOf", "oneOf")):
+        # Either may be among the alternatives, and neither means anything to what is neither.
+        keywords = ("minItems", "minProperties")
+    return {**schema, **{keyword: schema.get(keyword) or 1 for keyword in keywords}}
 
 
 def described(schema: Schema, holder: dict[str, Any]) -> Schema:
