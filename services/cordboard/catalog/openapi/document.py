@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from cordboard.catalog.action import object_schema
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.definition import problems
+from cordboard.catalog.openapi.failures import Failures
 from cordboard.catalog.openapi.operations import Operations, documentation_uri, plain_text
 from cordboard.catalog.openapi.report import Report
 from cordboard.catalog.openapi.schemas import Schemas, mend
@@ -26,6 +28,8 @@ from cordboard.core.errors import DocumentInvalid, InvalidFields
 from cordboard.core.names import check_id
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cordboard.catalog.v1.catalog_service_pb2 import ImportReport
     from cordboard.core.errors import Violation
 
@@ -53,12 +57,18 @@ class Imported:
 
 
 def import_document(
-    document: str, *, slug: str = "", owner: str = "", source_uri: str = "", server_url: str = ""
+    document: str,
+    *,
+    slug: str = "",
+    owner: str = "",
+    source_uri: str = "",
+    server_url: str = "",
+    runtime: Collection[str] = RUNTIME,
 ) -> Imported:
     """Returns the definition and the report; raises DocumentInvalid, or InvalidFields for the other arguments.
 
     `source_uri` is where the document came from: relative URLs are resolved against it. `server_url` replaces the
-    document's servers.
+    document's servers. What is recognised and not among the capabilities in `runtime` is only noted.
     """
     _check_arguments(slug, source_uri, server_url)
     parsed = parse(document, refuse_duplicates=False)
@@ -86,7 +96,8 @@ def import_document(
     security = Security(source, report, source_uri)
     security.settle(servers.servers[0].url)
     schemas = Schemas(source, report)
-    operations = Operations(source, schemas, servers, security, report)
+    failures = Failures(source, report, runtime)
+    operations = Operations(source, schemas, servers, security, failures, report)
     operations.read()
     shared = schemas.shared()
     mend(shared, operations.schemas, report)
@@ -94,6 +105,7 @@ def import_document(
     definition.servers.extend(servers.servers)
     definition.allowed_hosts.extend(servers.hosts())
     definition.auth_schemes.extend(security.schemes())
+    failures.settle(definition)
     definition.actions.extend(operations.actions)
     if shared:
         definition.schemas_json = orjson.dumps(shared).decode()

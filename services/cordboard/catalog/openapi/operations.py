@@ -18,6 +18,7 @@ from cordboard.catalog.syntax import is_line, url_problem, without_hidden
 from cordboard.catalog.v1.definition_pb2 import Action, RequestPlan
 
 if TYPE_CHECKING:
+    from cordboard.catalog.openapi.failures import Failures
     from cordboard.catalog.openapi.paths import Template
     from cordboard.catalog.openapi.report import Report
     from cordboard.catalog.openapi.schemas import Schemas
@@ -40,11 +41,14 @@ _MARKUP: Final = re.compile(r"<[^<>]{1,200}>")
 class Operations:
     """Reads the operations of one document."""
 
-    def __init__(self, source: Source, schemas: Schemas, servers: Servers, security: Security, report: Report) -> None:
+    def __init__(
+        self, source: Source, schemas: Schemas, servers: Servers, security: Security, failures: Failures, report: Report
+    ) -> None:
         """Takes the document, what is known of it, and where findings go."""
         self._source = source
         self._servers = servers
         self._security = security
+        self._failures = failures
         self._report = report
         self._parameters = Parameters(source, schemas, security, report)
         self._bodies = Bodies(source, schemas, report)
@@ -153,6 +157,7 @@ class Operations:
         self.schemas[f"{action.id} input"] = inputs.schema()
         if answer.schema is not None:
             self.schemas[f"{action.id} output"] = answer.schema
+        self._failures.look(operation.get("responses"), join(pointer, "responses"), answer, action)
 
     def _server(
         self, template: Template, item: dict[str, Any], operation: dict[str, Any], pointers: tuple[str, str]

@@ -14,10 +14,10 @@ All of them need the list itself: the answer is a list, or has one member that i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.catalog.openapi.source import Unresolved, join, mapping, sequence, text
+from cordboard.catalog.openapi.members import Members, has_type, plain
+from cordboard.catalog.openapi.source import mapping, text
 from cordboard.catalog.v1.definition_pb2 import (
     CursorPaging,
     LinkPaging,
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cordboard.catalog.openapi.inputs import Inputs
+    from cordboard.catalog.openapi.members import Member
     from cordboard.catalog.openapi.report import Report
     from cordboard.catalog.openapi.responses import Answer
     from cordboard.catalog.openapi.source import Source
-
-# How many parts one object may be put together of.
-MAX_SCHEMAS: Final = 200
 
 _CURSORS: Final = (
     *("cursor", "pagetoken", "nexttoken", "nextpagetoken", "nextcursor", "continuationtoken", "continuation"),
@@ -84,20 +82,7 @@ _HOLDERS: Final = (
     *("nextpage", "next", "response", "result", "data", "pages"),
 )
 _LISTS_ANYWHERE: Final = ("data", "result", "response", "results", "page", "embedded")
-_SPELLING: Final = re.compile(r"[^a-z0-9]+")
 _ASKS: Final = re.compile(r"\{[^{}]*\}")
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A member of an answer: its JSON Pointer there, and its schema."""
-
-    pointer: str
-    schema: dict[str, Any]
-
-    @property
-    def is_text(self) -> bool:
-        return _has_type(self.schema, "string")
 
 
 class PagingRules:
@@ -105,14 +90,14 @@ class PagingRules:
 
     def __init__(self, source: Source, report: Report) -> None:
         """Takes the document, and where the evidence goes."""
-        self._source = source
+        self._members = Members(source)
         self._report = report
 
     def recognise(self, method: str, path: str, inputs: Inputs, answer: Answer, pointer: str) -> Paging | None:
         """Returns the paging of an operation, or None where no rule holds."""
         if method not in ("GET", "POST") or answer.raw is None:
             return None
-        asked = {_plain(name): name for name in reversed(inputs.properties)}
+        asked = {plain(name): name for name in reversed(inputs.properties)}
         items = self._items(answer, path)
         if items is None:
             return None
@@ -146,7 +131,7 @@ class PagingRules:
         for token in _NEXT_URLS:
             for member in self._named(answer, token):
                 if not member.is_text:
-                    inner = next(iter(self._members(member.schema, member.pointer, ("href", "url", "link"))), None)
+                    inner = next(self._members.called(member.schema, member.pointer, ("href", "url", "link")), None)
                     if inner is None or not inner.is_text:
                         continue
                     return Paging(next_url=NextUrlPaging(next_pointer=inner.pointer))
@@ -184,90 +169,44 @@ class PagingRules:
         return None
 
     def _accepts(self, schema: Any, *types: str) -> bool:
-        return any(_has_type(mapping(schema), one) for one in types)
+        return any(has_type(mapping(schema), one) for one in types)
 
     def _items(self, answer: Answer, path: str) -> str | None:
         """Returns where the list is, or None when that is not clear."""
-        found = self._resolved(answer.raw, answer.pointer)
+        found = self._members.resolved(answer.raw, answer.pointer)
         if found is None:
             return None
-        if _has_type(found, "array"):
+        if has_type(found, "array"):
             return ""
         pointer = self._list_in(found, "", path)
         if pointer is not None:
             return pointer
-        for holder in self._members(found, "", _LISTS_ANYWHERE):
+        for holder in self._members.called(found, "", _LISTS_ANYWHERE):
             pointer = self._list_in(holder.schema, holder.pointer, path)
             if pointer is not None:
                 return pointer
         return None
 
     def _list_in(self, schema: dict[str, Any], at: str, path: str) -> str | None:
-        lists = {
-            _plain(one.pointer.rpartition("/")[2]): one
-            for one in self._all(schema, at)
-            if _has_type(one.schema, "array")
-        }
+        lists = {one.name: one for one in self._members.all(schema, at) if has_type(one.schema, "array")}
         if len(lists) == 1:
             return next(iter(lists.values())).pointer
         segments = [segment for segment in _ASKS.sub("", path).split("/") if segment]
-        for wanted in (*((_plain(segments[-1]),) if segments else ()), *_LISTS):
+        for wanted in (*((plain(segments[-1]),) if segments else ()), *_LISTS):
             if wanted in lists:
                 return lists[wanted].pointer
         return None
 
-    def _named(self, answer: Answer, wanted: str) -> Iterator[_Member]:
+    def _named(self, answer: Answer, wanted: str) -> Iterator[Member]:
         """Yields the members of that name: at the top of the answer, and one and two objects below it."""
-        found = self._resolved(answer.raw, answer.pointer)
+        found = self._members.resolved(answer.raw, answer.pointer)
         if found is None:
             return
-        yield from self._members(found, "", (wanted,))
-        for holder in self._members(found, "", _HOLDERS):
-            yield from self._members(holder.schema, holder.pointer, (wanted,))
-            for inner in self._members(holder.schema, holder.pointer, _HOLDERS):
-                yield from self._members(inner.schema, inner.pointer, (wanted,))
-
-    def _members(self, schema: dict[str, Any], at: str, wanted: tuple[str, ...]) -> Iterator[_Member]:
-        for member in self._all(schema, at):
-            if _plain(member.pointer.rpartition("/")[2]) in wanted:
-                yield member
-
-    def _all(self, schema: dict[str, Any], at: str) -> Iterator[_Member]:
-        """Yields the members of an object, those of its `allOf` and of its first alternative among them."""
-        waiting, seen = [schema], {id(schema)}
-        while waiting and len(seen) < MAX_SCHEMAS:
-            one = waiting.pop()
-            for name, declared in mapping(one.get("properties")).items():
-                found = self._resolved(declared, "")
-                if found is not None:
-                    yield _Member(join(at, name), found)
-            inner = [*sequence(one.get("allOf")), *sequence(one.get("anyOf"))[:1], *sequence(one.get("oneOf"))[:1]]
-            for part in reversed(inner):
-                found = self._resolved(part, "")
-                # The parts of the document live as long as it does: an id names one of them.
-                if found is not None and id(found) not in seen:
-                    seen.add(id(found))
-                    waiting.append(found)
-
-    def _resolved(self, schema: Any, pointer: str) -> dict[str, Any] | None:
-        try:
-            found, _ = self._source.follow(schema, pointer)
-        except Unresolved:
-            return None
-        return found if isinstance(found, dict) else None
-
-
-def _plain(name: str) -> str:
-    return _SPELLING.sub("", name.lower())
-
-
-def _has_type(schema: dict[str, Any], wanted: str) -> bool:
-    kind = schema.get("type")
-    if kind is None and wanted == "array":
-        return "items" in schema
-    if kind is None and wanted == "string":
-        return any(_has_type(mapping(one), wanted) for key in ("anyOf", "oneOf") for one in sequence(schema.get(key)))
-    return kind == wanted or (isinstance(kind, list) and wanted in kind)
+        yield from self._members.called(found, "", (wanted,))
+        for holder in self._members.called(found, "", _HOLDERS):
+            yield from self._members.called(holder.schema, holder.pointer, (wanted,))
+            for inner in self._members.called(holder.schema, holder.pointer, _HOLDERS):
+                yield from self._members.called(inner.schema, inner.pointer, (wanted,))
 
 
 def _is_url(schema: dict[str, Any]) -> bool:
@@ -279,7 +218,7 @@ def _is_url(schema: dict[str, Any]) -> bool:
 
 def _is_next(pointer: str, token: str) -> bool:
     """Tells whether a member is the next position: by its own name, or by the object that it stands in."""
-    holders = [_plain(step) for step in pointer.split("/")[1:-1]]
+    holders = [plain(step) for step in pointer.split("/")[1:-1]]
     if "previous" in holders or "prev" in holders:
         return False
     return token not in ("after", "cursor", "marker", "offset", "bookmark") or bool(
