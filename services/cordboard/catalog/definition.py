@@ -29,6 +29,7 @@ from cordboard.catalog.syntax import (
     is_line,
     is_prose,
     mixed_word,
+    named_host,
     placeholders,
     url_problem,
 )
@@ -168,8 +169,10 @@ def _check_servers(definition: Definition, found: Findings) -> None:
         _check_server(server, variables, below)
         below.require(not server.id or server.id not in ids, "id", f"{shown(server.id)} stands there already")
         ids.add(server.id)
+    # A host that each connection chooses is a host of the list only as one of the servers has it.
+    chosen = {named_host(server.url) for server in definition.servers if "{" in host_of(server.url)}
     for index, host in enumerate(definition.allowed_hosts):
-        problem = host_problem(host)
+        problem = "" if host in chosen else host_problem(host)
         found.require(not problem, f"allowed_hosts[{index}]", problem)
 
 

@@ -167,6 +167,13 @@ def split_host(host: str) -> tuple[str, str | None]:
     return name, port if colon else None
 
 
+def named_host(url: str) -> str:
+    """Returns the host of a URL, which may have placeholders, as `allowed_hosts` has it: with every port but 443."""
+    host = host_of(url)
+    has_port = "{" not in host or split_host(host)[1] is not None
+    return host if has_port or not url.startswith("http://") else f"{host}:80"
+
+
 def host_of(url: str) -> str:
     """Returns the host of a URL as `allowed_hosts` has it: lower case, with the port where it is not 443.
 

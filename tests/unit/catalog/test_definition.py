@@ -212,6 +212,19 @@ def test_a_server_of_an_action_must_be_on_an_allowed_host() -> None:
     assert found(at(f"{LIST}.request.server_url", "https://upload.acme.example:8443/v2"))
 
 
+def test_a_host_that_connections_choose_is_allowed_only_as_a_server_has_it() -> None:
+    def listed(host: str) -> Change:
+        def change(document: dict[str, Any]) -> None:
+            document["servers"] = [{"url": "https://{site}.acme.example", "variables": [{"name": "site"}]}]
+            document["allowed_hosts"] = [host]
+
+        return change
+
+    assert found(listed("{site}.acme.example")) == []
+    for host in ("{site}.evil.example", "{other}.acme.example", "{site}"):
+        assert [violation.field for violation in found(listed(host))] == ["allowed_hosts[0]"]
+
+
 def test_a_database_needs_no_server() -> None:
     def change(document: dict[str, Any]) -> None:
         document["category"], document["servers"] = "db", []

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.catalog.descriptions import a_document, an_operation, imported, losses, repairs
+from cordboard.planning.servers import Servers
+from tests.unit.catalog.descriptions import a_document, an_operation, imported, repairs
 
 GET = {"/run": {"get": an_operation()}}
 
@@ -136,14 +137,26 @@ def test_no_host_is_listed_where_the_servers_say_it_all() -> None:
     assert list(imported(a_document(paths)).definition.allowed_hosts) == []
 
 
-def test_a_foreign_server_beside_a_host_that_connections_choose_costs_the_operation() -> None:
+@pytest.mark.parametrize(
+    ("url", "listed"),
+    [
+        ("https://{sub}.acme.example", "{sub}.acme.example"),
+        ("http://{host}/api", "{host}:80"),
+        ("http://{host}:8080", "{host}:8080"),
+    ],
+)
+def test_a_foreign_server_is_allowed_beside_a_host_that_connections_choose(url: str, listed: str) -> None:
     paths = {
         "/a": {"get": an_operation(operationId="a", servers=[{"url": "https://uploads.acme.example"}])},
         "/b": {"get": an_operation(operationId="b")},
     }
-    became = imported(a_document(paths, servers=[{"url": "https://{sub}.acme.example"}]))
-    assert [action.id for action in became.definition.actions] == ["b"]
-    assert "whose host each connection chooses" in losses(became)[0][1]
+    definition = imported(a_document(paths, servers=[{"url": url}])).definition
+    assert list(definition.allowed_hosts) == [listed, "uploads.acme.example"]
+    servers = Servers(definition)
+    given = {"sub": "desk", "host": "desk.acme.example"}
+    own, foreign = servers.place(given), servers.place(given, definition.actions[0].request.server_url)
+    assert own.hosts == foreign.hosts == {listed.format(**given), "uploads.acme.example"}
+    assert foreign.base == "https://uploads.acme.example"
 
 
 def test_servers_that_stand_beside_every_path_are_the_definitions() -> None:

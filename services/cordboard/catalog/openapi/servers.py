@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
-from cordboard.catalog.openapi.source import OperationLost, join, mapping, sequence, text
-from cordboard.catalog.syntax import host_of, placeholders, url_problem
+from cordboard.catalog.openapi.source import join, mapping, sequence, text
+from cordboard.catalog.syntax import host_of, named_host, placeholders, url_problem
 from cordboard.catalog.v1.definition_pb2 import Server, ServerVariable
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ class Servers:
         """Returns the base URL of one operation, or an empty text where the definition's servers hold.
 
         `holders` are the `servers` of the operation and of its path, with their pointers; the first that has any holds.
-        Raises OperationLost when a request could not be let go there.
         """
         if self._override:
             return ""
@@ -72,17 +71,13 @@ class Servers:
 
     def _allow(self, url: str) -> str:
         host = host_of(url)
-        own = [host_of(server.url) for server in self.servers]
-        if host not in own and any("{" in one for one in own):
-            # Allowed hosts are a closed list, and one of the servers has a host that only a connection knows.
-            raise OperationLost(f"its server is on {host}, beside servers whose host each connection chooses")
-        if host not in self._others and host not in own:
+        if host not in self._others and host not in map(named_host, (server.url for server in self.servers)):
             self._others.append(host)
         return url
 
     def hosts(self) -> list[str]:
         """Returns the allowed hosts to write down: none when the servers' own hosts are all there are."""
-        own = [host_of(server.url) for server in self.servers]
+        own = [named_host(server.url) for server in self.servers]
         return list(dict.fromkeys([*own, *self._others])) if self._others else []
 
     def _from_paths(self, paths: dict[str, Any]) -> list[Server]:
