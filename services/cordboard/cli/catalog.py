@@ -14,11 +14,13 @@ from rich.markup import escape
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
+from cordboard.cli.differences import show_difference
 from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, errors, moment, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Look at integrations, their versions and their actions.")
 LONG = 300.0
@@ -122,6 +124,7 @@ def import_openapi(
         async with as_operator(target(context)) as mesh:
             with errors.status(f"importing {len(text) / 1e6:.1f} MB"):
                 answer = await mesh.catalog.ImportOpenApi(request, timeout=LONG)
+            since = None if dry_run or format_ is Format.JSON else await _since(mesh, answer.definition_version)
         if report_file is not None:
             try:
                 report_file.write_text(json.dumps(plain(answer.report), indent=2, ensure_ascii=False) + "\n")
@@ -133,8 +136,23 @@ def import_openapi(
             return
         _show_report(answer.report, notes)
         _show_version(format_, answer.definition_version, "would be published" if dry_run else "published")
+        if since is not None:
+            console.print(f"since version {since.old_version}:")
+            show_difference(since)
 
     run(work)
+
+
+async def _since(mesh: Client, version: pb.DefinitionVersion) -> governance.DefinitionDifference | None:
+    """Returns what a version has otherwise than the newest one before it, or None where there is none."""
+    parent, _, own = version.name.partition("/versions/")
+    known = await mesh.catalog.ListDefinitionVersions(pb.ListDefinitionVersionsRequest(parent=parent))
+    versions = [one.name.rpartition("/")[2] for one in known.definition_versions]
+    before = versions[versions.index(own) + 1 :] if own in versions else []
+    if not before:
+        return None
+    request = governance.DiffDefinitionVersionsRequest(parent=parent, old_version=before[0], new_version=own)
+    return await mesh.governance.DiffDefinitionVersions(request, timeout=LONG)
 
 
 def _show_report(report: pb.ImportReport, notes: bool) -> None:

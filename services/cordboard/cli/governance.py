@@ -16,6 +16,7 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.catalog import LONG, read, state_text
+from cordboard.cli.differences import incompatibility_text, show_difference
 from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
@@ -26,11 +27,6 @@ Version = Annotated[str, typer.Argument(help="The version, such as 1.4.0.")]
 Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The workspace's id.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the journal and for whoever is told.")]
 Page = 1000
-SIGNS = {
-    pb.DefinitionChange.KIND_ADDED: "[green]+[/green]",
-    pb.DefinitionChange.KIND_REMOVED: "[red]-[/red]",
-    pb.DefinitionChange.KIND_CHANGED: "[yellow]~[/yellow]",
-}
 
 
 class InventoryFormat(StrEnum):
@@ -80,11 +76,11 @@ def validate(
             show_json(plain(found))
         else:
             console.print(f"[green]valid[/green] {found.definition_version.name}")
-            _show_difference(found.difference)
+            show_difference(found.difference)
             console.print(f"declared compatibility: {found.compatibility}")
             for one in found.refusals:
                 console.print("[red]refused[/red] ", end="")
-                console.print(_incompatibility(one), markup=False, highlight=False)
+                console.print(incompatibility_text(one), markup=False, highlight=False)
         if found.refusals:
             raise typer.Exit(USAGE)
 
@@ -107,7 +103,7 @@ def diff(
         if output is Format.JSON:
             show_json(plain(found))
         else:
-            _show_difference(found)
+            show_difference(found)
 
     run(work)
 
@@ -425,30 +421,6 @@ def _show_moved(output: Format, found: catalog.DefinitionVersion) -> None:
     instead = f", use {found.successor} instead" if found.successor else ""
     default = ", the default" if found.active else ""
     console.print(f"{found.name} is [green]{state_text(found.state)}[/green]{default}{until}{instead}")
-
-
-def _show_difference(found: pb.DefinitionDifference) -> None:
-    if not found.changes:
-        console.print("nothing differs")
-    for change in found.changes:
-        values = " -> ".join(value for value in (change.old_value, change.new_value) if value)
-        console.print(f"{SIGNS.get(change.kind, '')} ", end="")
-        console.print(f"{change.field}: {values}", markup=False, highlight=False)
-    if not found.old_version:
-        return
-    for holds, mode, who in (
-        (found.backward, "BACKWARD", f"users of {found.old_version} can use {found.new_version}"),
-        (found.forward, "FORWARD", f"users of {found.new_version} can go back to {found.old_version}"),
-    ):
-        console.print(f"[green]{mode}[/green]: {who}" if holds else f"[red]not {mode}[/red]:")
-        direction = getattr(pb.Incompatibility, f"DIRECTION_{mode}")
-        for one in found.incompatibilities:
-            if one.direction == direction:
-                console.print(f"  {_incompatibility(one)}", markup=False, highlight=False)
-
-
-def _incompatibility(one: pb.Incompatibility) -> str:
-    return f"{one.field}: {one.description} ({one.rule})"
 
 
 def _inventory_row(each: pb.InventoryEntry) -> tuple[Any, ...]:
