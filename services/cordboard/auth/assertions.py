@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +11,18 @@ from typing import Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from cordboard.core.secrets import Secret
 
 ASSERTION_SECONDS: Final = 300
+# Shown at once, to one server: it need not live as long as what a definition asks for.
+CLIENT_SECONDS: Final = 120
 SHORTEST_KEY_BITS: Final = 2048
 SHORTEST_SECRET_BYTES: Final = 16
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512")
@@ -60,6 +68,37 @@ def signed(
         return Secret(jwt.encode(payload, key.reveal(), algorithm=algorithm, headers=headers))
     except (jwt.PyJWTError, ValueError, TypeError):
         raise KeyInvalid from None
+
+
+def client_assertion(client_id: str, key: Secret[str], audience: str) -> Secret[str]:
+    """Returns what a client shows in place of a secret (RFC 7523 section 2.2); raises KeyInvalid.
+
+    The key is PEM, or a JWK (RFC 7517), whose `kid` and `alg` are then used; without an `alg` the key's kind decides.
+    """
+    text, algorithm, key_id = key.reveal(), "", ""
+    try:
+        if text.lstrip().startswith("{"):
+            jwk = json.loads(text)
+            algorithm, key_id = jwk.get("alg", ""), jwk.get("kid", "")
+            if algorithm and (algorithm not in ALGORITHMS or algorithm.startswith("HS")):
+                raise KeyInvalid
+            private = jwt.PyJWK(jwk).key
+            raw = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            key = Secret(raw.decode())
+        else:
+            private = load_pem_private_key(text.encode(), None)
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError):
+        raise KeyInvalid from None
+    if not isinstance(key_id, str):
+        raise KeyInvalid
+    claims = Claims(issuer=client_id, subject=client_id, audience=audience, seconds=CLIENT_SECONDS)
+    return signed(claims, key, algorithm=algorithm or _usual(private), key_id=key_id)
+
+
+def _usual(key: object) -> str:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return f"ES{key.curve.key_size}"
+    return "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "RS256"
 
 
 def check_key(key: Secret[str], algorithm: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from cordboard.auth.assertions import KeyInvalid, client_assertion
 from cordboard.auth.fields import visible_ascii
 from cordboard.auth.oauth import Client
 from cordboard.auth.store import clients as rows
@@ -20,7 +21,7 @@ from cordboard.core.ownership import ensure_usable
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from cordboard.auth.definitions import Definitions
+    from cordboard.auth.definitions import Definition, Definitions
     from cordboard.auth.vault import Vault
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LONGEST_SECRET: Final = 16_384
 PLATFORM: Final = "platform"
 WORKSPACE: Final = "workspace"
+# The kinds of schemes that our own client is for; others have one of the customer's.
+USED_WITH: Final = frozenset({"oauth2", "device"})
 _FIELD: Final = "client_secret"
 # A private key has several lines; any other secret has one.
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]+-----\r?\n[A-Za-z0-9+/=\r\n]+-----END [A-Z ]+-----\s*")
@@ -86,7 +89,7 @@ class OAuthClients:
             raise InvalidFields(wrong)
         if workspace:
             ensure_usable(integration, workspace)
-        await self._definitions.definition(integration)
+        _check_key(await self._definitions.definition(integration), client_id, secret)
         drawer = await self._vault.drawer(workspace or SYSTEM)
         name = _name(integration, workspace)
         async with self._rows(workspace) as connection:
@@ -148,6 +151,18 @@ class OAuthClients:
 
     def _shown(self, row: rows.ClientRow, workspace: str) -> OAuthClient:
         return OAuthClient(row.integration, row.client_id, self._redirect_uri, row.update_time, workspace)
+
+
+def _check_key(definition: Definition, client_id: str, secret: Secret[str]) -> None:
+    parts = [part for scheme in definition.schemes.values() for part in scheme.parts if part.kind in USED_WITH]
+    shown = {part.oauth.authentication for part in parts if part.oauth is not None}
+    if shown != {"private_key_jwt"} or not secret.reveal():
+        return
+    try:
+        client_assertion(client_id, secret, "")
+    except KeyInvalid:
+        text = "must be a private key, as PEM or as a JWK, of at least 2048 bits where it is RSA"
+        raise InvalidFields([Violation("client_secret", text)]) from None
 
 
 def _name(integration: str, workspace: str) -> str:

@@ -30,6 +30,7 @@ _AUTHENTICATION: Final[Mapping[int, str]] = {
     pb.CLIENT_AUTHENTICATION_BASIC: "basic",
     pb.CLIENT_AUTHENTICATION_POST: "post",
     pb.CLIENT_AUTHENTICATION_NONE: "none",
+    pb.CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT: "private_key_jwt",
 }
 _ALGORITHMS: Final[Mapping[int, str]] = {
     pb.JWT_ALGORITHM_UNSPECIFIED: "RS256",
@@ -82,10 +83,12 @@ def _kind(scheme: pb.AuthScheme) -> Part:
             return Part("", kind, oauth=oauth)
         case "client_credentials":
             told = scheme.client_credentials
-            public = told.grant.client_authentication == pb.CLIENT_AUTHENTICATION_NONE
+            shown = _AUTHENTICATION[told.grant.client_authentication]
+            key = shown == "private_key_jwt"
+            title = told.client_secret_title or ("Private key" if key else "Client secret")
             fields = (
                 Field(CLIENT_ID, told.client_id_title or "Client ID", secret=False),
-                Field(CLIENT_SECRET, told.client_secret_title or "Client secret", optional=public),
+                Field(CLIENT_SECRET, title, optional=shown == "none", lines=key),
             )
             return Part("", kind, fields, oauth=_granted(told.grant))
         case "jwt_bearer":

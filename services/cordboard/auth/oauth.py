@@ -20,7 +20,7 @@ from urllib.parse import quote_plus, urlencode
 import aiohttp
 from opentelemetry.trace import SpanKind
 
-from cordboard.auth.assertions import Claims, KeyInvalid, signed
+from cordboard.auth.assertions import KeyInvalid, client_assertion
 from cordboard.auth.schemes import OAuth
 from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied, OAuthFailed
@@ -236,7 +236,7 @@ class TokenEndpoints:
         fields = dict(form)
         if client is not None:
             try:
-                _authenticate(oauth, client, url, fields, headers)
+                _authenticate(oauth, client, fields, headers)
             except KeyInvalid:
                 return Refused("client_key")
         try:
@@ -270,17 +270,19 @@ class _Answer:
     retry_after: float | None
 
 
-def _authenticate(oauth: OAuth, client: Client, url: str, fields: dict[str, str], headers: dict[str, str]) -> None:
+def _authenticate(oauth: OAuth, client: Client, fields: dict[str, str], headers: dict[str, str]) -> None:
     """Shows who we are (RFC 6749 section 2.3, RFC 7523 section 2.2); raises KeyInvalid."""
     if client.secret is None or oauth.authentication == "none":
         fields["client_id"] = client.id
     elif oauth.authentication == "post":
         fields |= {"client_id": client.id, "client_secret": client.secret.reveal()}
     elif oauth.authentication == "private_key_jwt":
-        claims = Claims(issuer=client.id, subject=client.id, audience=oauth.issuer or url)
         fields["client_id"] = client.id
         fields["client_assertion_type"] = JWT_ASSERTION
-        fields["client_assertion"] = signed(claims, client.secret).reveal()
+        # The issuer alone, where it is known: an assertion for one endpoint must not serve at another server.
+        fields["client_assertion"] = client_assertion(
+            client.id, client.secret, oauth.issuer or oauth.token_url
+        ).reveal()
     else:
         headers["Authorization"] = _basic(client.id, client.secret)
 

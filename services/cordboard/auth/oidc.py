@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
@@ -159,7 +160,9 @@ class OpenIdProvider:
             for entry in answer.get("keys") or ():
                 # A symmetric key in a public document is no key.
                 if isinstance(entry, dict) and entry.get("kty") in ("RSA", "EC") and entry.get("use", "sig") == "sig":
-                    keys[entry.get("kid")] = jwt.PyJWK(entry)
+                    # One that cannot be read, or is of a kind that we do not know, does not spoil the others.
+                    with suppress(jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError):
+                        keys[entry.get("kid")] = jwt.PyJWK(entry)
             self._keys = time.monotonic(), keys
         if kid is None and len(keys) == 1:
             return next(iter(keys.values()))

@@ -36,6 +36,7 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         *_all("error", pb.ErrorAction),
         *_all("stream", pb.StreamKind),
         "auth.fields",
+        "auth.private-key-jwt",
         "auth.token-response",
         "auth.url-variables",
         "config-variables",
@@ -74,6 +75,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "auth.none",
         "auth.oauth1",
         "auth.oauth2",
+        "auth.private-key-jwt",
         "auth.session",
         "auth.signed-jwt",
         "auth.token-response",
@@ -150,6 +152,8 @@ def _of_scheme(scheme: AuthScheme) -> set[str]:
     for holder in (told, *(getattr(told, name) for name in ("grant", "placement") if _has(told, name))):
         if _has(holder, "token_response"):
             used.add("auth.token-response")
+        if getattr(holder, "client_authentication", None) == pb.CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT:
+            used.add("auth.private-key-jwt")
         if holder.DESCRIPTOR.name == "ApiKey":
             used.add(_word("auth.key", pb.Placement.DESCRIPTOR, holder.placement))
     if any("{" in text for path, text in templates(scheme) if path.rpartition(".")[2] in _URLS):

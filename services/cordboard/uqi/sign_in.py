@@ -77,7 +77,8 @@ def _of_kind(scheme: pb.AuthScheme) -> tuple[Field, ...]:
         case "client_credentials":
             told = scheme.client_credentials
             public = told.grant.client_authentication == pb.CLIENT_AUTHENTICATION_NONE
-            secret = clean(told.client_secret_title, _TITLE) or "Client secret"
+            key = told.grant.client_authentication == pb.CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT
+            secret = clean(told.client_secret_title, _TITLE) or ("Private key" if key else "Client secret")
             return (
                 typed("client_id", clean(told.client_id_title, _TITLE) or "Client ID", Text()),
                 typed("client_secret", secret, Secret(), required=not public),

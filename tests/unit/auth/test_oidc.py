@@ -237,6 +237,16 @@ async def test_a_symmetric_key_in_the_published_set_is_no_key(provider: Provider
     assert isinstance(await failure(provider), OAuthFailed)
 
 
+async def test_keys_that_are_of_no_use_do_not_spoil_the_one_that_is(provider: Provider) -> None:
+    strange: list[Any] = [
+        1, None, {"kty": "RSA", "kid": "broken"}, public(STRANGER, kid="a") | {"alg": "none"}, {"kty": "EC", "kid": []},
+        public(STRANGER, kid="b") | {"alg": "RS1"}, public(CURVE, kid="c") | {"crv": "P-999"},
+        {"kty": "OKP", "kid": "d"},
+    ]  # fmt: skip
+    provider.keys = [*strange, public(KEY, kid="one")]
+    assert (await sign_in(provider)).subject == "ada"
+
+
 async def test_an_answer_of_another_issuer_never_reaches_the_token_endpoint(provider: Provider) -> None:
     for iss in ("https://elsewhere.example", f"{provider.issuer}/", provider.issuer.upper()):
         assert "issuer_mismatch" in (await failure(provider, iss=iss)).text
