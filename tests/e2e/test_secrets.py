@@ -29,6 +29,7 @@ from cordboard.auth.vault import Vault
 from cordboard.client import Client, CordboardError
 from cordboard.core.database import Database
 from cordboard.core.times import SystemClock
+from cordboard.local.certificates import SERVICES
 from tests.e2e.forgery import Forger
 from tests.e2e.leaks import SHORTEST, Search, forms
 from tests.fixtures.desk import INTEGRATION, Desk, Tenant
@@ -309,3 +310,11 @@ def test_a_secret_is_found_in_base64_wherever_it_begins(length: int) -> None:
             clean = Search.for_secrets({"it": secret})
             clean.look("base64", base64.b64encode(b"b" * before + secret[::-1] + b"a" * after))
             assert clean.hits == []
+
+
+def test_no_service_leaves_a_core_file(running_mesh: RunningMesh) -> None:
+    pids = running_mesh.pids()
+    for service in SERVICES:
+        limits = Path(f"/proc/{pids[service]}/limits").read_text().splitlines()
+        [line] = [line for line in limits if line.startswith("Max core file size")]
+        assert line.split()[4:6] == ["0", "0"], service

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from cordboard.core import egress
 from cordboard.core.egress import Egress, ResponseTooLarge, check_url, host_key, read_limited
 from cordboard.core.errors import EgressDenied
 
@@ -322,3 +325,27 @@ async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
         with pytest.raises(ResponseTooLarge):
             await read(url, 1_000_000)
     assert len(bomb) < 100_000
+
+
+# The command line, the sandbox vendor and what starts processes are the operator's own, and ask nobody's addresses.
+OUTSIDE = {"cli", "sandbox", "local"}
+WAYS_OUT = re.compile(
+    r"\b(ClientSession|TCPConnector|urlopen|HTTPSConnection|HTTPConnection|open_connection|create_connection)\("
+    r"|^\s*(import|from) (requests|httpx|urllib3|urllib\.request|http\.client|pycurl)\b",
+    re.MULTILINE,
+)
+
+
+def ways_out(text: str) -> list[str]:
+    return [found[0].strip() for found in WAYS_OUT.finditer(text)]
+
+
+def test_no_service_goes_out_by_another_way() -> None:
+    root = Path(egress.__file__).parents[1]
+    found = {
+        str(path.relative_to(root)): ways
+        for path in root.rglob("*.py")
+        if path.relative_to(root).parts[0] not in OUTSIDE and (ways := ways_out(path.read_text()))
+    }
+    assert set(found) == {"core/egress.py"}
+    assert ways_out("async with aiohttp.ClientSession() as session:") == ["ClientSession("], "the control"
