@@ -6,10 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cordboard.auth.v1.sealing_key_service_pb2
-import cordboard.proxy.v1.dead_letter_service_pb2
-import cordboard.proxy.v1.job_service_pb2
-import cordboard.proxy.v1.schedule_service_pb2
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
@@ -17,27 +13,11 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-import cordboard.auth.v1.api_key_service_pb2
-import cordboard.auth.v1.connect_service_pb2
-import cordboard.auth.v1.connection_service_pb2
-import cordboard.auth.v1.credential_service_pb2
-import cordboard.auth.v1.incident_service_pb2
-import cordboard.auth.v1.revocation_service_pb2
-import cordboard.auth.v1.token_service_pb2
-import cordboard.auth.v1.vault_service_pb2
-import cordboard.auth.v1.verification_service_pb2
-import cordboard.auth.v1.workspace_service_pb2
-import cordboard.catalog.v1.catalog_service_pb2
-import cordboard.catalog.v1.governance_service_pb2
-import cordboard.catalog.v1.source_service_pb2
-import cordboard.catalog.v1.sync_service_pb2
-import cordboard.flags.v1.flag_service_pb2
-import cordboard.flags.v1.replica_service_pb2
-import cordboard.proxy.v1.proxy_service_pb2
-import cordboard.telemetry.v1.trace_service_pb2
-import cordboard.uqi.v1.form_service_pb2  # noqa: F401 - every service's descriptors have to be known
 from cordboard.common.v1 import audit_service_pb2
 from cordboard.local import envoy
+from tests.fixtures.stubs import import_stubs
+
+import_stubs()
 
 EVERYWHERE: Final = (health_pb2, reflection_pb2)
 # Who keeps a journal serves it.

@@ -28,6 +28,7 @@ from cordboard.client.errors import from_rpc
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
+from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
@@ -111,6 +112,7 @@ class Client:
         self.forms = FormServiceStub(self._channel)
         self.flags = FlagServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
+        self.batches = BatchServiceStub(self._channel)
         self.jobs = JobServiceStub(self._channel)
         self.dead_letters = DeadLetterServiceStub(self._channel)
         self.schedules = ScheduleServiceStub(self._channel)

@@ -11,6 +11,8 @@ from cordboard.core.errors import CordboardError
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.proxy.archive import Archive
+from cordboard.proxy.batch import Batches
+from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.exchange import Exchange
@@ -27,6 +29,7 @@ from cordboard.proxy.settings import ProxySettings
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.usage import Usage
+from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
         owned=set(),
     )
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
+    batches = Batches(pipeline, workspace_calls=settings.batch_calls)
+    add_BatchServiceServicer_to_server(BatchServicer(batches), mesh.server)
     start_jobs(mesh, pipeline, keys)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)

@@ -64,12 +64,18 @@ def check_action(action: str, field: str = "action") -> None:
 def _input(request: pb.ExecuteRequest | pb.ExecuteStreamRequest) -> dict[str, Any]:
     if request.WhichOneof("payload") != "input_json":
         return from_struct(request.input)
+    # An empty text is no JSON here: whoever sets the field means it.
+    return to_input(request.input_json or " ")
+
+
+def to_input(text: str, field: str = "input_json") -> dict[str, Any]:
+    """Returns an input that came as JSON text; raises InvalidFields."""
     try:
-        given = orjson.loads(request.input_json)
+        given = orjson.loads(text) if text else {}
     except orjson.JSONDecodeError:
-        raise InvalidFields.one("input_json", "is not JSON") from None
+        raise InvalidFields.one(field, "is not JSON") from None
     if not isinstance(given, dict):
-        raise InvalidFields.one("input_json", "must be a JSON object")
+        raise InvalidFields.one(field, "must be a JSON object")
     return given
 
 

@@ -22,6 +22,7 @@ class ProxySettings(Settings):
     breaker_longest_open_seconds: float = Field(60.0, gt=0, le=3600, description="how long it stays open at most")
     workspace_calls: int = Field(256, ge=1, description="calls of one workspace at once; more get RESOURCE_EXHAUSTED")
     integration_calls: int = Field(128, ge=1, description="calls of one workspace to one integration at once")
+    batch_calls: int = Field(32, ge=1, description="calls of one workspace's batches at once; more wait")
     max_response_bytes: int = Field(
         MAX_RESPONSE_BYTES, ge=1024, le=1 << 30, description="the largest answer of a vendor that is taken"
     )

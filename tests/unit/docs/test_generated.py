@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from cordboard.common.v1 import error_reason_pb2
 from cordboard.core import access
 from cordboard.core.settings import Settings
 from docs import generate
-
-STUBS = Path(error_reason_pb2.__file__).parents[2]
+from tests.fixtures.stubs import import_stubs
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -54,9 +52,7 @@ def test_every_rpc_has_a_row_with_its_rule() -> None:
 
 def test_the_access_page_has_every_service_of_the_protos() -> None:
     declared = {rpc.service for rpc in generate.rpcs(generate.protos())}
-    # A module's services are known once it is imported.
-    for file in STUBS.glob("*/v1/*_pb2.py"):
-        importlib.import_module(".".join(("cordboard", *file.relative_to(STUBS).with_suffix("").parts)))
+    import_stubs()
 
     for service in declared:
         assert f"## {service}\n" in generate.access_page()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -16,7 +16,7 @@ from cordboard.proxy.jobs.dead_letters import etag_of
 from cordboard.proxy.jobs.job import ATTEMPT_SECONDS, MAX_ATTEMPTS, NORMAL, Job, Schedule
 from cordboard.proxy.jobs.jobs import Wish
 from cordboard.proxy.jobs.store import Choice
-from cordboard.proxy.messages import check_action
+from cordboard.proxy.messages import check_action, to_input
 from cordboard.proxy.v1 import dead_letter_service_pb2 as dead_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
 from cordboard.proxy.v1 import schedule_service_pb2 as schedule_pb
@@ -71,17 +71,6 @@ def to_scheduled(request: schedule_pb.CreateScheduleRequest) -> Wish:
         priority=_priority(told.priority, "schedule.priority"),
         ordering_key=told.ordering_key,
     )
-
-
-def to_input(text: str, field: str = "input_json") -> dict[str, Any]:
-    """Returns an input that came as JSON text; raises InvalidFields."""
-    try:
-        given = orjson.loads(text) if text else {}
-    except orjson.JSONDecodeError:
-        raise InvalidFields.one(field, "is not JSON") from None
-    if not isinstance(given, dict):
-        raise InvalidFields.one(field, "must be a JSON object")
-    return given
 
 
 def to_choice(told: dead_pb.DeadLetterFilter) -> Choice:

@@ -16,7 +16,6 @@ from cordboard.proxy.jobs.dead_letters import DeadLetters
 from cordboard.proxy.jobs.jobs import Jobs
 from cordboard.proxy.jobs.messages import (
     to_choice,
-    to_input,
     to_job,
     to_job_choice,
     to_letter,
@@ -26,6 +25,7 @@ from cordboard.proxy.jobs.messages import (
     to_wish,
 )
 from cordboard.proxy.jobs.schedules import Schedules
+from cordboard.proxy.messages import to_input
 from cordboard.proxy.v1 import dead_letter_service_pb2 as dead_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
 from cordboard.proxy.v1 import schedule_service_pb2 as schedule_pb
