@@ -30,6 +30,7 @@ from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
@@ -113,6 +114,7 @@ class Client:
         self.flags = FlagServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
         self.batches = BatchServiceStub(self._channel)
+        self.forwarding = ForwardServiceStub(self._channel)
         self.jobs = JobServiceStub(self._channel)
         self.dead_letters = DeadLetterServiceStub(self._channel)
         self.schedules = ScheduleServiceStub(self._channel)

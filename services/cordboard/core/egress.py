@@ -203,8 +203,12 @@ class Egress:
             return False
         return is_public(parsed) or any(parsed in network for network in self._allowed)
 
-    def session(self, *, timeout: float = 30.0, connections: int = 1000) -> aiohttp.ClientSession:
+    def session(
+        self, *, timeout: float = 30.0, connections: int = 1000, decompress: bool = True
+    ) -> aiohttp.ClientSession:
         """Returns a session of its own connection pool; the caller closes it.
+
+        Without `decompress` bodies come as they were sent.
 
         It keeps no cookies, takes no proxy and no password from the environment, and raises EgressDenied where an
         address is refused. Redirects are the caller's: pass `allow_redirects=False` and check each hop.
@@ -214,6 +218,7 @@ class Egress:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS),
             trust_env=False,
+            auto_decompress=decompress,
             requote_redirect_url=False,
         )
 

@@ -16,9 +16,12 @@ from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.exchange import Exchange
+from cordboard.proxy.forward_servicer import ForwardServicer
+from cordboard.proxy.forwarding import Forwarding
 from cordboard.proxy.jobs.wiring import start_jobs
 from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.pipeline import Limits, Pipeline
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
@@ -30,6 +33,7 @@ from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
+from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -46,7 +50,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
     settings, clock = mesh.settings, SystemClock()
     store, keys = ProxyStore(mesh.database()), SealingKeys(mesh.channels)
     recorder = Recorder(mesh.database(), mesh.journal())
-    session = Egress(settings.egress_allowed_networks).session()
+    egress = Egress(settings.egress_allowed_networks)
+    session = egress.session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
     usage = Usage(mesh.channels)
     breakers = Breakers(settings.breaker_policy, clock.monotonic)
@@ -67,6 +72,10 @@ async def start(mesh: Process[ProxySettings]) -> None:
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
     batches = Batches(pipeline, workspace_calls=settings.batch_calls)
     add_BatchServiceServicer_to_server(BatchServicer(batches), mesh.server)
+    raw = egress.session(timeout=LONGEST_STREAM, decompress=False)
+    mesh.on_close(raw.close)
+    forwarding = Forwarding(pipeline, raw, breakers)
+    add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
     start_jobs(mesh, pipeline, keys)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)

@@ -81,6 +81,28 @@ class Pipeline:
         call = Call(order)
         self._planned(call, await self._target(call), order.given)
 
+    @contextlib.asynccontextmanager
+    async def passage(self, order: Order, switch: str, *, safe: bool) -> AsyncGenerator[tuple[Call, Definition, Lease]]:
+        """Leads a call that is no action's up to where it is sent, and records it when the block ends.
+
+        `switch` stands where flags name the action; `safe` tells that it changes nothing at the vendor.
+        """
+        call = Call(order)
+        try:
+            with self._admitted(call):
+                definition, lease = await self._resolved(call, switch)
+                scope = f"workspaces/{order.workspace} at integrations/{definition.slug}"
+                with self.limits.integration.place((order.workspace, definition.slug), scope):
+                    if not safe:
+                        with call.stages.working(GUARD):
+                            await self.recorder.intend(call.record(None, ended=False))
+                    yield call, definition, lease
+        except BaseException as error:
+            await self._failed(call, error)
+            raise
+        status = call.vendor_status
+        await self._recorded(call, VendorError(call.integration, switch, status) if status >= 400 else None)
+
     async def pages(self, order: Order) -> AsyncGenerator[tuple[Page, Call]]:
         """Runs a paged call; yields each page as it comes, and the record is written before the last."""
         call = Call(order)
@@ -120,6 +142,11 @@ class Pipeline:
             yield
 
     async def _target(self, call: Call) -> Target:
+        definition, lease = await self._resolved(call, call.order.action)
+        action = definition.action(call.order.action)
+        return _aimed(definition, action, lease)
+
+    async def _resolved(self, call: Call, switch: str) -> tuple[Definition, Lease]:
         call.stages.enter(RESOLVE)
         order, caller = call.order, call.order.caller
         lease = await self._lease(call)
@@ -134,14 +161,13 @@ class Pipeline:
         call.version = definition.version
         self.usage.count(order.workspace, lease.environment, lease.integration, definition.version)
         call.stages.enter(GATE)
-        self.flags.gate(lease.integration, order.action, context)
-        action = definition.action(order.action)
+        self.flags.gate(lease.integration, switch, context)
         call.stages.enter(AUTHORISE)
         if lease.environment != caller.environment and caller.token_id and not caller.is_operator:
             # Another environment's connection is not there, as another workspace's is not.
             raise NotFound(order.connection)
         call.generation = lease.generation
-        return _aimed(definition, action, lease)
+        return definition, lease
 
     async def _lease(self, call: Call) -> Lease:
         known = self.connections.known(call.order.connection)

@@ -77,7 +77,7 @@ class Sender:
             },
         )
         try:
-            headers = {**request.headers, **_trace_headers(span)}
+            headers = {**request.headers, **trace_headers(span)}
             answer = await self._exchange(request, url, headers, dialect, timeout)
         except BaseException as error:
             telemetry.mark_failed(span, error)
@@ -138,7 +138,8 @@ class Sender:
             raise Unanswered(Fate.LOST, "reset") from None
 
 
-def _trace_headers(span: Span) -> dict[str, str]:
+def trace_headers(span: Span) -> dict[str, str]:
+    """Returns the headers that tell the vendor the trace (W3C); none outside of one."""
     context = span.get_span_context()
     if not context.is_valid:
         return {}

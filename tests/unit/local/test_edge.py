@@ -282,6 +282,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.uqi.v1.FormService/GetForm", "uqi"),
         ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
         ("/cordboard.proxy.v1.ProxyService/Execute", "proxy"),
+        ("/cordboard.proxy.v1.ForwardService/Forward", "proxy"),
         ("/cordboard.proxy.v1.JobService/SubmitJob", "proxy"),
         ("/cordboard.proxy.v1.BatchService/ExecuteBatch", "proxy"),
         ("/cordboard.proxy.v1.DeadLetterService/ListDeadLetters", "proxy"),
