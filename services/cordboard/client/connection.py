@@ -94,7 +94,7 @@ class Client:
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.use_local_subchannel_pool", 1),
             ],
-            interceptors=[_Unary(self), _Streams(self), _Uploads(self)],
+            interceptors=[_Unary(self), _Streams(self), _Uploads(self), _BothWays(self)],
         )
         self.workspaces = WorkspaceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
@@ -239,6 +239,17 @@ class _Uploads(grpc.aio.StreamUnaryClientInterceptor):
     ) -> Any:
         # gRPC takes no answer from this interceptor, only the call: its error stays gRPC's own.
         return await continuation(await self._client.details(client_call_details, bounded=False), request_iterator)
+
+
+class _BothWays(grpc.aio.StreamStreamClientInterceptor):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def intercept_stream_stream(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        call = await continuation(await self._client.details(client_call_details, bounded=False), request_iterator)
+        return _answers(call)
 
 
 async def _answers(call: Any) -> AsyncIterator[Any]:

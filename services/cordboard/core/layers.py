@@ -302,12 +302,18 @@ def shown_certificate(context: Any, peer: str) -> str:
     Behind Envoy it is the one that Envoy was shown: its header counts from Envoy alone, which never lets one through.
     """
     if peer == access.GATEWAY:
-        headers = [value for name, value in context.invocation_metadata() or () if name == FORWARDED_CERTIFICATE]
-        found = _HASH.search(headers[0]) if len(headers) == 1 and "," not in headers[0] else None
-        return "" if found is None else _thumbprint(bytes.fromhex(found[1]))
+        return forwarded_certificate(
+            [value for name, value in context.invocation_metadata() or () if name == FORWARDED_CERTIFICATE]
+        )
     for pem in context.auth_context().get("x509_pem_cert", ()):
         return _thumbprint(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).digest())
     return ""
+
+
+def forwarded_certificate(headers: Sequence[str]) -> str:
+    """Returns the thumbprint of the client certificate that Envoy was shown, by its header; empty for none."""
+    found = _HASH.search(headers[0]) if len(headers) == 1 and "," not in headers[0] else None
+    return "" if found is None else _thumbprint(bytes.fromhex(found[1]))
 
 
 def _thumbprint(digest: bytes) -> str:

@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2_grpc
 from cordboard.common.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from cordboard.core import access, logs, telemetry
 from cordboard.core.anchors import Anchors
+from cordboard.core.api_keys import PREFIX as API_KEY_PREFIX
 from cordboard.core.api_keys import ApiKeys
 from cordboard.core.audit import Journal
 from cordboard.core.audit_chains import Chains
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from opentelemetry.sdk.trace.export import SpanExporter
+
+    from cordboard.core.caller import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -145,13 +148,14 @@ class Process(Generic[SettingsType]):
 
     def _layers(self, settings: Settings) -> list[Layer]:
         verifier = TokenVerifier(self._current_keys, settings.token_issuer, settings.token_audience, self.revocations)
+        self._verifier, self._api_keys = verifier, ApiKeys(self._token_for)
         return [
             Tracing(),
             Logging(every_call=settings.access_log == "all"),
             Errors(),
             Staleness(self.copies),
             Deadline(),
-            Authentication(verifier, ApiKeys(self._token_for), settings.trust_domain),
+            Authentication(verifier, self._api_keys, settings.trust_domain),
             Access(),
             Validation(Requirements()),
         ]
@@ -187,6 +191,15 @@ class Process(Generic[SettingsType]):
         still answers from memory, or with DependencyUnavailable. Health tells the check's own status under its name.
         """
         self._checks[name] = check
+
+    async def caller_through_envoy(self, credential: str, address: str, certificate: Callable[[], str]) -> Caller:
+        """Returns who comes through Envoy with a token or an API key, elsewhere than by gRPC; raises TokenInvalid.
+
+        `address` is where it comes from, `certificate` gives the thumbprint of the certificate that Envoy was shown.
+        """
+        if credential.startswith(API_KEY_PREFIX):
+            credential = await self._api_keys.token(credential, address)
+        return await self._verifier.verify(credential, access.GATEWAY, certificate)
 
     def verify_with(
         self,

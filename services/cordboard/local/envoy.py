@@ -28,6 +28,8 @@ CONTAINER_SOCKETS = "/run/cordboard"
 ADMIN_SOCKET, JWKS_SOCKET = "envoy-admin.sock", "envoy-jwks.sock"
 # A unix socket's path must fit into 108 bytes, the last of them zero.
 LONGEST_SOCKET_PATH = 107
+# The Proxy's port for plain HTTP, as a cluster and among the ports of a machine.
+FORWARD = "forward"
 RATE_LIMITER = "envoy.filters.http.local_ratelimit"
 
 
@@ -156,8 +158,9 @@ def _set_addresses(fitted: dict[str, Any], layout: EnvoyLayout) -> None:
         if "socket_address" in listener["address"]:
             listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": layout.public_port}
     for cluster in resources["clusters"]:
-        if cluster["name"] in SERVICES:
-            port = layout.services[cluster["name"]]
+        if cluster["name"] in (FORWARD, *SERVICES):
+            # Where nothing serves plain HTTP, its requests find the Proxy's other door closed.
+            port = layout.services.get(cluster["name"], layout.services["proxy"])
             address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
             cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
             cluster["type"] = "STATIC"

@@ -181,7 +181,7 @@ class Mesh:
         last = self._directory.last()
         before = last.ports if last is not None else {}
         claimed = {}
-        for name in (ENVOY, POSTGRES, *SERVICES):
+        for name in (ENVOY, POSTGRES, envoy.FORWARD, *SERVICES):
             if name == ENVOY and self.options.public_port is not None:
                 claimed[name] = self._ports.claim_exactly(self.options.public_port)
             else:
@@ -257,7 +257,7 @@ class Mesh:
         self._sockets, self._sockets_are_temporary = envoy.socket_folder(self._directory.sockets)
         layout = envoy.EnvoyLayout(
             public_port=self._port[ENVOY],
-            services={service: self._port[service] for service in SERVICES},
+            services={service: self._port[service] for service in (envoy.FORWARD, *SERVICES)},
             identities=self._directory.identities,
             sockets=self._sockets,
             directory=self._directory.envoy,
@@ -293,7 +293,7 @@ class Mesh:
             environment=environment.of_service(
                 service,
                 self.options,
-                addresses={name: self.address(name) for name in SERVICES},
+                addresses={name: self.address(name) for name in (envoy.FORWARD, *SERVICES)},
                 identity=identity,
                 database_url=self.database_url(service),
                 public_url=self.public_url,

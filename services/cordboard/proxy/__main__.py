@@ -16,6 +16,7 @@ from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.exchange import Exchange
+from cordboard.proxy.forward_http import ForwardServer
 from cordboard.proxy.forward_servicer import ForwardServicer
 from cordboard.proxy.forwarding import Forwarding
 from cordboard.proxy.jobs.wiring import start_jobs
@@ -76,6 +77,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.on_close(raw.close)
     forwarding = Forwarding(pipeline, raw, breakers)
     add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
+    if settings.forward_address:
+        await serve_http(mesh, forwarding)
     start_jobs(mesh, pipeline, keys)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)
@@ -88,6 +91,17 @@ async def start(mesh: Process[ProxySettings]) -> None:
     following = (definitions.run(), flags.run(), connections.run())
     for job in (*following, usage.run(), sweep(store, settings.call_retention_days)):
         mesh.background(job)
+
+
+async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding) -> None:
+    """Serves Forward as plain HTTP too, beside gRPC."""
+    settings = mesh.settings
+    server = ForwardServer(
+        forwarding, mesh.caller_through_envoy, mesh.identity, settings.identity_dir, settings.trust_domain
+    )
+    await server.start(settings.forward_address)
+    mesh.on_close(server.close)
+    mesh.background(server.run())
 
 
 async def sweep(store: ProxyStore, days: int) -> None:

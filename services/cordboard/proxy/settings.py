@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from cordboard.core.egress import MAX_RESPONSE_BYTES
-from cordboard.core.settings import Address, Settings
+from cordboard.core.settings import Address, OptionalAddress, Settings
 from cordboard.proxy.breaker import BreakerPolicy
 
 
@@ -15,6 +15,9 @@ class ProxySettings(Settings):
     catalog_address: Address = Field(description="HOST:PORT of the Catalog")
     auth_address: Address = Field(description="HOST:PORT of Auth")
     flags_address: Address = Field(description="HOST:PORT of Flags")
+    forward_address: OptionalAddress = Field(
+        "", description="HOST:PORT to serve /proxy/ on for Envoy, as HTTP/1.1 with mutual TLS; empty: not served"
+    )
     breaker_window_seconds: float = Field(10.0, gt=0, le=600, description="how long a breaker remembers a call")
     breaker_min_calls: int = Field(20, ge=1, le=10_000, description="calls in the window before a breaker may open")
     breaker_failure_ratio: float = Field(0.5, gt=0, le=1, description="the share of failed calls that opens a breaker")

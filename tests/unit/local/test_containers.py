@@ -13,8 +13,9 @@ from cordboard.auth.settings import AuthSettings
 from cordboard.core.settings import PREFIX
 from cordboard.local import envoy
 from cordboard.local.certificates import SERVICES, Identities, mesh_identities
-from cordboard.local.envoy import EnvoyLayout, RateLimit
+from cordboard.local.envoy import FORWARD, EnvoyLayout, RateLimit
 from cordboard.local.roles import ROLES
+from cordboard.proxy.settings import ProxySettings
 
 ROOT = Path(__file__).parents[3]
 JOBS = {"identities", "renewal", "migrate", "data-owner"}
@@ -91,9 +92,9 @@ def test_every_cluster_of_envoy_is_a_container(compose: dict[str, Any]) -> None:
         address = endpoint["endpoint"]["address"].get("socket_address")
         if address is not None:
             assert address["address"] in compose["services"]
-            assert compose["services"][address["address"]]["environment"]["CORDBOARD_LISTEN_ADDRESS"].endswith(
-                f":{address['port_value']}"
-            )
+            variable = "CORDBOARD_FORWARD_ADDRESS" if cluster["name"] == FORWARD else "CORDBOARD_LISTEN_ADDRESS"
+            listens = compose["services"][address["address"]]["environment"][variable]
+            assert listens.endswith(f":{address['port_value']}"), cluster["name"]
 
 
 def test_no_container_may_do_more_than_it_must(compose: dict[str, Any]) -> None:
@@ -120,7 +121,7 @@ def test_each_container_sees_its_own_secrets_alone(compose: dict[str, Any]) -> N
 
 
 def test_every_variable_means_something_to_a_service(compose: dict[str, Any]) -> None:
-    known = {f"{PREFIX}{field.upper()}" for field in AuthSettings.model_fields}
+    known = {f"{PREFIX}{field.upper()}" for field in (*AuthSettings.model_fields, *ProxySettings.model_fields)}
     for name in SERVICES:
         given = {variable for variable in compose["services"][name]["environment"] if variable.startswith(PREFIX)}
         assert given <= known, name
