@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -19,8 +20,8 @@ from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
 from tests.unit.proxy.raw_vendor import Arrival, Reply, a_vendor, point
-from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, last_call, refusal
-from tests.unit.proxy.samples import SLUG, a_body, an_action
+from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, last_call, refusal, stream
+from tests.unit.proxy.samples import SLUG, a_body, a_parameter, an_action
 
 Code = grpc.StatusCode
 
@@ -189,6 +190,162 @@ async def test_a_definition_says_how_often_it_is_tried(mesh: Mesh, attempts: int
         await point(mesh, vendor.url, reading(), retry=retry)
         await refusal(mesh.stub().Execute(execute("get")))
         assert len(vendor.arrivals) == sent
+
+
+# What an output is.
+
+
+async def test_an_output_is_what_the_definition_makes_of_the_answer(mesh: Mesh) -> None:
+    response = catalog_pb.Response(
+        output_pointer="/data",
+        members=[
+            catalog_pb.OutputMember(name="id", pointer="/key"),
+            catalog_pb.OutputMember(name="version", header="ETag"),
+            catalog_pb.OutputMember(name="kind", value_json='"thing"'),
+        ],
+    )
+    async with a_vendor(said(200, {"data": {"key": 2**60, "rest": 1}}, ETag="v1")) as vendor:
+        await point(mesh, vendor.url, reading(response=response))
+        answer = await mesh.stub().Execute(execute("get", output_format=pb.OUTPUT_FORMAT_JSON))
+        assert answer.output_json == '{"id":1152921504606846976,"version":"v1","kind":"thing"}'
+        assert answer.content_type == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "content_type", "body", "expected"),
+    [
+        (catalog_pb.DECODER_JSON, "text/plain", b'{"a": 1}', '{"a": 1}'),
+        (catalog_pb.DECODER_JSON_LINES, "application/x-ndjson", b'{"a":1}\n{"a":2}\n', '[{"a":1},{"a":2}]'),
+        (catalog_pb.DECODER_CSV, "text/csv", b"a,b\n1,2\n", '[{"a":"1","b":"2"}]'),
+        (catalog_pb.DECODER_CSV, "application/gzip", gzip.compress(b"a\n1\n", mtime=0), '[{"a":"1"}]'),
+        (catalog_pb.DECODER_XML, "text/xml", b"<a x='1'><b>2</b></a>", '{"a":{"@x":"1","b":"2"}}'),
+        (catalog_pb.DECODER_TEXT, "text/plain", b"hello", '"hello"'),
+        (catalog_pb.DECODER_BINARY, "image/png", b"\x00\xff", '"AP8="'),
+    ],
+)
+async def test_bytes_become_an_output_as_the_definition_says(
+    mesh: Mesh, decoder: catalog_pb.Decoder.ValueType, content_type: str, body: bytes, expected: str
+) -> None:
+    async with a_vendor(said(200, body, Content_Type=content_type)) as vendor:
+        await point(mesh, vendor.url, reading(response=catalog_pb.Response(decoder=decoder)))
+        answer = await mesh.stub().Execute(execute("get", output_format=pb.OUTPUT_FORMAT_JSON))
+        assert answer.output_json == expected
+
+
+async def test_a_large_answer_is_read_while_other_calls_go_on(mesh: Mesh) -> None:
+    body = b"name,value\n" + b"a,1\n" * 100_000
+    async with a_vendor(said(200, body, Content_Type="text/csv")) as vendor:
+        response = catalog_pb.Response(decoder=catalog_pb.DECODER_CSV, output_pointer="/99999")
+        await point(mesh, vendor.url, reading(response=response))
+        answer = await mesh.stub().Execute(execute("get"))
+        assert answer.output.struct_value["value"] == "1"
+
+
+async def test_an_answer_that_cannot_be_read_is_the_vendors_error_and_its_write_is_in_doubt(mesh: Mesh) -> None:
+    response = catalog_pb.Response(decoder=catalog_pb.DECODER_XML)
+    async with a_vendor(said(200, b"<!DOCTYPE a><a/>", Content_Type="text/xml")) as vendor:
+        await point(mesh, vendor.url, writing(response=response))
+        request = execute("post", {"a": 1}, idempotency_key="once")
+        refused = await refusal(mesh.stub().Execute(request))
+        assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "VENDOR_ERROR")
+        assert refused.text == f"the answer of {SLUG} to post has a document type, which is not read"
+        assert (await refusal(mesh.stub().Execute(request))).reason == "INDETERMINATE"
+        assert len(vendor.arrivals) == 1
+
+
+async def test_an_output_is_given_again_under_its_idempotency_key(mesh: Mesh) -> None:
+    response = catalog_pb.Response(members=[catalog_pb.OutputMember(name="at", header="Location")])
+    async with a_vendor(said(201, {}, Location="/7")) as vendor:
+        await point(mesh, vendor.url, writing(response=response))
+        request = execute("post", {"a": 1}, idempotency_key="once", output_format=pb.OUTPUT_FORMAT_JSON)
+        first, second = [await mesh.stub().Execute(request) for _ in range(2)]
+        assert (first.output_json, first.call.replayed) == ('{"at":"/7"}', False)
+        assert (second.output_json, second.call.replayed) == ('{"at":"/7"}', True)
+        assert (first.content_type, first.vendor_status) == (second.content_type, second.vendor_status)
+        assert len(vendor.arrivals) == 1
+
+
+# Pages.
+
+
+def listing(paging: catalog_pb.Paging, **fields: Any) -> catalog_pb.Action:
+    return an_action("list", "GET", "/x", a_parameter("after"), paging=paging, **fields)
+
+
+async def pages(mesh: Mesh, **fields: Any) -> list[str]:
+    asked = stream("list", output_format=pb.OUTPUT_FORMAT_JSON, **fields)
+    return [page.items_json async for page in mesh.stub().ExecuteStream(asked)]
+
+
+LAST = catalog_pb.Paging(
+    items_pointer="/data",
+    last_item=catalog_pb.LastItemPaging(cursor_property="after", item_pointer="/id"),
+    more_pointer="/more",
+)
+
+
+async def test_pages_by_the_last_item_end_where_the_vendor_says(mesh: Mesh) -> None:
+    answers = said(body={"data": [{"id": 1}, {"id": 2}], "more": True}), said(body={"data": [{"id": 3}], "more": False})
+    async with a_vendor(in_turn(*answers)) as vendor:
+        await point(mesh, vendor.url, listing(LAST))
+        assert await pages(mesh) == ['[{"id":1},{"id":2}]', '[{"id":3}]']
+        assert [arrival.line.split(" ")[1] for arrival in vendor.arrivals] == ["/x", "/x?after=2"]
+
+
+async def test_pages_by_a_cursor_in_a_header(mesh: Mesh) -> None:
+    answers = said(200, [1], X_Next="c1"), said(200, [2])
+    paging = catalog_pb.Paging(cursor=catalog_pb.CursorPaging(cursor_property="after", next_header="X-Next"))
+    async with a_vendor(in_turn(*answers)) as vendor:
+        await point(mesh, vendor.url, listing(paging))
+        assert await pages(mesh) == ["[1]", "[2]"]
+        assert vendor.arrivals[1].line == "GET /x?after=c1 HTTP/1.1"
+
+
+async def test_a_vendor_that_takes_no_notice_of_the_last_item_is_found_out(mesh: Mesh) -> None:
+    async with a_vendor(said(body={"data": [{"id": 1}], "more": True})) as vendor:
+        await point(mesh, vendor.url, listing(LAST))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await pages(mesh)
+        assert (failed.value.code(), len(vendor.arrivals)) == (Code.FAILED_PRECONDITION, 2)
+
+
+async def test_no_call_takes_more_pages_than_the_definition_allows(mesh: Mesh) -> None:
+    paging = catalog_pb.Paging(items_pointer="/data", page=catalog_pb.PagePaging(page_property="after"), max_pages=2)
+    answers = [said(body={"data": [index]}) for index in range(9)]
+    async with a_vendor(in_turn(*answers)) as vendor:
+        await point(mesh, vendor.url, listing(paging))
+        assert await pages(mesh) == ["[0]", "[1]"]
+
+
+async def test_pages_of_xml_are_mapped_and_one_item_is_a_list(mesh: Mesh) -> None:
+    bodies = b"<r><next>2</next><i><n>1</n></i><i><n>2</n></i></r>", b"<r><i><n>3</n></i></r>"
+    paging = catalog_pb.Paging(
+        items_pointer="/r/i", cursor=catalog_pb.CursorPaging(cursor_property="after", next_pointer="/r/next")
+    )
+    response = catalog_pb.Response(
+        decoder=catalog_pb.DECODER_XML,
+        output_pointer="/r/i",
+        members=[catalog_pb.OutputMember(name="id", pointer="/n")],
+    )
+    async with a_vendor(in_turn(*(said(200, body, Content_Type="text/xml") for body in bodies))) as vendor:
+        await point(mesh, vendor.url, listing(paging, response=response))
+        assert await pages(mesh) == ['[{"id":"1"},{"id":"2"}]', '[{"id":"3"}]']
+
+
+async def test_pages_begin_again_where_the_vendor_wants_it_and_not_for_ever(mesh: Mesh) -> None:
+    first, gone, last = (
+        said(body={"data": [{"id": 1}], "more": True}),
+        said(410),
+        said(body={"data": [], "more": False}),
+    )
+    begin = [rule("reset_pagination", statuses=[410])]
+    async with a_vendor(in_turn(first, gone, first, last, first, gone)) as vendor:
+        await point(mesh, vendor.url, listing(LAST, error_rules=begin))
+        assert await pages(mesh) == ['[{"id":1}]', '[{"id":1}]', "[]"]
+        assert [arrival.line.split(" ")[1] for arrival in vendor.arrivals] == ["/x", "/x?after=1", "/x", "/x?after=1"]
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await pages(mesh)
+        assert (failed.value.code(), len(vendor.arrivals)) == (Code.NOT_FOUND, 4 + 5)
 
 
 # What a caller gets.

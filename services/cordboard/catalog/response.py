@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cordboard.catalog.findings import Findings
     from cordboard.catalog.v1.definition_pb2 import ErrorRule, RateLimitHeaders, Response, RetryPolicy
 
+# How often the members of an output may take the same part of an answer: each time it is as large again.
+MAX_OVERLAP: Final = 8
+
 _GOOD: Final = frozenset({ErrorAction.ERROR_ACTION_SUCCESS, ErrorAction.ERROR_ACTION_IGNORE})
 
 
@@ -25,6 +28,9 @@ def check_response(response: Response, found: Findings) -> None:
         below.require(member.WhichOneof("source") is not None, "", "must come from a pointer, a header or a value")
         below.require(member.name not in known, "name", f"{shown(member.name)} stands there already")
         known.add(member.name)
+    pointers = [f"{member.pointer}/" for member in response.members if member.WhichOneof("source") == "pointer"]
+    overlap = max((sum(one.startswith(other) for other in pointers) for one in pointers), default=0)
+    found.require(overlap <= MAX_OVERLAP, "members", f"take one part of the answer more than {MAX_OVERLAP} times")
 
 
 def check_error_rules(rules: Sequence[ErrorRule], found: Findings, *, paged: bool) -> None:

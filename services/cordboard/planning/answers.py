@@ -33,6 +33,8 @@ class Answer:
     """The Location header."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Finds names in any case."""
+    ignored: bool = False
+    """It is a success without output, whatever it says."""
 
     @property
     def media_type(self) -> str:
@@ -59,9 +61,17 @@ class Answer:
         """Returns the answer with a JSON value for its body; raises TypeError where JSON cannot carry the value."""
         return replace(self, content_type=JSON, body=orjson.dumps(value))
 
-    def without_body(self) -> Answer:
+    def of_json(self) -> Answer:
+        """Returns the answer as what it is, JSON, whatever its media type says."""
+        return replace(self, content_type=JSON)
+
+    def with_body(self, body: bytes) -> Answer:
+        """Returns the answer with other bytes."""
+        return self if body is self.body else replace(self, body=body)
+
+    def without_output(self) -> Answer:
         """Returns the answer with nothing in it."""
-        return replace(self, content_type="", body=b"")
+        return replace(self, content_type="", body=b"", ignored=True)
 
 
 def read_answer(status: int, headers: MultiMapping[str], body: bytes, dialect: Dialect, now: datetime) -> Answer:

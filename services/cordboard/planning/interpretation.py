@@ -1,15 +1,21 @@
-"""How the answers to one action are read: what they mean, and what they say about limits. Pure."""
+"""How the answers to one action are read: what they mean, what the output is, what they say about limits. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.planning.answers import Answer
+from cordboard.planning.decoders import MAX_VALUES, Undecodable, decode, text_of, unpacked
 from cordboard.planning.dialect import Dialect
+from cordboard.planning.outputs import Output
 from cordboard.planning.verdicts import Judgement, Verdict, vendors_words
+from cordboard.planning.xml_documents import read_xml
+
+_QUICK: Final = 256 * 1024
 
 
 class Interpretation:
@@ -23,6 +29,10 @@ class Interpretation:
             retry.wait_headers if retry is not None else (),
         )
         self._judgement = Judgement((*action.error_rules, *definition.error_rules), action.response.success_statuses)
+        self._decoder = action.response.decoder
+        self._output = Output(action.response)
+        self._is_paged = action.HasField("paging")
+        self._maps_items = self._is_paged and action.paging.items_pointer == self._output.pointer
         self._words = (*action.response.error_message_pointers, *definition.error_message_pointers)
 
     def verdict(self, answer: Answer) -> Verdict:
@@ -32,6 +42,60 @@ class Interpretation:
     def words(self, answer: Answer) -> str:
         """Returns what an error answer tells, where the definition says that it does; empty: nothing."""
         return vendors_words(_readable(answer), self._words) if self._words else ""
+
+    @property
+    def lists_single_items(self) -> bool:
+        """Tells whether a list of one item cannot be told from the item, as in XML."""
+        return self._decoder == pb.DECODER_XML
+
+    def is_quick(self, answer: Answer) -> bool:
+        """Tells whether reading the answer takes so little time that nobody else has to wait for it."""
+        return self._is_plain or len(answer.body) <= _QUICK
+
+    def document(self, answer: Answer) -> Any:
+        """Returns what pages are read from: the value of an answer, before anything is picked out of it.
+
+        Of an action without pages that is the output. Raises Undecodable.
+        """
+        if not self._is_paged:
+            return _json(self.output(answer))
+        return self._value(self._unpacked(answer)) if self._decoder else _json(answer)
+
+    def output(self, answer: Answer) -> Answer:
+        """Returns the answer with the output as its JSON; as it came where the definition says nothing of outputs.
+
+        Raises Undecodable.
+        """
+        if self._is_plain or answer.ignored:
+            return answer
+        plain = self._unpacked(answer)
+        value = self._value(plain)
+        if self._decoder == pb.DECODER_JSON and self._output.is_whole:
+            return plain.of_json()
+        try:
+            return plain.saying(self._output.of(value, plain.headers, len(plain.body)))
+        except TypeError:
+            raise Undecodable("is nested more deeply than is taken") from None
+
+    def items(self, items: Sequence[Any], answer: Answer) -> list[Any]:
+        """Returns the items of a page as outputs, where the output's members are those of an item.
+
+        Raises Undecodable.
+        """
+        found = list(items)
+        return self._output.made(found, answer.headers, len(answer.body)) if self._maps_items else found
+
+    def _value(self, answer: Answer) -> Any:
+        return decode(self._decoder, answer.body, answer.content_type) if self._decoder else _by_media_type(answer)
+
+    def _unpacked(self, answer: Answer) -> Answer:
+        packed = self._decoder not in (pb.DECODER_UNSPECIFIED, pb.DECODER_BINARY)
+        # No text begins as gzip does.
+        return answer.with_body(unpacked(answer.body)) if packed else answer
+
+    @property
+    def _is_plain(self) -> bool:
+        return not self._decoder and self._output.is_whole
 
 
 def retry_of(definition: pb.Definition, action: pb.Action) -> pb.RetryPolicy | None:
@@ -45,6 +109,24 @@ def retry_of(definition: pb.Definition, action: pb.Action) -> pb.RetryPolicy | N
 def _readable(answer: Answer) -> Any:
     # Errors come as JSON under every media type, whatever the answer would have been without them.
     try:
+        if answer.body.lstrip().startswith(b"<"):
+            return read_xml(answer.body, most=MAX_VALUES)
         return orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+    except ValueError:
         return None
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise Undecodable("is not JSON") from None
+
+
+def _by_media_type(answer: Answer) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        if answer.media_type.startswith("text/"):
+            return text_of(answer.body, answer.content_type)
+        return decode(pb.DECODER_BINARY, answer.body)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import urljoin
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.planning.answers import Answer
 from cordboard.planning.pointers import pointed
 
 _LINK: Final = re.compile(
@@ -59,8 +60,8 @@ class Pages:
         self._last_body = b""
         self._repeats = 0
         self._full = False
-        if self._kind == "cursor":
-            self._seen.add(given.get(self._paging.cursor.cursor_property))
+        if self._kind in ("cursor", "last_item"):
+            self._seen.add(given.get(getattr(self._paging, self._kind).cursor_property))
 
     def first(self) -> Mapping[str, Any]:
         """Returns the input of the first page."""
@@ -69,56 +70,83 @@ class Pages:
             self._given.setdefault(page.page_property, page.first_page)
         return self._given
 
-    def items(self, document: Any) -> list[Any] | None:
-        """Returns the items of a page, or None where the definition's place for them holds no list."""
+    def items(self, document: Any, *, single: bool = False) -> list[Any] | None:
+        """Returns the items of a page, or None where the definition's place for them holds no list.
+
+        `single` tells that one item stands alone and no item is nothing, as in XML.
+        """
         if self._kind is None and not self._paging.items_pointer:
             return document if isinstance(document, list) else [document]
         found = pointed(document, self._paging.items_pointer)
-        return found if isinstance(found, list) else None
+        if isinstance(found, list):
+            return found
+        if single:
+            return [] if found is None else [found]
+        return None
 
-    def following(self, document: Any, items: list[Any], body: bytes, *, url: str, link: str) -> Step | None:
+    def following(self, document: Any, items: list[Any], answer: Answer, *, url: str) -> Step | None:
         """Returns how to ask for the page after this one, or None at the end.
 
         Raises StateConflict when the vendor leads back to a page that was read: its pages go in a circle.
         """
-        if self._kind == "cursor":
-            return self._after_cursor(pointed(document, self._paging.cursor.next_pointer))
-        if self._kind == "page":
-            return self._after_page(items, body)
-        if self._kind == "offset":
-            return self._after_offset(items, body)
-        if self._kind == "link":
-            return self._at(next_link(link), url)
-        if self._kind == "next_url":
-            target = pointed(document, self._paging.next_url.next_pointer)
-            return self._at(target if isinstance(target, str) else "", url)
+        more = pointed(document, self._paging.more_pointer) if self._paging.more_pointer else None
+        if more is False or (isinstance(more, str) and more.lower() == "false"):
+            return None
+        match self._kind:
+            case "cursor":
+                return self._after_cursor(self._cursor(document, answer), self._paging.cursor.cursor_property)
+            case "last_item":
+                last = self._paging.last_item
+                found = pointed(items[-1], last.item_pointer) if items else None
+                return self._after_cursor(found, last.cursor_property)
+            case "page":
+                return self._after_page(document, items, answer, told=more is True)
+            case "offset":
+                return self._after_offset(document, items, answer, told=more is True)
+            case "link":
+                return self._at(next_link(answer.link), url)
+            case "next_url":
+                target = pointed(document, self._paging.next_url.next_pointer)
+                return self._at(target if isinstance(target, str) else "", url)
         return None
 
-    def _after_cursor(self, cursor: Any) -> Step | None:
+    def _cursor(self, document: Any, answer: Answer) -> Any:
+        cursor = self._paging.cursor
+        return answer.headers.get(cursor.next_header) if cursor.next_header else pointed(document, cursor.next_pointer)
+
+    def _after_cursor(self, cursor: Any, property_name: str) -> Step | None:
         if cursor is None or cursor == "" or cursor is False or isinstance(cursor, (dict, list)):
             return None
         self._pass(cursor)
-        return Step(given={**self._given, self._paging.cursor.cursor_property: cursor})
+        return Step(given={**self._given, property_name: cursor})
 
-    def _after_page(self, items: list[Any], body: bytes) -> Step | None:
+    def _after_page(self, document: Any, items: list[Any], answer: Answer, *, told: bool) -> Step | None:
         page = self._paging.page
-        if self._ends(items, page.size_property):
-            return None
-        self._turn(body)
         number = self._given[page.page_property]
-        if isinstance(number, bool) or not isinstance(number, int):
+        if not _is_count(number):
             return None
+        pages = pointed(document, page.page_count_pointer) if page.page_count_pointer else None
+        if _is_count(pages):
+            if number + 1 - page.first_page >= pages:
+                return None
+        elif not told and self._ends(items, page.size_property):
+            return None
+        self._turn(answer.body)
         self._given[page.page_property] = number + 1
         return Step(given=self._given)
 
-    def _after_offset(self, items: list[Any], body: bytes) -> Step | None:
+    def _after_offset(self, document: Any, items: list[Any], answer: Answer, *, told: bool) -> Step | None:
         offset = self._paging.offset
-        if self._ends(items, offset.limit_property):
-            return None
-        self._turn(body)
         begin = self._given.get(offset.offset_property, 0)
-        if isinstance(begin, bool) or not isinstance(begin, int):
+        if not items or not _is_count(begin):
             return None
+        total = pointed(document, offset.total_pointer) if offset.total_pointer else None
+        if _is_count(total):
+            if begin + len(items) >= total:
+                return None
+        elif not told and self._ends(items, offset.limit_property):
+            return None
+        self._turn(answer.body)
         self._given[offset.offset_property] = begin + len(items)
         return Step(given=self._given)
 
@@ -154,3 +182,7 @@ class Pages:
 
     def _circle(self) -> StateConflict:
         return StateConflict(self._resource, "paging_circle", "the vendor's pages go in a circle")
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -88,7 +88,7 @@ class Exchange:
                 if verdict.good:
                     self._connections.accepted(progress.target.lease)
                     ignored = verdict.action == pb.ERROR_ACTION_IGNORE
-                    return answer.without_body() if ignored else answer, progress.target
+                    return answer.without_output() if ignored else answer, progress.target
                 if await self._gone_on(call, progress, answer, verdict):
                     continue
                 failure = _failure(answer, verdict)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from cordboard.core.egress import check_url
 from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, StateConflict, VendorError
 from cordboard.planning.answers import Answer
+from cordboard.planning.decoders import Undecodable
 from cordboard.planning.paging import Pages, Step
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.calls import Call, Order
@@ -24,12 +25,15 @@ from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.recorder import Recorder
+from cordboard.proxy.refusals import PagesMoved
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, PLAN, RECORD, RESOLVE
 from cordboard.proxy.target import Target
 from cordboard.proxy.usage import Usage
 
 MAX_PAGES: Final = 10_000
+# How often a walk through a list begins again because the vendor wants it to.
+MAX_RESETS: Final = 3
 CLOSE_SECONDS: Final = 5.0
 
 T = TypeVar("T")
@@ -236,15 +240,17 @@ class Pipeline:
                 call.vendor_status = kept.status
                 return kept
             if not call.order.idempotency_key:
-                await self._intended(call, target.action)
-                answer, _ = await self._answered(call, target, request)
-                return answer
+                return await self._done(call, target, request)
             return await self._run_once(call, target, request)
+
+    async def _done(self, call: Call, target: Target, request: Outbound) -> Answer:
+        await self._intended(call, target.action)
+        answer, target = await self._answered(call, target, request)
+        return await _read(call, target, answer, target.action.interpretation.output)
 
     async def _run_once(self, call: Call, target: Target, request: Outbound) -> Answer:
         try:
-            await self._intended(call, target.action)
-            answer, _ = await self._answered(call, target, request)
+            answer = await self._done(call, target, request)
         except BaseException:
             repeatable = target.action.repeatable or target.action.takes_key
             # The lease of the key ends by itself where this cannot be written.
@@ -257,37 +263,47 @@ class Pipeline:
         return answer
 
     async def _walk(self, call: Call, target: Target) -> AsyncGenerator[Page]:
-        order, action = call.order, target.action
-        pages = Pages(action.paging, order.given, order.connection)
+        most, number, resets = _most_pages(call.order, target.action), 0, 0
+        pages = Pages(target.action.paging, call.order.given, call.order.connection)
         step: Step | None = Step(given=pages.first())
-        most = min(order.max_pages or MAX_PAGES, MAX_PAGES)
         request: Outbound | None = None
-        number = 0
         while step is not None:
-            number += 1
             if step.given is not None or request is None:
                 request = self._planned(call, target, step.given or {})
             else:
                 call.stages.enter(PLAN)
                 request = request.to(str(check_url(step.url, target.place.hosts)))
                 # Another page is another request: with the key of the last one it could be answered with the last one.
-                request = action.plan.keyed(request, _vendor_key(call, action))
-            answer, target = await self._answered(call, target, request)
-            document = self._document(target, answer)
-            items = pages.items(document)
-            if items is None:
-                raise _mismatch(target, answer, "has no list where the definition says")
-            step = pages.following(document, items, answer.body, url=request.url, link=answer.link)
+                request = target.action.plan.keyed(request, _vendor_key(call, target.action))
+            try:
+                answer, target = await self._answered(call, target, request)
+            except PagesMoved:
+                resets += 1
+                if resets > MAX_RESETS:
+                    raise
+                pages = Pages(target.action.paging, call.order.given, call.order.connection)
+                step, request = Step(given=pages.first()), None
+                continue
+            number += 1
+            items, step = await self._turned(call, target, pages, answer, request.url)
             yield Page(items, number, answer, step is None or number >= most)
             if number >= most:
                 return
 
     @staticmethod
-    def _document(target: Target, answer: Answer) -> Any:
-        try:
-            return answer.json()
-        except ValueError:
-            raise _mismatch(target, answer, "is not JSON") from None
+    async def _turned(
+        call: Call, target: Target, pages: Pages, answer: Answer, url: str
+    ) -> tuple[list[Any], Step | None]:
+        """Returns the items of a page, as outputs, and how to get the next one."""
+        if answer.ignored:
+            return [], None
+        reading = target.action.interpretation
+        document = await _read(call, target, answer, reading.document)
+        items = pages.items(document, single=reading.lists_single_items)
+        if items is None:
+            raise _mismatch(target, answer, "has no list where the definition says")
+        step = pages.following(document, items, answer, url=url)
+        return await _read(call, target, answer, lambda one: reading.items(items, one)), step
 
     async def _failed(self, call: Call, error: BaseException) -> None:
         call.stages.failed()
@@ -343,6 +359,23 @@ def _aimed(definition: Definition, action: Action, lease: Lease) -> Target:
     server_id = definition.servers.choice(action.server_variable, values)
     place = definition.servers.place(lease.configuration, action.server_url, server_id)
     return Target(definition, action, scheme, place, lease, values)
+
+
+def _most_pages(order: Order, action: Action) -> int:
+    declared = action.paging.max_pages if action.paging is not None else 0
+    return min(one for one in (order.max_pages, declared, MAX_PAGES) if one)
+
+
+async def _read(call: Call, target: Target, answer: Answer, read: Callable[[Answer], T]) -> T:
+    """Returns what a reader makes of an answer; a large one is read beside the event loop."""
+    try:
+        if target.action.interpretation.is_quick(answer):
+            return read(answer)
+        return await asyncio.to_thread(read, answer)
+    except Undecodable as problem:
+        # The vendor did what was asked, and what it says of it cannot be given to anybody.
+        call.doubtful = True
+        raise _mismatch(target, answer, str(problem)) from None
 
 
 def _mismatch(target: Target, answer: Answer, problem: str) -> VendorError:

@@ -35,6 +35,10 @@ _FAILURES: Final[Mapping[int, str]] = {
 }
 
 
+class PagesMoved(VendorError):
+    """The vendor wants its pages to be read from the first one again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a vendor was asked."""
@@ -56,7 +60,8 @@ def refusal(target: Target, answer: Answer, verdict: Verdict, asked: Asked) -> C
     failure = _FAILURES.get(verdict.failure, "")
     if not failure and verdict.action == pb.ERROR_ACTION_RETRY:
         failure = _FAILURES[pb.FAILURE_TYPE_TRANSIENT]
-    return VendorError(
+    kind = PagesMoved if verdict.action == pb.ERROR_ACTION_RESET_PAGINATION else VendorError
+    return kind(
         slug,
         target.action.id,
         status,

@@ -8,9 +8,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import EgressDenied, StateConflict
+from cordboard.planning.answers import Answer
 from cordboard.planning.paging import Pages, Step, next_link
 from cordboard.planning.pointers import pointed
 
@@ -26,10 +28,12 @@ def pages(paging: pb.Paging | None, **values: Any) -> Pages:
     return Pages(paging, values, "workspaces/acme/connections/main")
 
 
-def after(walk: Pages, document: Any, *, link: str = "", url: str = URL) -> Step | None:
+def after(walk: Pages, document: Any, *, link: str = "", url: str = URL, **headers: str) -> Step | None:
     items = walk.items(document)
     assert items is not None
-    return walk.following(document, items, orjson.dumps(document), url=url, link=link)
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    answer = Answer(200, body=orjson.dumps(document), link=link, headers=named)
+    return walk.following(document, items, answer, url=url)
 
 
 @pytest.mark.parametrize(
@@ -183,4 +187,120 @@ def test_walking_by_offset_reads_every_item_once(count: int, asked: int, most: i
         items = everything[begin : begin + size]
         read += items
         step = after(walk, items)
+    assert read == everything
+
+
+LAST = pb.Paging(
+    items_pointer="/data",
+    last_item=pb.LastItemPaging(cursor_property="after", item_pointer="/id"),
+    more_pointer="/has_more",
+)
+HEADER = pb.Paging(items_pointer="", cursor=pb.CursorPaging(cursor_property="after", next_header="X-Next"))
+COUNTED = pb.Paging(
+    items_pointer="/data", page=pb.PagePaging(page_property="page", first_page=1, page_count_pointer="/pages")
+)
+FROM_ZERO = pb.Paging(items_pointer="/data", page=pb.PagePaging(page_property="page", page_count_pointer="/pages"))
+TOTAL = pb.Paging(
+    items_pointer="/data",
+    offset=pb.OffsetPaging(offset_property="skip", limit_property="limit", total_pointer="/total"),
+)
+MORE = pb.Paging(
+    items_pointer="/data",
+    page=pb.PagePaging(page_property="page", size_property="size", first_page=1),
+    more_pointer="/more",
+)
+
+
+def listed(*ids: int, **members: Any) -> dict[str, Any]:
+    return {"data": [{"id": one} for one in ids], **members}
+
+
+def test_what_names_the_last_item_is_sent_back_until_the_vendor_says_that_there_is_no_more() -> None:
+    walk = pages(LAST, limit=2)
+    assert after(walk, listed(1, 2, has_more=True)) == Step(given={"limit": 2, "after": 2})
+    assert after(walk, listed(3, 4, has_more=True)) == Step(given={"limit": 2, "after": 4})
+    assert after(walk, listed(5, has_more=False)) is None
+
+
+def test_without_a_word_of_more_an_empty_page_is_the_last() -> None:
+    walk = pages(LAST)
+    assert after(walk, listed(1)) == Step(given={"after": 1})
+    assert after(walk, listed()) is None
+
+
+@pytest.mark.parametrize("item", [{}, {"id": None}, {"id": ""}, {"id": {}}, "text"])
+def test_a_last_item_without_a_name_is_the_end(item: Any) -> None:
+    assert after(pages(LAST), {"data": [item]}) is None
+
+
+def test_a_vendor_that_takes_no_notice_of_the_last_item_goes_in_a_circle() -> None:
+    walk = pages(LAST)
+    assert after(walk, listed(1, 2, has_more=True)) is not None
+    with pytest.raises(StateConflict):
+        after(walk, listed(1, 2, has_more=True))
+    with pytest.raises(StateConflict):
+        after(pages(LAST, after=2), listed(1, 2, has_more=True))
+
+
+def test_a_cursor_may_come_in_a_header() -> None:
+    walk = pages(HEADER)
+    assert after(walk, [1], x_next="c1") == Step(given={"after": "c1"})
+    assert after(walk, [2], x_next="") is None
+    assert after(walk, [2]) is None
+    with pytest.raises(StateConflict):
+        after(walk, [2], x_next="c1")
+
+
+def test_a_page_count_ends_the_pages_and_nothing_else_does() -> None:
+    walk = pages(COUNTED)
+    walk.first()
+    assert after(walk, listed(1, pages=3)) == Step(given={"page": 2})
+    assert after(walk, listed(pages=3)) == Step(given={"page": 3})
+    assert after(walk, listed(2, pages=3)) is None
+    zero = pages(FROM_ZERO)
+    zero.first()
+    assert after(zero, listed(1, pages=2)) == Step(given={"page": 1})
+    assert after(zero, listed(2, pages=2)) is None
+
+
+def test_a_page_count_that_a_vendor_does_not_give_counts_for_nothing() -> None:
+    walk = pages(COUNTED)
+    walk.first()
+    assert after(walk, listed(1, pages="many")) == Step(given={"page": 2})
+    assert after(walk, listed()) is None
+
+
+def test_a_total_ends_the_offsets() -> None:
+    walk = pages(TOTAL, limit=2)
+    assert after(walk, listed(1, 2, total=3)) == Step(given={"limit": 2, "skip": 2})
+    assert after(walk, listed(3, total=3)) is None
+    assert after(pages(TOTAL, limit=2), listed(total=3)) is None
+
+
+def test_a_vendor_that_says_that_there_is_more_is_believed_even_of_a_short_page() -> None:
+    walk = pages(MORE, size=2)
+    walk.first()
+    assert after(walk, listed(1, 2, more=True)) == Step(given={"size": 2, "page": 2})
+    assert after(walk, listed(3, more=True)) == Step(given={"size": 2, "page": 3})
+    assert after(walk, listed(4, 5, more="False")) is None
+
+
+def test_in_xml_one_item_is_a_list_of_one() -> None:
+    assert pages(CURSOR).items({"data": {"id": "1"}}, single=True) == [{"id": "1"}]
+    assert pages(CURSOR).items({"data": None}, single=True) == []
+    assert pages(CURSOR).items({"data": [1]}, single=True) == [1]
+
+
+@given(st.lists(st.integers(1, 5), max_size=12), st.booleans())
+def test_walking_by_the_last_item_reads_every_item_once(sizes: list[int], says: bool) -> None:
+    """The vendor gives as many items at once as it likes, and may or may not say whether there are more."""
+    everything = list(range(1, sum(sizes) + 1))
+    left = iter(sizes)
+    walk, read = pages(LAST), list[int]()
+    step: Step | None = Step(given=walk.first())
+    while step is not None and step.given is not None:
+        begin = step.given.get("after", 0)
+        page = everything[begin : begin + next(left, 1)]
+        read += page
+        step = after(walk, listed(*page, **({"has_more": len(read) < len(everything)} if says else {})))
     assert read == everything
