@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import orjson
 import pytest
 from google.protobuf import json_format
 
@@ -19,7 +17,7 @@ from cordboard.local.certificates import Identities
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.raw_vendor import Arrival, Reply, a_vendor, point
+from tests.unit.proxy.raw_vendor import a_vendor, in_turn, point, said
 from tests.unit.proxy.running import CONNECTION, Mesh, a_mesh, execute, last_call, refusal, stream
 from tests.unit.proxy.samples import SLUG, a_body, a_parameter, an_action
 
@@ -30,36 +28,6 @@ Code = grpc.StatusCode
 async def mesh(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[Mesh]:
     async with a_mesh(serving, identities, database("proxy").url, breaker_min_calls=10_000) as one:
         yield one
-
-
-def said(status: int = 200, body: Any = None, **headers: str) -> bytes:
-    """Returns an HTTP answer; a body that is no bytes is JSON."""
-    content_type = headers.pop("Content_Type", "application/json")
-    content = body if isinstance(body, bytes) else orjson.dumps({} if body is None else body)
-    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(content)}", f"Content-Type: {content_type}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join((*lines, "", "")).encode() + content
-
-
-def in_turn(*answers: bytes) -> Reply:
-    """Gives one answer after the other; the last for ever."""
-    left = list(answers)
-
-    async def reply(_: Arrival, writer: asyncio.StreamWriter) -> None:
-        writer.write(left.pop(0) if len(left) > 1 else left[0])
-        await writer.drain()
-
-    return reply
-
-
-def by_path(answers: Mapping[str, Reply | bytes]) -> Reply:
-    """Answers each path, without its query, in its own way."""
-
-    async def reply(arrival: Arrival, writer: asyncio.StreamWriter) -> None:
-        chosen = answers[arrival.line.split(" ")[1].partition("?")[0]]
-        await (in_turn(chosen) if isinstance(chosen, bytes) else chosen)(arrival, writer)
-
-    return reply
 
 
 def rule(action: str, **fields: Any) -> catalog_pb.ErrorRule:

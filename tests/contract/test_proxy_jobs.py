@@ -10,8 +10,6 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
-from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import make_url
 
@@ -20,6 +18,8 @@ from cordboard.local.certificates import Identities
 from cordboard.proxy.jobs import worker
 from cordboard.proxy.v1 import dead_letter_service_pb2 as dead_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
+from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Serving
 from tests.unit.proxy.running import CONNECTION, TICKET, Mesh, a_mesh, refusal, until

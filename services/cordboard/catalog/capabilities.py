@@ -101,6 +101,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "error.reset-pagination",
         "error.retry",
         "error.success",
+        "job",
         "paging.cursor",
         "paging.header",
         "paging.last-item",

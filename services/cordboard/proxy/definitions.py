@@ -36,6 +36,7 @@ class Action:
         self.timeout = to_seconds(action.timeout) if action.HasField("timeout") else DEFAULT_TIMEOUT
         self.auth_schemes = frozenset(action.auth_schemes)
         self.paging = action.paging if action.HasField("paging") else None
+        self.job = action.async_job if action.HasField("async_job") else None
         self.interpretation = Interpretation(definition, action)
         self.retry = retry_of(definition, action)
         declared = action.idempotency

@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url
-from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, StateConflict, VendorError
+from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, VendorError
 from cordboard.planning.answers import Answer
 from cordboard.planning.decoders import Undecodable
 from cordboard.planning.paging import Pages, Step
@@ -25,11 +26,12 @@ from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.recorder import Recorder
-from cordboard.proxy.refusals import PagesMoved
+from cordboard.proxy.refusals import PagesMoved, mismatch
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, PLAN, RECORD, RESOLVE
-from cordboard.proxy.target import Target
+from cordboard.proxy.target import Target, aim
 from cordboard.proxy.usage import Usage
+from cordboard.proxy.vendor_jobs import Finished, finish, picked
 
 MAX_PAGES: Final = 10_000
 # How often a walk through a list begins again because the vendor wants it to.
@@ -115,7 +117,7 @@ class Pipeline:
                 target = await self._target(call)
                 with self._room(call, target):
                     await self._intended(call, target.action)
-                    async with contextlib.aclosing(self._walk(call, target)) as walk:
+                    async with contextlib.aclosing(self._streamed(call, target)) as walk:
                         async for page in walk:
                             if page.last:
                                 await self._recorded(call, None)
@@ -148,7 +150,7 @@ class Pipeline:
     async def _target(self, call: Call) -> Target:
         definition, lease = await self._resolved(call, call.order.action)
         action = definition.action(call.order.action)
-        return _aimed(definition, action, lease)
+        return aim(definition, action, lease)
 
     async def _resolved(self, call: Call, switch: str) -> tuple[Definition, Lease]:
         call.stages.enter(RESOLVE)
@@ -245,8 +247,25 @@ class Pipeline:
 
     async def _done(self, call: Call, target: Target, request: Outbound) -> Answer:
         await self._intended(call, target.action)
+        answer, target = await self._output(call, target, request)
+        job = target.action.job
+        if job is None:
+            return answer
+        done = await self._finished(call, target, answer, job)
+        answer, target = done.answer, done.target
+        if done.given is not None:
+            answer, target = await self._asked(call, target, done.given)
+        return picked(target, answer, job)
+
+    async def _output(self, call: Call, target: Target, request: Outbound) -> tuple[Answer, Target]:
         answer, target = await self._answered(call, target, request)
-        return await _read(call, target, answer, target.action.interpretation.output)
+        return await _read(call, target, answer, target.action.interpretation.output), target
+
+    async def _asked(self, call: Call, target: Target, given: Mapping[str, Any]) -> tuple[Answer, Target]:
+        return await self._output(call, target, self._planned(call, target, given))
+
+    async def _finished(self, call: Call, target: Target, started: Answer, job: pb.AsyncJob) -> Finished:
+        return await finish(call, target, started, job, lambda other, given: self._asked(call, other, given))
 
     async def _run_once(self, call: Call, target: Target, request: Outbound) -> Answer:
         try:
@@ -262,9 +281,29 @@ class Pipeline:
             await self.ledger.keep(call, answer)
         return answer
 
-    async def _walk(self, call: Call, target: Target) -> AsyncGenerator[Page]:
+    async def _streamed(self, call: Call, target: Target) -> AsyncGenerator[Page]:
+        job, given = target.action.job, call.order.given
+        if job is None:
+            async with contextlib.aclosing(self._walk(call, target, given)) as walk:
+                async for page in walk:
+                    yield page
+            return
+        answer, target = await self._asked(call, target, given)
+        done = await self._finished(call, target, answer, job)
+        if done.given is not None and done.target.action.paging is not None:
+            async with contextlib.aclosing(self._walk(call, done.target, done.given)) as walk:
+                async for page in walk:
+                    yield page
+            return
+        answer, target = done.answer, done.target
+        if done.given is not None:
+            answer, target = await self._asked(call, target, done.given)
+        found = _value(target, picked(target, answer, job))
+        yield Page(found if isinstance(found, list) else [found], 1, answer, last=True)
+
+    async def _walk(self, call: Call, target: Target, given: Mapping[str, Any]) -> AsyncGenerator[Page]:
         most, number, resets = _most_pages(call.order, target.action), 0, 0
-        pages = Pages(target.action.paging, call.order.given, call.order.connection)
+        pages = Pages(target.action.paging, given, call.order.connection)
         step: Step | None = Step(given=pages.first())
         request: Outbound | None = None
         while step is not None:
@@ -281,7 +320,7 @@ class Pipeline:
                 resets += 1
                 if resets > MAX_RESETS:
                     raise
-                pages = Pages(target.action.paging, call.order.given, call.order.connection)
+                pages = Pages(target.action.paging, given, call.order.connection)
                 step, request = Step(given=pages.first()), None
                 continue
             number += 1
@@ -301,7 +340,7 @@ class Pipeline:
         document = await _read(call, target, answer, reading.document)
         items = pages.items(document, single=reading.lists_single_items)
         if items is None:
-            raise _mismatch(target, answer, "has no list where the definition says")
+            raise mismatch(target, answer, "has no list where the definition says")
         step = pages.following(document, items, answer, url=url)
         return await _read(call, target, answer, lambda one: reading.items(items, one)), step
 
@@ -349,18 +388,6 @@ def _vendor_key(call: Call, action: Action) -> str:
     return (call.order.idempotency_key or secrets.token_hex(16)) if action.takes_key else ""
 
 
-def _aimed(definition: Definition, action: Action, lease: Lease) -> Target:
-    scheme = definition.schemes.get(lease.auth_scheme)
-    if scheme is None or (action.auth_schemes and lease.auth_scheme not in action.auth_schemes):
-        raise StateConflict(
-            lease.connection, "auth_scheme", f"the action {action.id!r} cannot be run with the connection's auth scheme"
-        )
-    values = definition.variables.values(lease.configuration, lease.secrets)
-    server_id = definition.servers.choice(action.server_variable, values)
-    place = definition.servers.place(lease.configuration, action.server_url, server_id)
-    return Target(definition, action, scheme, place, lease, values)
-
-
 def _most_pages(order: Order, action: Action) -> int:
     declared = action.paging.max_pages if action.paging is not None else 0
     return min(one for one in (order.max_pages, declared, MAX_PAGES) if one)
@@ -375,9 +402,11 @@ async def _read(call: Call, target: Target, answer: Answer, read: Callable[[Answ
     except Undecodable as problem:
         # The vendor did what was asked, and what it says of it cannot be given to anybody.
         call.doubtful = True
-        raise _mismatch(target, answer, str(problem)) from None
+        raise mismatch(target, answer, str(problem)) from None
 
 
-def _mismatch(target: Target, answer: Answer, problem: str) -> VendorError:
-    slug, action = target.definition.slug, target.action.id
-    return VendorError(slug, action, answer.status, f"the answer of {slug} to {action} {problem}")
+def _value(target: Target, answer: Answer) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise mismatch(target, answer, "is not JSON") from None

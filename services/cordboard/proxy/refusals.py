@@ -82,6 +82,12 @@ def unreachable(target: Target, lost: Unanswered, *, late: bool) -> CordboardErr
     return VendorUnreachable(slug, action, lost.problem)
 
 
+def mismatch(target: Target, answer: Answer, problem: str) -> VendorError:
+    """Returns the error of an answer that is otherwise than the definition says."""
+    slug, action = target.definition.slug, target.action.id
+    return VendorError(slug, action, answer.status, f"the answer of {slug} to {action} {problem}")
+
+
 def without_credential(words: str, planned: Outbound, sent: Outbound | None) -> str:
     """Returns a vendor's words without what only the credential brought: some vendors repeat the key they refuse."""
     if not words or sent is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from cordboard.catalog.v1 import definition_pb2 as catalog_pb
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
@@ -65,6 +67,36 @@ class RawVendor:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         self.serving.discard(task)
+
+
+def said(status: int = 200, body: Any = None, **headers: str) -> bytes:
+    """Returns an HTTP answer; a body that is no bytes is JSON."""
+    content_type = headers.pop("Content_Type", "application/json")
+    content = body if isinstance(body, bytes) else orjson.dumps({} if body is None else body)
+    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(content)}", f"Content-Type: {content_type}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def in_turn(*answers: bytes) -> Reply:
+    """Gives one answer after the other; the last for ever."""
+    left = list(answers)
+
+    async def reply(_: Arrival, writer: asyncio.StreamWriter) -> None:
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        await writer.drain()
+
+    return reply
+
+
+def by_path(answers: Mapping[str, Reply | bytes]) -> Reply:
+    """Answers each path, without its query, in its own way."""
+
+    async def reply(arrival: Arrival, writer: asyncio.StreamWriter) -> None:
+        chosen = answers[arrival.line.split(" ")[1].partition("?")[0]]
+        await (in_turn(chosen) if isinstance(chosen, bytes) else chosen)(arrival, writer)
+
+    return reply
 
 
 @contextlib.asynccontextmanager
