@@ -113,6 +113,12 @@ class ActionCheck:
             check_paging(action.paging, properties, found.below("paging"))
             found.require(not action.streaming, "streaming", "cannot stand beside `paging`")
         _check_idempotency_key(action, found)
+        found.require(
+            not action.streaming or not action.response.decoder, "response.decoder", "cannot stand beside `streaming`"
+        )
+        found.require(
+            not action.streaming or not action.HasField("async_job"), "streaming", "cannot stand beside `async_job`"
+        )
         if action.HasField("response"):
             check_response(action.response, found.below("response"))
         if action.HasField("retry"):

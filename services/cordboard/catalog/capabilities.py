@@ -114,6 +114,9 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "request.server-variable",
         "response.mapping",
         "retry",
+        "stream.bytes",
+        "stream.json-lines",
+        "stream.server-sent-events",
     }
 )
 """What this version of Cordboard can do. A part that needs more is refused when it is published, and never ignored."""

@@ -24,7 +24,7 @@ def call(
     action: Annotated[str, typer.Argument(help="The action's id.")],
     field: Annotated[list[str] | None, typer.Argument(help="The input: NAME=VALUE, or NAME:=JSON.")] = None,
     body: Annotated[str, typer.Option("--input", help="The input as JSON, @FILE, or - for standard input.")] = "",
-    pages: Annotated[int | None, typer.Option(help="Stream this many pages; 0: all of them.")] = None,
+    pages: Annotated[int | None, typer.Option(help="Stream this many pages, or pieces of a stream; 0: all.")] = None,
     idempotency_key: Annotated[str, typer.Option(help="Makes the call at most once.")] = "",
     environment: Environment = "production",
     output: Output = Format.TABLE,

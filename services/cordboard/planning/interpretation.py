@@ -11,6 +11,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.planning.answers import Answer
 from cordboard.planning.decoders import MAX_VALUES, Undecodable, decode, text_of, unpacked
 from cordboard.planning.dialect import Dialect
+from cordboard.planning.events import MAX_ITEM, reader_of
 from cordboard.planning.outputs import Output
 from cordboard.planning.verdicts import Judgement, Verdict, vendors_words
 from cordboard.planning.xml_documents import read_xml
@@ -31,6 +32,7 @@ class Interpretation:
         self._judgement = Judgement((*action.error_rules, *definition.error_rules), action.response.success_statuses)
         self._decoder = action.response.decoder
         self._output = Output(action.response)
+        self.streaming = action.streaming
         self._is_paged = action.HasField("paging")
         self._maps_items = self._is_paged and action.paging.items_pointer == self._output.pointer
         self._words = (*action.response.error_message_pointers, *definition.error_message_pointers)
@@ -69,6 +71,8 @@ class Interpretation:
         if self._is_plain or answer.ignored:
             return answer
         plain = self._unpacked(answer)
+        if self._reads_items:
+            return plain.saying(self.streamed(self._value(plain), plain))
         value = self._value(plain)
         if self._decoder == pb.DECODER_JSON and self._output.is_whole:
             return plain.of_json()
@@ -85,7 +89,16 @@ class Interpretation:
         found = list(items)
         return self._output.made(found, answer.headers, len(answer.body)) if self._maps_items else found
 
+    def streamed(self, items: Sequence[Any], answer: Answer) -> list[Any]:
+        """Returns items of a stream as outputs; raises Undecodable."""
+        return self._output.each(items, answer.headers, MAX_ITEM)
+
     def _value(self, answer: Answer) -> Any:
+        if self._reads_items:
+            if answer.body.count(b"\n") + answer.body.count(b"\r") > MAX_VALUES:
+                raise Undecodable("has more lines than are taken")
+            reader = reader_of(self.streaming)
+            return [*reader.read(answer.body), *reader.end()]
         return decode(self._decoder, answer.body, answer.content_type) if self._decoder else _by_media_type(answer)
 
     def _unpacked(self, answer: Answer) -> Answer:
@@ -95,7 +108,12 @@ class Interpretation:
 
     @property
     def _is_plain(self) -> bool:
-        return not self._decoder and self._output.is_whole
+        return not self._decoder and self._output.is_whole and not self._reads_items
+
+    @property
+    def _reads_items(self) -> bool:
+        # Bytes read whole are an answer like any other.
+        return self.streaming not in (pb.STREAM_KIND_UNSPECIFIED, pb.STREAM_KIND_BYTES)
 
 
 def retry_of(definition: pb.Definition, action: pb.Action) -> pb.RetryPolicy | None:

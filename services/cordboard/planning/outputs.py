@@ -51,6 +51,11 @@ class Output:
         given = {**self._fixed, **taken}
         return [self._one(item, given) for item in found] if isinstance(found, list) else self._one(found, given)
 
+    def each(self, values: Sequence[Any], headers: Mapping[str, str], size: int) -> list[Any]:
+        """Returns the outputs of several values; raises Undecodable as `made` does."""
+        found: list[Any] = self.made([pointed(value, self.pointer) for value in values], headers, size)
+        return found
+
     def _one(self, item: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for one in self._members:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +22,7 @@ from cordboard.planning.verdicts import Verdict
 from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections
+from cordboard.proxy.feed import Feed
 from cordboard.proxy.refusals import Asked, refusal, unreachable
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
@@ -39,6 +41,7 @@ class _Progress:
 
     target: Target
     request: Outbound
+    feed: Feed | None = None
     attempt: int = 0
     redirects: int = 0
     renewed: bool = False
@@ -64,13 +67,16 @@ class Exchange:
         self._policy = policy
         self._draw = draw
 
-    async def answer(self, call: Call, target: Target, request: Outbound, *, keyed: bool) -> tuple[Answer, Target]:
+    async def answer(
+        self, call: Call, target: Target, request: Outbound, *, keyed: bool, feed: Feed | None = None
+    ) -> tuple[Answer, Target]:
         """Returns the vendor's answer that is a success, and the target as it is now: its credential may be newer.
 
-        `keyed` tells that the vendor was given a key by which it knows the request again. Raises VendorError,
+        `keyed` tells that the vendor was given a key by which it knows the request again. With a `feed` the answer's
+        body is in it, still coming. Raises VendorError,
         VendorUnreachable, LimitExceeded, ReconnectRequired, BreakerOpen, EgressDenied or DeadlineExceeded.
         """
-        progress = _Progress(target, request)
+        progress = _Progress(target, request, feed)
         repeatable = keyed or target.action.repeatable
         policy = policy_of(target.action.retry, self._policy)
         while True:
@@ -101,8 +107,19 @@ class Exchange:
                 raise error
             await asyncio.sleep(wait)
 
+    async def pieces(self, call: Call, target: Target, feed: Feed) -> AsyncGenerator[bytes]:
+        """Yields an answer's body as it comes; raises VendorUnreachable or DeadlineExceeded where it breaks off."""
+        try:
+            async with contextlib.aclosing(self._sender.pieces(feed)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except Unanswered as lost:
+            raise unreachable(target, lost, late=call.left() <= 0) from None
+
     async def _attempt(self, call: Call, progress: _Progress) -> Answer:
         call.stages.enter(GUARD)
+        if progress.feed is not None:
+            await progress.feed.close()
         target, request = progress.target, progress.request
         definition = target.definition
         placed = target.lease.credential.place(
@@ -121,7 +138,13 @@ class Exchange:
         resend, call.attempts = call.attempts, call.attempts + 1
         try:
             answer = await self._sender.send(
-                placed, url, target.action.interpretation.dialect, timeout=timeout, resend=resend, labels=call.labels
+                placed,
+                url,
+                target.action.interpretation.dialect,
+                timeout=timeout,
+                resend=resend,
+                labels=call.labels,
+                feed=progress.feed,
             )
         except Unanswered as lost:
             if lost.fate is Fate.NOT_SENT:

@@ -17,12 +17,14 @@ from cordboard.core.egress import check_url
 from cordboard.core.errors import CordboardError, DeadlineExceeded, NotFound, VendorError
 from cordboard.planning.answers import Answer
 from cordboard.planning.decoders import Undecodable
+from cordboard.planning.events import reader_of
 from cordboard.planning.paging import Pages, Step
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Action, Definition
 from cordboard.proxy.exchange import Exchange
+from cordboard.proxy.feed import Feed
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.recorder import Recorder
@@ -211,8 +213,10 @@ class Pipeline:
             with call.stages.working(GUARD):
                 await self.recorder.intend(call.record(None, ended=False))
 
-    async def _answered(self, call: Call, target: Target, request: Outbound) -> tuple[Answer, Target]:
-        return await self.exchange.answer(call, target, request, keyed=target.action.takes_key)
+    async def _answered(
+        self, call: Call, target: Target, request: Outbound, feed: Feed | None = None
+    ) -> tuple[Answer, Target]:
+        return await self.exchange.answer(call, target, request, keyed=target.action.takes_key, feed=feed)
 
     async def _recorded(self, call: Call, error: BaseException | None) -> None:
         call.settled = True
@@ -283,6 +287,11 @@ class Pipeline:
 
     async def _streamed(self, call: Call, target: Target) -> AsyncGenerator[Page]:
         job, given = target.action.job, call.order.given
+        if target.action.interpretation.streaming:
+            async with contextlib.aclosing(self._fed(call, target)) as feed:
+                async for page in feed:
+                    yield page
+            return
         if job is None:
             async with contextlib.aclosing(self._walk(call, target, given)) as walk:
                 async for page in walk:
@@ -300,6 +309,32 @@ class Pipeline:
             answer, target = await self._asked(call, target, done.given)
         found = _value(target, picked(target, answer, job))
         yield Page(found if isinstance(found, list) else [found], 1, answer, last=True)
+
+    async def _fed(self, call: Call, target: Target) -> AsyncGenerator[Page]:
+        """Yields what comes of one answer as it comes; the last page may be empty."""
+        reading, most = target.action.interpretation, _most_pages(call.order, target.action)
+        reader = reader_of(reading.streaming)
+        number = 0
+        async with Feed(call.left()) as feed:
+            request = self._planned(call, target, call.order.given)
+            answer, target = await self._answered(call, target, request, feed)
+            async with contextlib.aclosing(self.exchange.pieces(call, target, feed)) as pieces:
+                async for piece in pieces:
+                    items = self._shown(target, answer, reader.read, piece)
+                    if items:
+                        number += 1
+                        yield Page(items, number, answer, number >= most)
+                        if number >= most:
+                            return
+            items = self._shown(target, answer, lambda _: reader.end(), b"")
+            yield Page(items, number + 1, answer, last=True)
+
+    @staticmethod
+    def _shown(target: Target, answer: Answer, read: Callable[[bytes], list[Any]], piece: bytes) -> list[Any]:
+        try:
+            return target.action.interpretation.streamed(read(piece), answer)
+        except Undecodable as problem:
+            raise mismatch(target, answer, str(problem)) from None
 
     async def _walk(self, call: Call, target: Target, given: Mapping[str, Any]) -> AsyncGenerator[Page]:
         most, number, resets = _most_pages(call.order, target.action), 0, 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -17,6 +19,7 @@ from cordboard.core.times import Clock
 from cordboard.planning.answers import Answer, read_answer
 from cordboard.planning.dialect import Dialect
 from cordboard.proxy.credentials import Ready, new_nonce
+from cordboard.proxy.feed import Feed
 from cordboard.proxy.retry import Fate
 from cordboard.proxy.signing.certificates import Certificates
 from cordboard.proxy.signing.digest import authorization, strongest
@@ -34,6 +37,12 @@ class Unanswered(Exception):
         super().__init__(problem)
         self.fate = fate
         self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    timeout: float
+    feed: Feed | None
 
 
 class Sender:
@@ -55,11 +64,14 @@ class Sender:
         timeout: float,
         resend: int,
         labels: Mapping[str, str],
+        feed: Feed | None = None,
     ) -> Answer:
         """Returns the vendor's answer, whatever its status; raises Unanswered, and EgressDenied at the socket.
 
         A Digest challenge is answered here: it is a part of the attempt, within its time and in its span. Raises
         ReconnectRequired where the client certificate cannot be shown.
+
+        With a `feed` an answer of 200 to 299 comes without a body: the feed has it.
 
         `url` is the request's, checked; `timeout` is in seconds; `resend` counts the attempts before this one;
         `labels` are attributes of the span.
@@ -78,7 +90,7 @@ class Sender:
         )
         try:
             headers = {**request.headers, **trace_headers(span)}
-            answer = await self._exchange(request, url, headers, dialect, timeout)
+            answer = await self._exchange(request, url, headers, dialect, _Timing(timeout, feed))
         except BaseException as error:
             telemetry.mark_failed(span, error)
             if isinstance(error, Unanswered):
@@ -92,26 +104,39 @@ class Sender:
         finally:
             span.end()
 
+    async def pieces(self, feed: Feed) -> AsyncGenerator[bytes]:
+        """Yields the body of an answer as it comes; raises Unanswered where it breaks off."""
+        with _told():
+            async for piece in feed.pieces():
+                yield piece
+
     async def _exchange(
-        self, request: Ready, url: URL, headers: dict[str, str], dialect: Dialect, timeout: float
+        self, request: Ready, url: URL, headers: dict[str, str], dialect: Dialect, timing: _Timing
     ) -> Answer:
         begin = self._clock.monotonic()
-        try:
+        feed = timing.feed
+        with _told():
             tls: ssl.SSLContext | bool = True
             if request.certificate is not None:
                 tls = await self._certificates.context(request.certificate)
             asked = request.user is not None
             while True:
-                left = max(0.001, timeout - (self._clock.monotonic() - begin))
-                async with self._session.request(
-                    request.method,
-                    url,
-                    data=request.body,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=left, sock_connect=min(left, 3.0)),
-                    ssl=tls,
-                ) as response:
+                left = max(0.001, timing.timeout - (self._clock.monotonic() - begin))
+                async with contextlib.AsyncExitStack() as stack:
+                    response = await stack.enter_async_context(
+                        self._session.request(
+                            request.method,
+                            url,
+                            data=request.body,
+                            headers=headers,
+                            allow_redirects=False,
+                            timeout=_timeout(left, feed),
+                            ssl=tls,
+                        )
+                    )
+                    if feed is not None and 200 <= response.status < 300:
+                        feed.open(response, stack.pop_all())
+                        return read_answer(response.status, response.headers, b"", dialect, self._clock.now())
                     body = await read_limited(response, self._max_bytes)
                     challenge = None
                     if asked and request.user is not None and response.status == 401:
@@ -122,20 +147,35 @@ class Sender:
                 asked = False
                 value = authorization(challenge, request.user, request.method, url.raw_path_qs, new_nonce())
                 headers = {**headers, "Authorization": value}
-        except ResponseTooLarge:
-            raise Unanswered(Fate.LOST, TOO_LARGE) from None
-        except aiohttp.ClientConnectorDNSError:
-            raise Unanswered(Fate.NOT_SENT, "dns") from None
-        except (aiohttp.ClientSSLError, ssl.SSLError):
-            raise Unanswered(Fate.NOT_SENT, "tls") from None
-        except aiohttp.ClientConnectorError:
-            raise Unanswered(Fate.NOT_SENT, "refused") from None
-        except aiohttp.ConnectionTimeoutError:
-            raise Unanswered(Fate.NOT_SENT, TIMEOUT) from None
-        except TimeoutError:
-            raise Unanswered(Fate.LOST, TIMEOUT) from None
-        except (aiohttp.ClientError, HttpProcessingError, OSError):
-            raise Unanswered(Fate.LOST, "reset") from None
+
+
+def _timeout(left: float, feed: Feed | None) -> aiohttp.ClientTimeout:
+    connect = min(left, 3.0)
+    if feed is None:
+        return aiohttp.ClientTimeout(total=left, sock_connect=connect)
+    # A stream may take as long as its caller waits; it is silence that is bounded.
+    return aiohttp.ClientTimeout(total=feed.longest, sock_connect=connect, sock_read=left)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tells in our words how an exchange broke off."""
+    try:
+        yield
+    except ResponseTooLarge:
+        raise Unanswered(Fate.LOST, TOO_LARGE) from None
+    except aiohttp.ClientConnectorDNSError:
+        raise Unanswered(Fate.NOT_SENT, "dns") from None
+    except (aiohttp.ClientSSLError, ssl.SSLError):
+        raise Unanswered(Fate.NOT_SENT, "tls") from None
+    except aiohttp.ClientConnectorError:
+        raise Unanswered(Fate.NOT_SENT, "refused") from None
+    except aiohttp.ConnectionTimeoutError:
+        raise Unanswered(Fate.NOT_SENT, TIMEOUT) from None
+    except TimeoutError:
+        raise Unanswered(Fate.LOST, TIMEOUT) from None
+    except (aiohttp.ClientError, HttpProcessingError, OSError):
+        raise Unanswered(Fate.LOST, "reset") from None
 
 
 def trace_headers(span: Span) -> dict[str, str]:
