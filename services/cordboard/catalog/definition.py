@@ -17,6 +17,7 @@ from cordboard.catalog.action import ActionCheck, object_schema
 from cordboard.catalog.auth_scheme import check_auth_schemes
 from cordboard.catalog.capabilities import check_capabilities
 from cordboard.catalog.document import to_plain
+from cordboard.catalog.examples import example_problems
 from cordboard.catalog.findings import Findings, shown
 from cordboard.catalog.reference import check_references
 from cordboard.catalog.response import check_error_rules, check_rate_limit_headers, check_retry
@@ -82,7 +83,7 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9._~:/@+-]{1,255}", re.ASCII)
 
 def check(definition: Definition) -> None:
     """Raises InvalidFields with everything that keeps a definition from being published, up to MAX_VIOLATIONS."""
-    violations = problems(definition)
+    violations = problems(definition) or list(example_problems(definition))
     if violations:
         raise InvalidFields(violations[:MAX_VIOLATIONS])
 

@@ -1,4 +1,4 @@
-"""Recorded examples, executed: each input is planned again, and has to make the request that was recorded."""
+"""Recorded examples, executed: each input has to make the request that was recorded, and each answer the output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cordboard.catalog.findings import shown
+from cordboard.catalog.recording import misreadings
 from cordboard.catalog.v1.definition_pb2 import BodyEncoding
 from cordboard.core.errors import CordboardError, Violation
 from cordboard.core.schema import JsonSchema, SchemaInvalid
@@ -32,6 +33,7 @@ def example_problems(definition: Definition) -> Iterator[Violation]:
         return
     shared = orjson.loads(definition.schemas_json or b"{}")
     caller = _Caller(definition)
+    told: set[str] = set()
     for index, action in enumerate(definition.actions):
         for position, example in enumerate(action.examples):
             path = f"actions[{index}].examples[{position}]"
@@ -43,7 +45,10 @@ def example_problems(definition: Definition) -> Iterator[Violation]:
                 if example.response.status < FIRST_REDIRECT and not isinstance(items, list):
                     yield Violation(f"{path}.response.body", "has no list where `paging.items_pointer` leads")
             if example.output_json:
-                yield from _misfits(action, shared, example.output_json, f"{path}.output")
+                misfits = [*_misfits(action, shared, example.output_json, f"{path}.output")]
+                told.update(one.field for one in misfits)
+                yield from misfits
+    yield from (one for one in misreadings(definition) if one.field not in told)
 
 
 class _Caller:
