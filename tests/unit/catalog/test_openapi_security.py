@@ -44,7 +44,10 @@ def became(operation: dict[str, Any], *, root: Any = None, **schemes: Any) -> An
     [
         (CODE, "oauth2"),
         (IMPLICIT, "bearer"),
-        ({"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "https://a.example"}}}, "bearer"),
+        ({"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "https://a.example"}}}, "client_credentials"),
+        ({"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "ftp://a.example"}}}, "bearer"),
+        ({"type": "http", "scheme": "digest"}, "digest"),
+        ({"type": "mutualTLS"}, "mtls"),
         ({"type": "oauth2"}, "bearer"),
         ({"type": "openIdConnect", "openIdConnectUrl": "https://a.example"}, "bearer"),
         (KEY, "api_key"),
@@ -66,8 +69,7 @@ def test_a_security_scheme_becomes_an_auth_scheme(declared: Any, kind: str) -> N
 @pytest.mark.parametrize(
     "declared",
     [
-        {"type": "http", "scheme": "digest"},
-        {"type": "mutualTLS"},
+        {"type": "http", "scheme": "hoba"},
         {"type": "apiKey", "in": "body", "name": "key"},
         {"type": "apiKey", "in": "header", "name": "Host"},
         {"type": "apiKey", "in": "header", "name": "a: b"},
@@ -105,6 +107,27 @@ def test_a_token_can_be_pasted_instead_of_the_code_flow() -> None:
         ("basic", "basic"),
     ]
     assert list(result.definition.actions[0].auth_schemes) == ["oauth", "oauth_token"]
+
+
+def test_client_credentials_ask_for_the_scopes_unless_there_are_very_many() -> None:
+    def scopes(count: int) -> list[str]:
+        flow = {"tokenUrl": "/token", "scopes": {f"s{number}": "" for number in range(count)}}
+        result = became(
+            an_operation(security=[{"own": ["s0"]}]), own={"type": "oauth2", "flows": {"clientCredentials": flow}}
+        )
+        own, pasted = result.definition.auth_schemes
+        assert own.client_credentials.grant.token_url == "https://api.acme.example/token"
+        assert (pasted.id, pasted.WhichOneof("kind")) == ("own_token", "bearer")
+        return list(own.client_credentials.grant.scopes)
+
+    assert scopes(2) == ["s0", "s1"]
+    assert scopes(13) == []
+
+
+def test_a_client_certificate_goes_with_a_key() -> None:
+    result = became(an_operation(security=[{"shown": [], "key": []}]), shown={"type": "mutualTLS"}, key=KEY)
+    (action,) = result.definition.actions
+    assert list(action.auth_schemes) == ["shown_and_key"]
 
 
 def test_very_many_scopes_are_not_asked_for_by_default() -> None:

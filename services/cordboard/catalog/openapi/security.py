@@ -18,10 +18,14 @@ from cordboard.catalog.v1.definition_pb2 import (
     AuthScheme,
     Basic,
     Bearer,
+    ClientCertificate,
+    ClientCredentials,
+    Digest,
     NoAuth,
     OAuth2,
     OAuth2Scope,
     Placement,
+    TokenGrant,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ _PLACES: Final = {
     "cookie": Placement.PLACEMENT_COOKIE,
 }
 # Which one stays of several that go to the same place.
-_RANK: Final = ("oauth2", "bearer", "basic", "api_key")
+_RANK: Final = ("oauth2", "client_credentials", "bearer", "basic", "digest", "api_key", "mtls")
 
 # The names of security schemes that are needed at once, each with the OAuth scopes that it has to have.
 _Needed = dict[str, list[str]]
@@ -260,6 +264,8 @@ class Security:
             self._api_key(scheme, declared, pointer)
         elif kind == "http":
             self._http(scheme, declared, pointer)
+        elif kind == "mutualtls":
+            scheme.mtls.CopyFrom(ClientCertificate())
         else:
             self._report.loss(pointer, f"security of the type {kind or 'without a name'!r} is not supported")
         if scheme.WhichOneof("kind") is not None:
@@ -269,6 +275,8 @@ class Security:
         flow = mapping(mapping(declared.get("flows")).get("authorizationCode"))
         urls = {key: _absolute(text(flow.get(key)), base) for key in ("authorizationUrl", "tokenUrl")}
         if not flow or not all(urls.values()):
+            if self._client_credentials(known, declared, base):
+                return
             present = ", ".join(sorted(mapping(declared.get("flows")))) or "none"
             self._paste(known, pointer, f"there is no usable authorization code flow ({present}): a token is pasted")
             return
@@ -281,6 +289,18 @@ class Security:
         known.scheme.oauth2.CopyFrom(oauth2)
         # An access token is a bearer token (RFC 6750) however it was got, and many vendors hand them out on a page.
         known.pasted = AuthScheme(id=self._id(f"{known.scheme.id}_token"), title="Access token", bearer=Bearer())
+
+    def _client_credentials(self, known: _Known, declared: dict[str, Any], base: str) -> bool:
+        """Tells whether a client's own credentials get a token, and says in the scheme how."""
+        flow = mapping(mapping(declared.get("flows")).get("clientCredentials"))
+        token_url = _absolute(text(flow.get("tokenUrl")), base)
+        if not token_url:
+            return False
+        scopes = [scope for scope in mapping(flow.get("scopes")) if is_scope(scope)]
+        grant = TokenGrant(token_url=token_url, scopes=scopes if len(scopes) <= MAX_DEFAULT_SCOPES else ())
+        known.scheme.client_credentials.CopyFrom(ClientCredentials(grant=grant))
+        known.pasted = AuthScheme(id=self._id(f"{known.scheme.id}_token"), title="Access token", bearer=Bearer())
+        return True
 
     def _paste(self, known: _Known, pointer: str, text_: str) -> None:
         self._report.note(pointer, text_)
@@ -308,6 +328,8 @@ class Security:
             scheme.basic.CopyFrom(Basic())
         elif kind == "bearer":
             scheme.bearer.CopyFrom(Bearer())
+        elif kind == "digest":
+            scheme.digest.CopyFrom(Digest())
         else:
             self._report.loss(pointer, f"HTTP authentication of the kind {kind or 'without a name'!r} is not supported")
 
