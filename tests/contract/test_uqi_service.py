@@ -22,6 +22,7 @@ from cordboard.uqi.__main__ import start
 from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
 from cordboard.uqi.v1 import form_service_pb2 as pb
+from cordboard.uqi.v1.form_pb2 import FORM_TARGET_REACT, FormTarget
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
@@ -257,12 +258,88 @@ async def test_without_the_catalog_what_was_made_is_served(
         await until(is_stored)
     async with uqi(serving, uqi_database, address) as second:
         reader = FormServiceStub(second.as_role("member", workspace="acme"))
-        assert await get(reader) == before
+        stale = await get(reader)
+        assert stale.HasField("stale_duration")
+        stale.ClearField("stale_duration")
+        before.ClearField("stale_duration")
+        assert stale == before
         assert await bind(reader, {"subject": "hi"}) == {"subject": "hi", "count": 1}
         listed = await reader.ListForms(pb.ListFormsRequest(parent="integrations/acme"))
         assert len(listed.forms) == 2
         missing = get(reader, "integrations/other/forms/action.create")
         assert (await refused(missing))[:2] == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+
+
+async def test_a_form_says_for_how_long_the_catalog_was_not_heard(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+
+    async def followed() -> bool:
+        return not (await get(member)).HasField("stale_duration")
+
+    await until(followed)
+    request = pb.RenderFormRequest(name=NAME, target=FORM_TARGET_REACT)
+    assert not (await member.RenderForm(request)).HasField("stale_duration")
+
+
+async def test_a_form_comes_in_every_format_and_only_when_it_changed(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    for target in FormTarget.keys()[1:]:
+        request = pb.RenderFormRequest(name=NAME, target=FormTarget.Value(target))
+        found = await member.RenderForm(request)
+        assert "subject" in json.dumps(json.loads(found.document_json))
+        assert (found.version, found.not_modified) == ("1.0.0", False)
+        request.etag = found.etag
+        again = await member.RenderForm(request)
+        assert (again.document_json, again.etag, again.not_modified) == ("", found.etag, True)
+    unknown = member.RenderForm(pb.RenderFormRequest(name=NAME, target=77))  # type: ignore[arg-type]
+    assert await refused(unknown) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["target"])
+
+
+async def test_the_canonical_document_is_the_same_in_two_versions_that_do_not_differ_in_it(
+    announcer: Announcer, member: Stub
+) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    await announcer.publish(a_version(TICKET, an_input()), "1.1.0")
+    found = [
+        await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME, version=version))
+        for version in ("1.0.0", "1.1.0")
+    ]
+    assert [each.version for each in found] == ["1.0.0", "1.1.0"]
+    assert found[0].revision == found[1].revision
+    assert [(field.id, field.type.WhichOneof("kind")) for field in found[0].fields] == [
+        ("subject", "text"),
+        ("count", "integer"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "values"),
+    [
+        ("FORM_TARGET_APPSMITH", {"command": "ACME_CREATE", "ACME_CREATE": {"subject": "hi", "count": "3"}}),
+        ("FORM_TARGET_JSON_FORMS", {"subject": "hi", "count": 3}),
+        ("FORM_TARGET_REACT", {"subject": "hi", "count": 3}),
+        ("FORM_TARGET_JSON_SCHEMA", {"subject": "hi", "count": 3}),
+    ],
+)
+async def test_values_of_every_client_bind_to_the_same(
+    announcer: Announcer, member: Stub, target: str, values: dict[str, Any]
+) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    request = pb.BindFormRequest(name=NAME, values=to_struct(values), target=FormTarget.Value(target))
+    assert from_struct((await member.BindForm(request)).input) == {"subject": "hi", "count": 3}
+
+
+async def test_problems_come_in_the_answer_when_asked_for(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    request = pb.BindFormRequest(name=NAME, values=to_struct({"count": "many"}), report_problems=True)
+    answer = await member.BindForm(request)
+    assert not answer.HasField("input")
+    assert [(each.field_id, each.pointer, each.reason) for each in answer.problems] == [
+        ("count", "/count", "INVALID"),
+        ("subject", "/subject", "SCHEMA"),
+    ]
+    later = pb.BindFormRequest(name=NAME, values=to_struct({"subject": "{{ row.a }}"}), allow_expressions=True)
+    assert list((await member.BindForm(later)).deferred_pointers) == ["/subject"]
 
 
 async def stored_version(database: ServiceDatabase) -> str:

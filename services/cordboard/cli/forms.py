@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -12,7 +13,25 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, plain, show_json
 from cordboard.cli.session import as_operator, run
+from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
+
+
+class Renderer(StrEnum):
+    """A program that draws forms."""
+
+    JSON_FORMS = "json-forms"
+    REACT = "react"
+    APPSMITH = "appsmith"
+    JSON_SCHEMA = "json-schema"
+
+
+_TARGETS: Final = {
+    Renderer.JSON_FORMS: form_pb2.FORM_TARGET_JSON_FORMS,
+    Renderer.REACT: form_pb2.FORM_TARGET_REACT,
+    Renderer.APPSMITH: form_pb2.FORM_TARGET_APPSMITH,
+    Renderer.JSON_SCHEMA: form_pb2.FORM_TARGET_JSON_SCHEMA,
+}
 
 
 def form(
@@ -21,16 +40,28 @@ def form(
     action: Annotated[str, typer.Argument(help="The action's id, or auth.SCHEME.")],
     schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON Schema.")] = False,
     appsmith: Annotated[bool, typer.Option("--appsmith", help="Print the Appsmith UQI JSON.")] = False,
+    target_format: Annotated[
+        Renderer | None, typer.Option("--format", help="Print it for a form renderer.", show_default=False)
+    ] = None,
+    canonical: Annotated[bool, typer.Option("--document", help="Print the canonical form document.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Show what an action, or a way to sign in, asks for."""
 
     async def work() -> None:
         kind = action if action.startswith("auth.") else f"action.{action.removeprefix('action.')}"
+        if sum((schema, appsmith, canonical, target_format is not None)) > 1:
+            raise CommandFailed("print one of --json-schema, --appsmith, --format and --document", 2)
+        name = f"integrations/{integration}/forms/{kind}"
         async with as_operator(target(context)) as mesh:
-            found = await mesh.forms.GetForm(pb.GetFormRequest(name=f"integrations/{integration}/forms/{kind}"))
-        if schema and appsmith:
-            raise CommandFailed("print one of --json-schema and --appsmith", 2)
+            if canonical:
+                show_json(plain(await mesh.forms.GetFormDocument(pb.GetFormDocumentRequest(name=name))))
+                return
+            if target_format is not None:
+                request = pb.RenderFormRequest(name=name, target=_TARGETS[target_format])
+                show_json(json.loads((await mesh.forms.RenderForm(request)).document_json))
+                return
+            found = await mesh.forms.GetForm(pb.GetFormRequest(name=name))
         if schema or appsmith:
             show_json(json.loads(found.json_schema if schema else found.appsmith_uqi))
         elif output is Format.JSON:

@@ -37,6 +37,7 @@ from cordboard.uqi.fields import (
     Union,
 )
 from cordboard.uqi.hints import walk
+from cordboard.uqi.presentation import slots
 from cordboard.uqi.texts import clean, json_text, neutral
 
 FORM_DATA: Final = "actionConfiguration.formData"
@@ -141,6 +142,7 @@ class _Editor:
             "name": title,
             "conditionals": {"show": f"{{{{{FORM_DATA}.command === '{command}'}}}}"},
             "children": self._zones(tree.fields),
+            "_uqi": _harmless(slots(tree)),
         }
         head = {"controlType": "SECTION_V2", "identifier": "SELECTOR", "children": [zone]}
         if self._controls > _MOST_CONTROLS:
@@ -365,6 +367,15 @@ def _datasource(tree: FormTree, target: Datasource) -> Projection:
         children.append(control)
     losses = tuple(f"Appsmith: {name}: its braces are set apart" for name, value in fixed if neutral(value) != value)
     return Projection({"form": [{"sectionName": _label(tree.title), "id": 1, "children": children}]}, losses)
+
+
+def _harmless(value: Any) -> Any:
+    """Returns JSON with no text in it that could be taken for an expression."""
+    if isinstance(value, dict):
+        return {key: _harmless(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_harmless(item) for item in value]
+    return neutral(value) if isinstance(value, str) else value
 
 
 def _heading(above: str, field: Field) -> str:

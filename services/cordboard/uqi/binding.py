@@ -111,14 +111,14 @@ class Bound:
 
 def bind(tree: FormTree, judge: JsonSchema, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the input that `values` mean; raises InvalidFields with every violation, each path below `values`."""
-    return accepted(bound(tree, judge, values))
+    return accepted(bound(tree, judge, values)).input
 
 
-def accepted(found: Bound) -> dict[str, Any]:
-    """Returns the input of what was bound; raises InvalidFields with every violation."""
+def accepted(found: Bound) -> Bound:
+    """Returns what was bound when nothing is wrong with it; raises InvalidFields with every violation."""
     if found.problems:
         raise InvalidFields([problem.violation for problem in found.problems])
-    return found.input
+    return found
 
 
 def bound(

@@ -12,6 +12,7 @@ from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import (
     appsmith,
+    canonical,
     conditions,
     dependence,
     expressions,
@@ -20,16 +21,20 @@ from cordboard.uqi import (
     intersection,
     json_schema,
     keys,
+    presentation,
     reading,
     sign_in,
     source,
     texts,
+    wiring,
 )
 from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind, Union
 from cordboard.uqi.reading import Limits, Reader
 from cordboard.uqi.sign_in import sign_in_fields
 from cordboard.uqi.source import SharedSchemas, Source
 from cordboard.uqi.texts import JsonInvalid, clean, humanise, json_text
+from cordboard.uqi.v1 import form_pb2
+from cordboard.uqi.wiring import wires
 
 LIMITS: Final = Limits()
 # A form with more shared schemas than this would not fit into a message beside its own fields.
@@ -59,6 +64,8 @@ class Draft:
     appsmith: str
     losses: tuple[str, ...]
     etag: str
+    document: bytes = b""
+    """The canonical document, without the version: its revision, and so its bytes, are the same in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Draftsman:
     def _draft(self, form_id: str) -> Draft:
         if form_id in self._schemes:
             tree, losses = _auth_form(self._schemes[form_id], self._declared)
-            return _finish(form_id, tree, losses)
+            return self._finish(form_id, tree, losses, {})
         action = self._actions[form_id]
         losses = [self._problem] if self._problem else []
         try:
@@ -122,7 +129,31 @@ class Draftsman:
             constraints=rest,
         )
         shared = origin.closure(json_schema.project(tree))
-        return _finish(form_id, replace(tree, shared=shared), [*losses, *origin.losses, *reader.losses])
+        lost = [*losses, *origin.losses, *reader.losses]
+        return self._finish(form_id, replace(tree, shared=shared), lost, wires(action.request))
+
+    def _finish(
+        self, form_id: str, tree: FormTree, losses: list[str], bindings: Mapping[str, form_pb2.WireBinding]
+    ) -> Draft:
+        tree, schema, lost = _usable(tree)
+        shown = appsmith.project(tree)
+        schema_text, appsmith_text = json_text(schema), json_text(shown.document)
+        unique = [clean(loss, _LOSS) for loss in dict.fromkeys([*losses, *lost, *shown.losses])]
+        if len(unique) > MAX_LOSSES:
+            unique = [*unique[: MAX_LOSSES - 1], f"and {len(unique) - MAX_LOSSES + 1} more"]
+        name = f"integrations/{self._definition.slug}/forms/{form_id}"
+        document = canonical.document(tree, name=name, wires=bindings, losses=[_loss(text) for text in unique])
+        content = [tree.title, tree.description, schema_text, appsmith_text, unique, document.revision]
+        return Draft(
+            form_id,
+            tree.title,
+            tree.description,
+            schema_text,
+            appsmith_text,
+            tuple(unique),
+            hashlib.sha256(json_text(content).encode()).hexdigest()[:32],
+            document.SerializeToString(deterministic=True),
+        )
 
 
 _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
@@ -131,24 +162,16 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
     modules = (
-        appsmith, conditions, dependence, expressions, fields, hints, intersection, json_schema, keys, reading, sign_in,
-        source, texts,
+        appsmith, canonical, conditions, dependence, expressions, fields, hints, intersection, json_schema, keys,
+        presentation, reading, sign_in, source, texts, wiring,
     )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]
 
 
-def _finish(form_id: str, tree: FormTree, losses: list[str]) -> Draft:
-    tree, document, lost = _usable(tree)
-    shown = appsmith.project(tree)
-    schema_text, appsmith_text = json_text(document), json_text(shown.document)
-    unique = [clean(loss, _LOSS) for loss in dict.fromkeys([*losses, *lost, *shown.losses])]
-    if len(unique) > MAX_LOSSES:
-        unique = [*unique[: MAX_LOSSES - 1], f"and {len(unique) - MAX_LOSSES + 1} more"]
-    etag = hashlib.sha256(json_text([tree.title, tree.description, schema_text, appsmith_text, unique]).encode())
-    return Draft(
-        form_id, tree.title, tree.description, schema_text, appsmith_text, tuple(unique), etag.hexdigest()[:32]
-    )
+def _loss(text: str) -> form_pb2.Loss:
+    target = form_pb2.FORM_TARGET_APPSMITH if text.startswith("Appsmith: ") else form_pb2.FORM_TARGET_UNSPECIFIED
+    return form_pb2.Loss(target=target, text=text)
 
 
 def _usable(tree: FormTree) -> tuple[FormTree, dict[str, Any], list[str]]:

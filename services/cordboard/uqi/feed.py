@@ -25,12 +25,17 @@ class CatalogFeed:
         """Takes what returns the channel to use now."""
         self._channel = channel
 
-    async def after(self, sequence: int) -> AsyncIterator[Release]:
-        """Yields each live version, then each change with a number above `sequence`; raises DependencyUnavailable."""
+    async def after(self, sequence: int) -> AsyncIterator[Release | None]:
+        """Yields each live version, then each change with a number above `sequence`; raises DependencyUnavailable.
+
+        None stands where everything that there was when it began has been said.
+        """
         try:
             async for message in self._stub().WatchDefinitions(pb.WatchDefinitionsRequest(after_sequence=sequence)):
                 if message.WhichOneof("event") == "definition_version":
                     yield _release(message.definition_version, message.sequence)
+                elif message.caught_up:
+                    yield None
         except grpc.aio.AioRpcError as error:
             raise DependencyUnavailable("catalog") from error
 

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.schema import JsonSchema
-from cordboard.uqi import json_schema
-from cordboard.uqi.binding import bind
+from cordboard.uqi import rendering
+from cordboard.uqi.binding import Bound, Client, bound
+from cordboard.uqi.rendering import Rendering
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
     from cordboard.uqi.store import FormRecord, FormStore
     from cordboard.uqi.upkeep import Release, Upkeep
+    from cordboard.uqi.v1 import form_pb2
 
 Key: TypeAlias = tuple[str, str, str]
 
 # Compiled schemas are much larger than their text.
 MOST_BINDERS: Final = 64
+MOST_RENDERINGS: Final = 128
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]{0,127}")
 _AFTER: Final = re.compile(r"[A-Za-z0-9._~-]{0,255}")
 ACTIVE: Final = "active"
@@ -36,6 +39,7 @@ class FormCache:
         self._held = 0
         self._records: OrderedDict[Key, FormRecord] = OrderedDict()
         self._binders: OrderedDict[Key, Binder] = OrderedDict()
+        self._renderings: OrderedDict[tuple[str, int], Rendering] = OrderedDict()
         self.active: dict[str, str] = {}
 
     def record(self, key: Key) -> FormRecord | None:
@@ -57,12 +61,23 @@ class FormCache:
         """Returns what binds values of a form; raises nothing, for a stored form's schema compiles."""
         found = self._binders.get(key)
         if found is None or found.etag != record.etag:
-            schema = json.loads(record.json_schema)
-            found = Binder(record.etag, json_schema.read(schema), JsonSchema.compile(schema))
+            judge = JsonSchema.compile(json.loads(record.json_schema))
+            found = Binder(record.etag, rendering.tree(record), judge)
             self._binders[key] = found
             if len(self._binders) > MOST_BINDERS:
                 self._binders.popitem(last=False)
         self._binders.move_to_end(key)
+        return found
+
+    def rendering(self, record: FormRecord, target: form_pb2.FormTarget.ValueType) -> Rendering:
+        """Returns a form in a client's format; raises InvalidFields for a format that there is none of."""
+        key = (record.etag, int(target))
+        found = self._renderings.get(key)
+        if found is None:
+            found = self._renderings[key] = rendering.rendering(record, target)
+            if len(self._renderings) > MOST_RENDERINGS:
+                self._renderings.popitem(last=False)
+        self._renderings.move_to_end(key)
         return found
 
     def take(self, release: Release) -> None:
@@ -85,6 +100,14 @@ class Binder:
     etag: str
     tree: FormTree
     judge: JsonSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How values are to be read: as which client's, and whether expressions may stand in them."""
+
+    client: Client = ""
+    expressions: bool = False
 
 
 class Forms:
@@ -117,11 +140,28 @@ class Forms:
             await self._fetch(integration, active, f"integrations/{integration}")
         return await self._store.page(integration, active, after=after, limit=limit)
 
-    async def bind(self, integration: str, form: str, version: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Returns the input that the values mean; raises NotFound, and InvalidFields with every violation."""
+    async def rendering(
+        self, integration: str, form: str, version: str, target: form_pb2.FormTarget.ValueType
+    ) -> tuple[FormRecord, Rendering]:
+        """Returns a form, and how it is in a client's format; raises NotFound and InvalidFields."""
+        record = await self.form(integration, form, version)
+        return record, self._cache.rendering(record, target)
+
+    async def document(self, integration: str, form: str, version: str) -> form_pb2.FormDocument:
+        """Returns the canonical document of a form; raises NotFound."""
+        return rendering.document(await self.form(integration, form, version))
+
+    async def bound(
+        self, integration: str, form: str, version: str, values: dict[str, Any], settings: Settings
+    ) -> Bound:
+        """Returns what the values mean, and every problem with them; raises NotFound."""
         record = await self.form(integration, form, version)
         ready = self._cache.binder((integration, record.version, form), record)
-        return bind(ready.tree, ready.judge, values)
+        return bound(ready.tree, ready.judge, values, settings.client, expressions=settings.expressions)
+
+    def silence(self) -> float:
+        """Returns for how many seconds the Catalog has not been heard; 0 while forms are as it says."""
+        return self._upkeep.silence()
 
     async def _version(self, integration: str, version: str) -> str:
         known = version or self._cache.active.get(integration) or await self._store.active_version(integration)
@@ -160,4 +200,4 @@ def _checked(integration: str, version: str) -> tuple[str, str]:
 
 
 def _size(record: FormRecord) -> int:
-    return len(record.json_schema) + len(record.appsmith) + len(record.description) + 1000
+    return len(record.json_schema) + len(record.appsmith) + len(record.document) + len(record.description) + 1000

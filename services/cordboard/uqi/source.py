@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -31,6 +32,10 @@ _SINGLE: Final = frozenset(
 _LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 # `$defs` and its older name hold schemas that apply nowhere by themselves, and that pointers lead to.
 _MAPS: Final = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+
+
+# Flags, named groups of Python's, anchors and set operations that ECMA 262 does not know.
+_NOT_ECMA: Final = re.compile(r"\(\?(?![:=!<])|\\[AzZ]|\[\[:|&&|~~")
 
 
 class Source:
@@ -159,7 +164,7 @@ class _Cleaner:
         elif kept is not None:
             found[keyword] = kept[0]
         elif keyword == "pattern" and isinstance(value, str):
-            self._lose(where, "has a pattern that cannot be checked in linear time")
+            self._lose(where, "has a pattern that cannot be checked in linear time everywhere")
         elif keyword == "$ref":
             self._lose(where, "refers to something outside the definition")
         elif not (isinstance(value, bool) and keyword in ("required", "exclusiveMinimum", "exclusiveMaximum")):
@@ -249,7 +254,9 @@ def _sound(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_pattern(pattern: str) -> bool:
-    """Tells whether a regular expression can be checked in linear time."""
+    """Tells whether a regular expression can be checked in linear time, and is one in JavaScript too."""
+    if _NOT_ECMA.search(pattern):
+        return False
     try:
         JsonSchema.compile({"pattern": pattern})
     except SchemaInvalid:

@@ -39,6 +39,7 @@ _form = sa.Table(
     sa.Column("description", sa.Text),
     sa.Column("json_schema", sa.Text),
     sa.Column("appsmith", sa.Text),
+    sa.Column("document", sa.LargeBinary),
     sa.Column("losses", sa.JSON),
     sa.Column("etag", sa.Text),
     sa.Column("create_time", sa.DateTime(timezone=True)),
@@ -64,7 +65,7 @@ _SUMMARY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FormRecord:
-    """A form of a definition version. In lists, the two documents are empty."""
+    """A form of a definition version. In lists, its documents are empty."""
 
     integration: str
     version: str
@@ -76,6 +77,8 @@ class FormRecord:
     create_time: datetime
     json_schema: str = ""
     appsmith: str = ""
+    document: bytes = b""
+    """The canonical document; empty for a form that was made before there were any."""
 
     @property
     def name(self) -> str:
@@ -145,7 +148,7 @@ class FormStore:
 
     async def form(self, integration: str, version: str, form: str) -> FormRecord | None:
         """Returns a form with its documents, or None."""
-        query = sa.select(*_SUMMARY, _form.c.json_schema, _form.c.appsmith).where(
+        query = sa.select(*_SUMMARY, _form.c.json_schema, _form.c.appsmith, _form.c.document).where(
             _form.c.integration == integration, _form.c.version == version, _form.c.form == form
         )
         async with self._database.shared() as connection:
@@ -181,7 +184,7 @@ class FormStore:
             return (await connection.execute(query)).scalar_one_or_none()
 
 
-_COLUMNS: Final = ("title", "description", "json_schema", "appsmith", "losses", "etag")
+_COLUMNS: Final = ("title", "description", "json_schema", "appsmith", "document", "losses", "etag")
 
 
 def _columns(draft: Draft) -> dict[str, Any]:
@@ -191,6 +194,7 @@ def _columns(draft: Draft) -> dict[str, Any]:
         "description": draft.description,
         "json_schema": draft.json_schema,
         "appsmith": draft.appsmith,
+        "document": draft.document,
         "losses": list(draft.losses),
         "etag": draft.etag,
     }

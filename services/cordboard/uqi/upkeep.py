@@ -45,8 +45,11 @@ class Release:
 class Releases(Protocol):
     """Where definition versions come from."""
 
-    def after(self, sequence: int) -> AsyncIterator[Release]:
-        """Yields each live version, then each change with a number above `sequence`; raises DependencyUnavailable."""
+    def after(self, sequence: int) -> AsyncIterator[Release | None]:
+        """Yields each live version, then each change with a number above `sequence`; raises DependencyUnavailable.
+
+        None stands where everything that there was when it began has been said.
+        """
         ...
 
     async def release(self, integration: str, version: str) -> Release:
@@ -73,6 +76,7 @@ class Upkeep:
         self._generator = generator
         self._on_change = on_change
         self._making: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._silent_since: float | None = clock.monotonic()
 
     async def run(self) -> None:
         """Follows the Catalog for ever; waits and goes on where it was when the Catalog or the database is away."""
@@ -81,12 +85,21 @@ class Upkeep:
         while True:
             try:
                 async for release in self._releases.after(sequence):
-                    await self._follow(release)
-                    sequence, pause = release.sequence, FIRST_PAUSE
+                    if release is None:
+                        self._silent_since, pause = None, FIRST_PAUSE
+                    else:
+                        await self._follow(release)
+                        sequence, pause = release.sequence, FIRST_PAUSE
             except DependencyUnavailable as error:
                 logger.warning("following the catalog was interrupted", extra={"problem": error.text})
+            if self._silent_since is None:
+                self._silent_since = self._clock.monotonic()
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread load, not to hide anything
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def silence(self) -> float:
+        """Returns for how many seconds the Catalog has not been heard; 0 while it is followed."""
+        return 0.0 if self._silent_since is None else max(self._clock.monotonic() - self._silent_since, 0.001)
 
     async def _follow(self, release: Release) -> None:
         try:
