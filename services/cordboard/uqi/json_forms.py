@@ -6,6 +6,7 @@ plain renderer set becomes something that has: maps are rows, free values text, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from cordboard.uqi.appsmith import Projection
@@ -30,7 +31,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
-from cordboard.uqi.presentation import bounds, choice, own_slot, slots, test
+from cordboard.uqi.presentation import bounds, choice, is_needed, own_slot, slots, test
 
 _MOST_OPTIONS: Final = 1_000
 _PLAIN: Final = (Text, Number, Integer, Boolean, Moment, Choice)
@@ -75,7 +76,7 @@ class _Drawing:
                 elements.append(sections[field.section])
             sections[field.section]["elements"].append(element)
         schema: dict[str, Any] = {"type": "object", "properties": properties}
-        required = [field.key for field in fields if field.required and field.key in properties]
+        required = [field.key for field in fields if is_needed(field) and field.key in properties]
         if required:
             schema["required"] = required
         cases = [
@@ -112,7 +113,7 @@ class _Drawing:
             properties[each.key], element = self._member(each, f"{scope}/properties/{each.key}")
             element["rule"] = _rule(Compare(f"{field.id}.{VARIANT}", "in", (each.key,)))
             elements.append(element)
-            if not isinstance(each.kind, Group) or any(member.required for member in each.kind.fields):
+            if not isinstance(each.kind, Group) or any(is_needed(member) for member in each.kind.fields):
                 when = {"properties": {VARIANT: {"const": each.key}}, "required": [VARIANT]}
                 cases.append({"if": when, "then": {"required": [each.key]}})
         schema: dict[str, Any] = {"type": "object", "properties": properties}
@@ -171,14 +172,16 @@ class _Drawing:
 
     def _items(self, field: Field, item: Field) -> dict[str, Any]:
         if isinstance(item.kind, _PLAIN):
-            return {"type": "array", "items": self.schema(item), **bounds(field)}
+            if item.nullable:
+                self._lose(field, "items that cannot be null")
+            return {"type": "array", "items": self.schema(replace(item, nullable=False)), **bounds(field)}
         rows = isinstance(item.kind, Group) and all(isinstance(each.kind, _PLAIN) for each in item.kind.fields)
         if not rows or not isinstance(item.kind, Group) or item.kind.open:
             return self._as_json(field, "a list that is no flat table")
         if any(each.active_when is not None for each in item.kind.fields):
             self._lose(field, "columns always shown, for rows know no conditions")
         columns = {each.key: _described(each, self.schema(each)) for each in item.kind.fields}
-        required = [each.key for each in item.kind.fields if each.required]
+        required = [each.key for each in item.kind.fields if is_needed(each)]
         row = {"type": "object", "properties": columns, **({"required": required} if required else {})}
         return {"type": "array", "items": row, **bounds(field)}
 

@@ -15,6 +15,7 @@ from cordboard.uqi.fields import (
     Entries,
     Field,
     FormTree,
+    Group,
     Integer,
     Items,
     Json,
@@ -81,6 +82,13 @@ def test(condition: Condition, steps: Callable[[str], tuple[str, ...]]) -> dict[
             for step in reversed(steps(field)):
                 found = {"type": "object", "properties": {step: found}, "required": [step]}
             return found
+
+
+def is_needed(field: Field) -> bool:
+    """Tells whether somebody has to fill in a field: Bind fills in defaults, and objects that need nothing."""
+    if isinstance(field.kind, Group) and not any(is_needed(member) for member in field.kind.fields):
+        return False
+    return field.required and field.default is None
 
 
 def choice(options: tuple[Option, ...]) -> dict[str, Any]:

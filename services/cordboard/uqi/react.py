@@ -44,6 +44,11 @@ def project(tree: FormTree) -> Projection:
     return Projection(document, tuple(drawing.losses))
 
 
+def _is_needed(field: Field) -> bool:
+    """Tells whether a field has to be there in what is submitted: Bind fills in defaults."""
+    return field.required and field.default is None
+
+
 def name_of(field: Field) -> str:
     """Returns what a field is called there."""
     return field.key if field.name in UNSAFE_NAMES else field.name
@@ -77,7 +82,7 @@ class _Drawing:
         if ui:
             ui["ui:order"] = [*ui, "*"]
         found: dict[str, Any] = {"type": "object", "properties": properties}
-        required = [name_of(field) for field in fields if field.required and name_of(field) in properties]
+        required = [name_of(field) for field in fields if _is_needed(field) and name_of(field) in properties]
         if required:
             found["required"] = required
         return found | ({"allOf": cases} if cases else {}), ui

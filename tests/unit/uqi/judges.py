@@ -87,6 +87,9 @@ class Filler:
                 continue  # AJV looks at no member of that name
             if field.hidden or not (field.required or self._rng.random() < 0.6):
                 continue
+            if self._client == "json_schema" and field.required and field.default is not None:
+                given[field.name] = self._value(field)  # AJV fills in no default, and then misses it
+                continue
             if field.required and self._rng.random() < self._mistakes / 2:
                 continue
             given[self._name(field)] = self._value(field)

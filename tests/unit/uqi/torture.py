@@ -55,10 +55,15 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     ),
     "nullable": an_input(
         "text",
+        "empty",
         text={"type": ["string", "null"]},
         count={"type": "integer", "nullable": True},
         colour={"enum": ["red", "blue", None]},
         flag={"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+        words={"type": "array", "items": {"type": ["string", "null"]}},
+        labels={"type": "array", "items": {"enum": ["a", None]}},
+        rows={"type": "array", "items": an_input(name={"type": ["string", "null"]}, level={"enum": [1, 2, None]})},
+        empty=an_input(note=_TEXT),
     ),
     "choices": an_input(
         "kind",
