@@ -159,6 +159,12 @@ def bound(
     )
 
 
+def value_of(field: Field, raw: Any) -> Any:
+    """Returns what was filled in for one field as the API has it; as it is where it cannot be read."""
+    found = _Binder().decoded(field, raw, _Place(texts=True))
+    return raw if found is _ABSENT else found
+
+
 def _pointer(steps: tuple[str | int, ...]) -> str:
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
@@ -444,7 +450,11 @@ class _Binder:
             if key not in (VARIANT, variant.key) and not _is_blank(raw[key]):
                 self.drop(place.below(key))
         given = raw.get(variant.key, {} if isinstance(variant.kind, Group) else _ABSENT)
-        return _ABSENT if given is _ABSENT else self.decoded(replace(variant, required=True), given, place)
+        value = _ABSENT if given is _ABSENT else self.decoded(replace(variant, required=True), given, place)
+        if value is not _ABSENT and not isinstance(value, _SHAPES.get(type(variant.kind), object)):
+            # Another shape might take it, and that is not the one that was chosen.
+            self.refuse(place, f"does not fit the variant {variant.key!r}")
+        return value
 
     def _written(self, kind: Union, text: str, place: _Place) -> Any:
         """Returns what a text says that stands for a whole union: JSON, or itself where one of the shapes is text."""
@@ -532,6 +542,20 @@ _DECODERS: Final[Mapping[type[Kind], Decoder]] = {
     Json: _Binder.json,
     File: _Binder.file,
     Union: _Binder.union,
+}
+
+
+_SHAPES: Final[Mapping[type[Kind], type]] = {
+    Text: str,
+    Secret: str,
+    Moment: str,
+    File: str,
+    Boolean: bool,
+    Integer: int,
+    Items: list,
+    MultiChoice: list,
+    Group: dict,
+    Entries: dict,
 }
 
 

@@ -152,6 +152,9 @@ class Filler:
                 return "abcdefgh"[: max(least, 1)] + "x" * max(0, least - 8)
 
     def _variant(self, variant: Field) -> Any:
+        if self._client == "react":
+            # What a shape must not be, free JSON beside it may be; there is no choice to hold it against.
+            return Filler(self._rng, self._client)._value(variant)
         value = self._value(variant)
         return {VARIANT: variant.key, variant.key: value} if self._keyed else value
 

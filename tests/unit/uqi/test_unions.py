@@ -53,6 +53,7 @@ def test_a_chosen_variant_is_sent_without_the_choice_and_without_the_others() ->
         ({"variant": "Cheque"}, "values.pay.variant"),
         ({"variant": ["Card"]}, "values.pay.variant"),
         ({"variant": "Card", "Card": {"month": "soon", "number": "1"}}, "values.pay.month"),
+        ({"variant": "Card", "Card": 5}, "values.pay"),
         ([], "values.pay"),
     ],
 )
