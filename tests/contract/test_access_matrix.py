@@ -109,6 +109,7 @@ class Rule:
     peers: frozenset[str]
     public: bool
     workspace_field: str
+    relays: frozenset[str] = frozenset()
 
 
 # Other people's protos carry no rules of ours.
@@ -132,6 +133,7 @@ def rule_of(method: contract.Method) -> Rule:
         frozenset(declared.peers),
         declared.public,
         declared.workspace_field,
+        frozenset(declared.relays),
     )
 
 
@@ -143,7 +145,7 @@ def expected(rule: Rule, caller: Caller) -> str:
         return "UNAUTHENTICATED"
     if caller.peer in rule.peers:
         return IN
-    speaks = caller.peer == "envoy" or caller.peer.startswith("client/")
+    speaks = caller.peer == "envoy" or caller.peer.startswith("client/") or caller.peer in rule.relays
     if not speaks:
         return "PERMISSION_DENIED"
     if not caller.roles:

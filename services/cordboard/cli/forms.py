@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
@@ -44,6 +45,12 @@ def form(
         Renderer | None, typer.Option("--format", help="Print it for a form renderer.", show_default=False)
     ] = None,
     canonical: Annotated[bool, typer.Option("--document", help="Print the canonical form document.")] = False,
+    choices: Annotated[
+        str, typer.Option(help="Print the vendor's choices for the field with this id; needs --connection.")
+    ] = "",
+    connection: Annotated[
+        str, typer.Option(help="The connection to ask with: workspaces/WORKSPACE/connections/ID.")
+    ] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show what an action, or a way to sign in, asks for."""
@@ -53,7 +60,13 @@ def form(
         if sum((schema, appsmith, canonical, target_format is not None)) > 1:
             raise CommandFailed("print one of --json-schema, --appsmith, --format and --document", 2)
         name = f"integrations/{integration}/forms/{kind}"
+        if bool(choices) != bool(connection):
+            raise CommandFailed("--choices and --connection go together", 2)
         async with as_operator(target(context)) as mesh:
+            if choices:
+                asked = pb.ListFormOptionsRequest(connection=connection, form=name, field_id=choices)
+                show_choices(await mesh.forms.ListFormOptions(asked), output)
+                return
             if canonical:
                 show_json(plain(await mesh.forms.GetFormDocument(pb.GetFormDocumentRequest(name=name))))
                 return
@@ -73,6 +86,23 @@ def form(
                 console.print(f"[yellow]{loss}[/yellow]", markup=True)
 
     run(work)
+
+
+def show_choices(found: pb.ListFormOptionsResponse, output: Format) -> None:
+    """Prints what can be chosen; raises CommandFailed with the reason when it cannot be had."""
+    if output is Format.JSON:
+        show_json(plain(found))
+        return
+    if found.problem:
+        raise CommandFailed(f"no choices: {found.problem}")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("value", overflow="fold")
+    table.add_column("label", overflow="fold")
+    for each in found.options:
+        table.add_row(Text(each.value_json), Text(each.label))
+    console.print(table)
+    if found.more:
+        console.print("[dim]There are more.[/dim]")
 
 
 def fields_table(schema: dict[str, Any]) -> Table:

@@ -37,6 +37,8 @@ class Rule:
     peers: frozenset[str] = frozenset()
     public: bool = False
     workspace_field: str = ""
+    relays: frozenset[str] = frozenset()
+    """Services that may call with the token of whom they act for."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def _declared(method: MethodDescriptor) -> Rule:
         peers=frozenset(declared.peers),
         public=declared.public,
         workspace_field=declared.workspace_field,
+        relays=frozenset(declared.relays),
     )
     if not (rule.roles or rule.peers or rule.public):
         raise RuleMissing(f"{method.full_name} has an access rule that lets nobody in")
@@ -103,8 +106,8 @@ def check(method: Method, caller: Caller) -> None:
     if rule.public or caller.peer in rule.peers:
         return
     # A token speaks only through Envoy or a client with a certificate: a service that holds a caller's token is not
-    # thereby the caller.
-    if caller.peer == GATEWAY or caller.peer.startswith(CLIENTS):
+    # thereby the caller, unless the rule lets it pass tokens on.
+    if caller.peer == GATEWAY or caller.peer.startswith(CLIENTS) or caller.peer in rule.relays:
         if rule.roles and not caller.token_id:
             raise TokenInvalid("missing")
         if caller.roles & rule.roles:

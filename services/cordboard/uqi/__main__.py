@@ -9,6 +9,8 @@ from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
 from cordboard.uqi.feed import CatalogFeed
 from cordboard.uqi.forms import FormCache, Forms
+from cordboard.uqi.options import Options
+from cordboard.uqi.proxied import ProxiedActions
 from cordboard.uqi.servicer import FormServicer
 from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
@@ -25,7 +27,10 @@ async def start(mesh: Process[UqiSettings]) -> None:
     cache = FormCache(mesh.settings.form_cache_characters)
     feed = CatalogFeed(lambda: mesh.channels.to("catalog"))
     upkeep = Upkeep(store, feed, SystemClock(), generator=generator_hash(), on_change=cache.take)
-    add_FormServiceServicer_to_server(FormServicer(Forms(store, cache, upkeep)), mesh.server)
+    forms = Forms(store, cache, upkeep)
+    proxy = (lambda: mesh.channels.to("proxy")) if mesh.settings.proxy_address else None
+    options = Options(forms, ProxiedActions(proxy), SystemClock())
+    add_FormServiceServicer_to_server(FormServicer(forms, options), mesh.server)
     mesh.background(upkeep.run())
     mesh.on_close(upkeep.close)
 

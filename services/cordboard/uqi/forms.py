@@ -147,6 +147,11 @@ class Forms:
         record = await self.form(integration, form, version)
         return record, self._cache.rendering(record, target)
 
+    async def tree(self, integration: str, form: str, version: str) -> FormTree:
+        """Returns the fields of a form; raises NotFound."""
+        record = await self.form(integration, form, version)
+        return self._cache.binder((integration, record.version, form), record).tree
+
     async def document(self, integration: str, form: str, version: str) -> form_pb2.FormDocument:
         """Returns the canonical document of a form; raises NotFound."""
         return rendering.document(await self.form(integration, form, version))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.core.caller import current_caller
+from cordboard.core.layers import API_KEY
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.core.structs import from_struct, to_struct
 from cordboard.core.times import to_duration, to_timestamp
 from cordboard.uqi.binding import accepted
 from cordboard.uqi.forms import Settings
+from cordboard.uqi.options import Question
+from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceServicer
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from cordboard.uqi.binding import Bound, Client
     from cordboard.uqi.forms import Forms
+    from cordboard.uqi.options import Credentials, Listed, Options
     from cordboard.uqi.rendering import Rendering
     from cordboard.uqi.store import FormRecord
 
@@ -28,9 +33,10 @@ if TYPE_CHECKING:
 class FormServicer(FormServiceServicer):
     """Serves forms."""
 
-    def __init__(self, forms: Forms) -> None:
-        """Takes the forms."""
+    def __init__(self, forms: Forms, options: Options) -> None:
+        """Takes the forms, and the choices that only vendors know."""
         self._forms = forms
+        self._options = options
 
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
@@ -64,6 +70,14 @@ class FormServicer(FormServiceServicer):
         settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions)
         found = await self._forms.bound(integration, form, request.version, values, settings)
         return _bound(found if request.report_problems else accepted(found))
+
+    async def ListFormOptions(self, request: pb.ListFormOptionsRequest, context: Any) -> pb.ListFormOptionsResponse:
+        integration, form = parse(request.form, "integrations/*/forms/*", field="form")
+        ensure_seen(integration)
+        values = from_struct(request.values, "values")
+        about, asker = (integration, form, request.version, request.field_id), _asker()
+        question = Question(*about, asker, request.connection, values, request.search)
+        return _options(await self._options.listed(question, _credentials(context)))
 
 
 _CLIENTS: Final[Mapping[int, Client]] = {
@@ -101,6 +115,24 @@ def _bound(found: Bound) -> pb.BindFormResponse:
         dropped_pointers=found.dropped,
         deferred_pointers=found.deferred,
     )
+
+
+def _options(found: Listed) -> pb.ListFormOptionsResponse:
+    return pb.ListFormOptionsResponse(
+        options=(pb.FormOption(value_json=json_text(value), label=label) for value, label in found.options),
+        more=found.more,
+        problem=found.problem,
+    )
+
+
+def _asker() -> str:
+    caller = current_caller()
+    return f"{caller.actor} {caller.workspace} {caller.environment} {sorted(caller.roles)}"
+
+
+def _credentials(context: Any) -> Credentials:
+    sent = context.invocation_metadata() or ()
+    return tuple((name, str(value)) for name, value in sent if name in ("authorization", API_KEY))
 
 
 def _stale(silence: float) -> Duration | None:

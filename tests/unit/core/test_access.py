@@ -100,6 +100,19 @@ async def test_a_service_with_a_rule_starts(serving: Serving) -> None:
     assert access.methods(service)[f"/{service}/Do"].rule == Rule(frozenset({"operator"}), frozenset({"proxy"}))
 
 
+def test_a_service_passes_a_token_on_where_the_rule_says_so_and_is_nobody_without_one() -> None:
+    method = a_method(roles=frozenset({"member"}), relays=frozenset({"uqi"}))
+    access.check(method, Caller("uqi", roles=frozenset({"member"}), token_id="t", workspace="acme"))
+    with pytest.raises(TokenInvalid):
+        access.check(method, Caller("uqi"))
+    for caller in (
+        Caller("uqi", roles=frozenset({"reader"}), token_id="t", workspace="acme"),
+        Caller("flags", roles=frozenset({"member"}), token_id="t", workspace="acme"),
+    ):
+        with pytest.raises(AccessDenied):
+            access.check(method, caller)
+
+
 def test_a_role_counts_through_envoy_and_clients_only() -> None:
     method = a_method(roles=frozenset({"member"}), peers=frozenset({"proxy"}))
     member = {"roles": frozenset({"member"}), "token_id": "t", "workspace": "acme"}
