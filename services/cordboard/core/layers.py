@@ -474,8 +474,13 @@ class Gate(grpc.aio.ServerInterceptor):
         return error
 
     async def _requests(self, call: Call, stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        first = True
         async for raw in stream:
             message = call.parse(raw)
+            if first:
+                # Where requests stream, the first one names the workspace.
+                access.check_workspace(call.method, call.caller, message)
+                first = False
             for layer in self._layers:
                 layer.check(message)
             yield message

@@ -135,10 +135,11 @@ class Forwarding:
         `body` None: there is none. Raises InvalidFields, NotFound, SwitchedOff, ReconnectRequired, StateConflict,
         BreakerOpen, LimitExceeded, EgressDenied, VendorUnreachable, DeadlineExceeded and AuditUnavailable.
         """
-        check(wanted)
         caller = wanted.caller
         if caller.token_id and not caller.is_operator and caller.workspace != wanted.workspace:
+            # Before anything else is said about the request: of another workspace there is nothing to say.
             raise NotFound(wanted.connection)
+        check(wanted)
         order = Order(wanted.workspace, wanted.connection, f"{ACTION}.{wanted.method}", {}, caller, wanted.remaining)
         safe = wanted.method in _SAFE
         async with self._pipeline.passage(order, ACTION, safe=safe) as (call, definition, lease):
