@@ -228,5 +228,6 @@ def _rule(rule: pb.Rule) -> str:
         )
         if values
     ]
+    conditions += [f"{each.group} {each.begin / 100:g}-{each.end / 100:g} %" for each in rule.slices]
     given: Any = rule.variant or ", ".join(f"{share.variant} {share.weight}" for share in rule.split)
     return f"{', '.join(conditions) or 'everybody'}: {given}"

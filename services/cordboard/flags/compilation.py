@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.flagging import KILLED, REVISION
+from cordboard.flags.content import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cordboard.flags.content import Content, Rule, Share
+    from cordboard.flags.content import Content, Rule, Share, Slice
 
 # The keys of the evaluation context that rules read, by the proto field of their condition.
 CONTEXT_KEYS: Final = {
@@ -59,12 +60,19 @@ def _condition(rule: Rule) -> Any:
     tests: list[Any] = [
         {"in": [{"var": CONTEXT_KEYS[name]}, list(values)]} for name, values in rule.conditions.items() if values
     ]
-    if rule.split:
+    if rule.split or rule.slices:
         # Nobody's workspace has no share of the workspaces: without this all of them would be one big bucket.
         tests.append({"!!": [{"var": "workspace"}]})
+    tests += map(_within, rule.slices)
     if not tests:
         return True
     return tests[0] if len(tests) == 1 else {"and": tests}
+
+
+def _within(part: Slice) -> dict[str, Any]:
+    shares = (("before", part.begin), ("in", part.end - part.begin), ("after", WHOLE - part.end))
+    subject = {"cat": [f"{part.group}/", {"var": "workspace"}]}
+    return {"==": [{"fractional": [subject, *([name, weight] for name, weight in shares if weight)]}, "in"]}
 
 
 def _split(key: str, split: Iterable[Share]) -> dict[str, Any]:

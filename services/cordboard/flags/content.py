@@ -18,6 +18,9 @@ MAX_VARIANTS: Final = 100
 # Readers of protobuf give up at 100 messages inside each other, and a Value takes two for each level.
 MAX_DEPTH: Final = 20
 MAX_RULES: Final = 200
+MAX_SLICES: Final = 10
+# Hundredths of a percent.
+WHOLE: Final = 10_000
 MAX_CONDITION_VALUES: Final = 10_000
 MAX_VALUE_LENGTH: Final = 255
 MAX_DESCRIPTION_LENGTH: Final = 2_000
@@ -37,6 +40,15 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The workspaces from `begin` up to `end`, in hundredths of a percent, in the order that the group puts them in."""
+
+    group: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Rule:
     """Gives a variant, or a share of several, to those who fit all conditions; an empty condition fits everybody."""
 
@@ -48,6 +60,7 @@ class Rule:
     regions: tuple[str, ...] = ()
     variant: str = ""
     split: tuple[Share, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
@@ -87,6 +100,7 @@ class Content:
                     **{name: list(values) for name, values in rule.conditions.items()},
                     "variant": rule.variant,
                     "split": [[share.variant, share.weight] for share in rule.split],
+                    "slices": [[each.group, each.begin, each.end] for each in rule.slices],
                 }
                 for rule in self.rules
             ],
@@ -139,6 +153,8 @@ def _rule(document: Mapping[str, Any]) -> Rule:
         regions=tuple(document["regions"]),
         variant=document["variant"],
         split=tuple(Share(variant, weight) for variant, weight in document["split"]),
+        # Revisions of before there were slices have none.
+        slices=tuple(Slice(*each) for each in document.get("slices", ())),
     )
 
 
@@ -204,6 +220,7 @@ def _rules(content: Content) -> Iterator[Violation]:
         elif not rule.split:
             yield from _named(f"{path}.variant", rule.variant, content.variants, required=True)
         yield from _split(f"{path}.split", rule.split, content.variants)
+        yield from _slices(f"{path}.slices", rule.slices)
 
 
 def _condition(path: str, values: Sequence[str]) -> Iterator[Violation]:
@@ -229,6 +246,19 @@ def _split(path: str, split: Sequence[Share], variants: Mapping[str, Any]) -> It
     total = sum(share.weight for share in split)
     if total > MAX_WEIGHT_SUM:
         yield Violation(path, f"the weights must add up to at most {MAX_WEIGHT_SUM}, not {total}", "OUT_OF_RANGE")
+
+
+def _slices(path: str, slices: Sequence[Slice]) -> Iterator[Violation]:
+    if len(slices) > MAX_SLICES:
+        yield Violation(path, f"must be at most {MAX_SLICES}", "TOO_MANY")
+        return
+    for index, each in enumerate(slices):
+        if not is_key(each.group):
+            yield Violation(
+                f"{path}[{index}].group", "must be at most 200 letters, digits, dots, underscores and hyphens"
+            )
+        if not 0 <= each.begin < each.end <= WHOLE:
+            yield Violation(f"{path}[{index}].end", f"must be above begin, both from 0 to {WHOLE}", "OUT_OF_RANGE")
 
 
 def _steering(key: str, content: Content) -> Iterator[Violation]:

@@ -8,7 +8,7 @@ from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.names import parse
 from cordboard.core.structs import from_value, to_value
 from cordboard.core.times import to_timestamp
-from cordboard.flags.content import Content, Rule, Share, is_key, variant_path, violations
+from cordboard.flags.content import Content, Rule, Share, Slice, is_key, variant_path, violations
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def _rule(rule: pb.Rule) -> Rule:
         regions=tuple(rule.regions),
         variant=rule.variant,
         split=tuple(Share(share.variant, share.weight) for share in rule.split),
+        slices=tuple(Slice(each.group, each.begin, each.end) for each in rule.slices),
     )
 
 
@@ -153,4 +154,5 @@ def _rule_message(rule: Rule) -> pb.Rule:
         regions=rule.regions,
         variant=rule.variant,
         split=[pb.WeightedVariant(variant=share.variant, weight=share.weight) for share in rule.split],
+        slices=[pb.Slice(group=each.group, begin=each.begin, end=each.end) for each in rule.slices],
     )

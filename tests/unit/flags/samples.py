@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cordboard.flags.content import Content, Rule, Share
+from cordboard.flags.content import Content, Rule, Share, Slice
 
 TIERS = ("starter", "business", "enterprise")
 WORKSPACES = ("acme", "globex", "initech", "umbrella")
@@ -40,6 +40,10 @@ def rules(draw: st.DrawFn, variants: list[str]) -> Rule:
         "environments": draw(_some(ENVIRONMENTS)),
         "regions": draw(_some(REGIONS)),
     }
+    if draw(st.booleans()):
+        begin = draw(st.integers(0, 9_999))
+        part = Slice(draw(st.sampled_from(["holdout", "b"])), begin, draw(st.integers(begin + 1, 10_000)))
+        conditions["slices"] = (part,)
     if draw(st.booleans()):
         return Rule(**conditions, variant=draw(st.sampled_from(variants)))
     shares = draw(st.lists(st.sampled_from(variants), min_size=1, unique=True))

@@ -13,7 +13,7 @@ from hypothesis import given
 
 from cordboard.core.flagging import Decision, FlagSet
 from cordboard.flags.compilation import compiled, configuration
-from cordboard.flags.content import Content, Rule, Share
+from cordboard.flags.content import Content, Rule, Share, Slice
 from tests.unit.flags.samples import a_content, a_split, contents, contexts
 
 SEED = 20
@@ -41,6 +41,12 @@ def bucketed(key: str, workspace: str, split: tuple[Share, ...]) -> str:
     raise AssertionError("a place beyond the last share")
 
 
+def inside(context: dict[str, Any], part: Slice) -> bool:
+    shares = a_split(before=part.begin, inside=part.end - part.begin, after=10_000 - part.end)
+    weighted = tuple(share for share in shares if share.weight)
+    return bucketed(f"{part.group}/", context["workspace"], weighted) == "inside"
+
+
 def reading(content: Content, context: dict[str, Any]) -> str | None:
     """The typed rules, read as plain Python; None where no rule matches."""
     names = {
@@ -52,6 +58,8 @@ def reading(content: Content, context: dict[str, Any]) -> str | None:
     }
     for rule in content.rules:
         if any(values and context.get(names[name]) not in values for name, values in rule.conditions.items()):
+            continue
+        if rule.slices and not (context.get("workspace") and all(inside(context, part) for part in rule.slices)):
             continue
         if not rule.split:
             return rule.variant
@@ -146,6 +154,19 @@ def test_a_growing_share_takes_nobody_out_again() -> None:
 
     shares = [on_at(percent) for percent in (1, 10, 50, 99)]
     assert all(smaller < larger for smaller, larger in itertools.pairwise(shares))
+
+
+def test_slices_of_one_group_that_do_not_overlap_share_no_workspace_and_leave_none_out() -> None:
+    def members(key: str, begin: int, end: int) -> set[str]:
+        content = a_content(rules=(Rule(slices=(Slice("exclusive", begin, end),), variant="on"),))
+        flags = flag_set(content, key=key)
+        return {name for name in names if flags.evaluate(key, {"workspace": name}).value is True}
+
+    names = {f"workspace-{number}" for number in range(2_000)}
+    first, second, rest = members("a", 0, 1), members("b", 1, 5_000), members("c", 5_000, 10_000)
+    assert first | second | rest == names
+    assert len(first) + len(second) + len(rest) == len(names)
+    assert members("d", 1, 6_000) > second
 
 
 def test_two_flags_split_the_workspaces_independently() -> None:

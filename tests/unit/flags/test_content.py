@@ -21,6 +21,7 @@ from cordboard.flags.content import (
     Content,
     Rule,
     Share,
+    Slice,
     violations,
 )
 from cordboard.flags.messages import content_of, flag_message, key_of, revision_of
@@ -77,6 +78,21 @@ WRONG: list[tuple[Content, list[str]]] = [
     (a_content(rules=(Rule(split=a_split(on=MAX_WEIGHT_SUM, off=1)),)), ["flag.rules[0].split"]),
     (a_content(variants={"on": "x" * 300_000, "off": ""}), ["flag"]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        (Slice("", 0, 1), "group"),
+        (Slice("a b", 0, 1), "group"),
+        (Slice("a", -1, 1), "end"),
+        (Slice("a", 5, 5), "end"),
+        (Slice("a", 0, 10_001), "end"),
+    ],
+)
+def test_a_slice_has_a_group_and_lies_within_the_whole(part: Slice, field: str) -> None:
+    content = a_content(rules=(Rule(variant="on", slices=(Slice("a", 0, 10_000), part)),))
+    assert [each.field for each in violations("desk", content)] == [f"flag.rules[0].slices[1].{field}"]
 
 
 @pytest.mark.parametrize(("content", "fields"), WRONG, ids=[", ".join(fields) for _, fields in WRONG])
