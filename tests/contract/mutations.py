@@ -66,6 +66,7 @@ REAL: Final = {
     ),
     "integrations/*/oauthClient": ("integrations/acme-desk/oauthClient",),
     "flags/*": ("flags/fuzz",),
+    "rollouts/*": ("rollouts/integration.fuzz",),
     "flags/*/revisions/*": ("flags/fuzz/revisions/1",),
 }
 HARMFUL: Final = ("Delete", "Set")

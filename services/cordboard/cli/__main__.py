@@ -24,6 +24,7 @@ from cordboard.cli import (
     options,
     remote,
     revoke,
+    rollouts,
     schedules,
     sources,
     traces,
@@ -69,6 +70,7 @@ def application() -> typer.Typer:
     app.add_typer(schedules.app, name="schedules", rich_help_panel=USE)
     app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=USE)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
+    app.add_typer(rollouts.app, name="rollout", rich_help_panel=OPERATE)
     app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)
     app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
     app.add_typer(revoke.app, name="revoke", rich_help_panel=OPERATE)

@@ -22,11 +22,15 @@ from cordboard.flags.openfeature.events import Events
 from cordboard.flags.openfeature.sync_servicer import FlagSync
 from cordboard.flags.replica import Replica
 from cordboard.flags.replica_servicer import FlagReplicaServicer
+from cordboard.flags.rollouts.rollouts import Rollouts
+from cordboard.flags.rollouts.servicer import RolloutServicer
+from cordboard.flags.rollouts.store import RolloutStore
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
+from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -41,6 +45,8 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     flags = Flags(store, mesh.journal(), live, SystemClock())
     add_FlagServiceServicer_to_server(FlagServicer(flags, live), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
+    rollouts = Rollouts(RolloutStore(database), flags, mesh.journal(), SystemClock(), tiers=mesh.settings.tiers)
+    add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
     events = Events(live)
     add_evaluation_v1_to_server(EvaluationV1(live, events), mesh.server)
     add_evaluation_v2_to_server(EvaluationV2(live, events), mesh.server)
@@ -49,6 +55,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     mesh.copies.add(live.copy)
     mesh.background(changes.run())
     mesh.background(live.run(changes))
+    mesh.background(rollouts.run())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,8 @@ from cordboard.core.errors import EtagMismatch, InvalidFields, NotFound, StateCo
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cordboard.core.audit import Journal
     from cordboard.core.times import Clock
     from cordboard.flags.content import Content
@@ -72,6 +75,27 @@ class Flags:
                 changed = self._next(replace(current, content=content), cause.actor, reason)
             await self._append(change, changed, "flags.flag.put")
         await self._live.catch_up(change.sequence)
+        return changed
+
+    @contextlib.asynccontextmanager
+    async def changing(self) -> AsyncIterator[FlagChange]:
+        """Opens a change for `publish`, and has this process's evaluations follow once it is committed."""
+        async with self._store.change() as change:
+            yield change
+        await self._live.catch_up(change.sequence)
+
+    async def publish(self, change: FlagChange, key: str, content: Content, cause: Cause, act: str) -> FlagRecord:
+        """Makes a flag's content this one, killed or not, inside of a change; as it is already, it stays."""
+        reason = cause.of(act)
+        current = await change.flag(key)
+        if current is not None and current.content.to_json() == content.to_json():
+            return current
+        if current is None:
+            now = self._clock.now()
+            changed = FlagRecord(key, 1, content, False, cause.actor, reason, now, now)
+        else:
+            changed = self._next(replace(current, content=content), cause.actor, reason)
+        await self._append(change, changed, "flags.flag.put")
         return changed
 
     async def kill(self, key: str, *, cause: Cause) -> FlagRecord:

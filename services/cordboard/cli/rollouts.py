@@ -1,0 +1,255 @@
+"""Rollouts: plans with stages, and what moves them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cordboard.cli.options import Output, Reason, target
+from cordboard.cli.output import Format, show_fields, show_rows
+from cordboard.cli.session import as_operator, run
+from cordboard.flags.v1 import flag_service_pb2 as flags
+from cordboard.flags.v1 import rollout_service_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True, help="Roll integrations, actions and versions out in stages, and stop them.")
+Key = Annotated[
+    str,
+    typer.Argument(help="`integration.SLUG`, `action.SLUG.ACTION` or `version.SLUG`; a slug alone is an integration."),
+]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SOAK = re.compile(r"(\d{1,6})([smhdw])")
+
+
+@app.command("put")
+def put(
+    context: typer.Context,
+    key: Key,
+    stage: Annotated[
+        list[str],
+        typer.Option(
+            help="A stage: ENVIRONMENT=PERCENT by commas, `*` for all other environments, and after a slash how long "
+            "it holds: `staging=100,production=1/2d`. Repeatable, in order.",
+        ),
+    ],
+    minimum_tier: Annotated[str, typer.Option(help="The lowest tier.")] = "",
+    region: Annotated[list[str] | None, typer.Option(help="Only this region. Repeatable.")] = None,
+    workspace: Annotated[list[str] | None, typer.Option(help="From the first stage on. Repeatable.")] = None,
+    customer: Annotated[list[str] | None, typer.Option(help="From the first stage on. Repeatable.")] = None,
+    exclude_workspace: Annotated[list[str] | None, typer.Option(help="Never this one. Repeatable.")] = None,
+    exclude_customer: Annotated[list[str] | None, typer.Option(help="Never this one. Repeatable.")] = None,
+    version: Annotated[str, typer.Option(help="The definition version, with `version.SLUG`.")] = "",
+    holdout: Annotated[float, typer.Option(help="The percentage of all workspaces to hold out.")] = 0.0,
+    exclusive: Annotated[
+        str, typer.Option(help="The slice of a group that is this rollout's: `checkout=0-50`, in percent.")
+    ] = "",
+    start: Annotated[str, typer.Option(help="When it begins, such as 2026-12-01T08:00:00Z. Default: now.")] = "",
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    etag: Annotated[str, typer.Option(help="Change only what has this etag.")] = "",
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Create a rollout, or replace its plan."""
+    rollout = pb.Rollout(
+        name=_name(key),
+        description=description,
+        version=version,
+        audience=pb.Audience(
+            minimum_tier=minimum_tier,
+            regions=region or [],
+            workspaces=workspace or [],
+            customers=customer or [],
+            excluded_workspaces=exclude_workspace or [],
+            excluded_customers=exclude_customer or [],
+        ),
+        stages=[_stage(each) for each in stage],
+        holdout_percent=holdout,
+        exclusion=_exclusion(exclusive) if exclusive else None,
+        etag=etag,
+    )
+    if start:
+        rollout.start_time.FromDatetime(_moment(start))
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.rollouts.PutRollout(pb.PutRolloutRequest(rollout=rollout, reason=reason)))
+
+    run(work)
+
+
+@app.command("list")
+def list_rollouts(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List rollouts, and how far they have come."""
+
+    async def work() -> None:
+        found: list[pb.Rollout] = []
+        request = pb.ListRolloutsRequest(page_size=1000)
+        async with as_operator(target(context)) as mesh:
+            while True:
+                page = await mesh.rollouts.ListRollouts(request)
+                found += page.rollouts
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+        show_rows(
+            output,
+            found,
+            ("key", "stage", "reaches", "next stage", "state"),
+            (
+                (
+                    each.name.partition("/")[2],
+                    f"{each.stage} of {len(each.stages)}",
+                    _reaches(each.stages[each.stage - 1]) if each.stage else "nobody",
+                    _next_stage(each),
+                    f"frozen: {each.freeze_reason}" if each.freeze_reason else "",
+                )
+                for each in found
+            ),
+        )
+
+    run(work)
+
+
+@app.command("show")
+def show(context: typer.Context, key: Key, output: Output = Format.TABLE) -> None:
+    """Show a rollout."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            _show(output, await mesh.rollouts.GetRollout(pb.GetRolloutRequest(name=_name(key))))
+
+    run(work)
+
+
+@app.command("move")
+def move(
+    context: typer.Context,
+    key: Key,
+    stage: Annotated[int, typer.Argument(help="The stage, counted from 1; 0: nobody gets it.", min=0)],
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Take a rollout to a stage now, further or back."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.MoveRolloutRequest(name=_name(key), stage=stage, reason=reason)
+            _show(output, await mesh.rollouts.MoveRollout(request))
+
+    run(work)
+
+
+@app.command("freeze")
+def freeze(context: typer.Context, key: Key, reason: Why, output: Output = Format.TABLE) -> None:
+    """Stop a rollout where it is."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.FreezeRolloutRequest(name=_name(key), reason=reason)
+            _show(output, await mesh.rollouts.FreezeRollout(request))
+
+    run(work)
+
+
+@app.command("thaw")
+def thaw(context: typer.Context, key: Key, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """End a freeze."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.ThawRolloutRequest(name=_name(key), reason=reason)
+            _show(output, await mesh.rollouts.ThawRollout(request))
+
+    run(work)
+
+
+@app.command("kill")
+def kill(context: typer.Context, key: Key, reason: Why, output: Output = Format.TABLE) -> None:
+    """Take it from everybody, now; its stages wait until `cordboard flag restore`."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            killed = await mesh.flags.KillFlag(flags.KillFlagRequest(name=f"flags/{_key(key)}", reason=reason))
+        show_fields(output, killed, {"flag": killed.name, "state": "killed", "revision": killed.revision})
+
+    run(work)
+
+
+def _key(given: str) -> str:
+    return given if "." in given else f"integration.{given}"
+
+
+def _name(given: str) -> str:
+    return f"rollouts/{_key(given)}"
+
+
+def _stage(given: str) -> pb.Stage:
+    reaches, _, soak = given.partition("/")
+    stage = pb.Stage()
+    for each in reaches.split(","):
+        environment, _, percent = each.partition("=")
+        try:
+            stage.reaches.add(environment="" if environment == "*" else environment, percent=float(percent))
+        except ValueError:
+            raise typer.BadParameter(f"{each!r} is not ENVIRONMENT=PERCENT", param_hint="--stage") from None
+    if soak:
+        found = _SOAK.fullmatch(soak)
+        if found is None:
+            raise typer.BadParameter(f"{soak!r} is not a number with one of s m h d w", param_hint="--stage")
+        stage.soak_duration.seconds = int(found[1]) * _UNITS[found[2]]
+    return stage
+
+
+def _exclusion(given: str) -> pb.Exclusion:
+    group, _, part = given.partition("=")
+    begin, _, end = part.partition("-")
+    try:
+        return pb.Exclusion(group=group, begin_percent=float(begin), end_percent=float(end))
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is not GROUP=BEGIN-END", param_hint="--exclusive") from None
+
+
+def _moment(given: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is no time of ISO 8601", param_hint="--start") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _reaches(stage: pb.Stage) -> str:
+    return ", ".join(f"{reach.environment or 'others'} {reach.percent:g} %" for reach in stage.reaches)
+
+
+def _next_stage(rollout: pb.Rollout) -> str:
+    return rollout.next_stage_time.ToJsonString() if rollout.HasField("next_stage_time") else ""
+
+
+def _show(output: Format, rollout: pb.Rollout) -> None:
+    audience = rollout.audience
+    stages = (
+        f"{'> ' if number == rollout.stage else '  '}{number}: {_reaches(stage)}"
+        + (f", for {stage.soak_duration.ToJsonString()}" if stage.HasField("soak_duration") else "")
+        for number, stage in enumerate(rollout.stages, start=1)
+    )
+    show_fields(
+        output,
+        rollout,
+        {
+            "rollout": rollout.name.partition("/")[2],
+            "description": rollout.description,
+            "version": rollout.version,
+            "tier": f"{audience.minimum_tier} and above" if audience.minimum_tier else "",
+            "regions": ", ".join(audience.regions),
+            "named": ", ".join([*audience.workspaces, *audience.customers]),
+            "excluded": ", ".join([*audience.excluded_workspaces, *audience.excluded_customers]),
+            "stages": "\n".join(stages),
+            "next stage": _next_stage(rollout),
+            "frozen": rollout.freeze_reason,
+            "etag": rollout.etag,
+        },
+    )
