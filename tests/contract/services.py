@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from cordboard.common.v1 import audit_service_pb2
@@ -49,7 +50,7 @@ def methods(process: str) -> list[Method]:
     modules = [
         *EVERYWHERE,
         *([audit_service_pb2] if process in JOURNALS else []),
-        *([trace_service_pb2] if process == "telemetry" else []),
+        *([trace_service_pb2, metrics_service_pb2] if process == "telemetry" else []),
     ]
     names += [service.full_name for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
     pool = descriptor_pool.Default()

@@ -118,6 +118,7 @@ FOREIGN: Final = {
     "grpc.health.v1.Health": Rule(frozenset(), frozenset(), True, ""),
     "grpc.reflection.v1alpha.ServerReflection": Rule(frozenset(), frozenset({"client/operator"}), False, ""),
     "opentelemetry.proto.collector.trace.v1.TraceService": Rule(frozenset(), INSIDE, False, ""),
+    "opentelemetry.proto.collector.metrics.v1.MetricsService": Rule(frozenset(), INSIDE, False, ""),
 }
 
 

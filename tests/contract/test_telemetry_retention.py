@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cordboard.core.database import Database
 from cordboard.telemetry.intake import Intake
+from cordboard.telemetry.metric_store import MetricStore
 from cordboard.telemetry.redaction import Redaction
 from cordboard.telemetry.retention import Retention
 from cordboard.telemetry.spans import DAY_NS, Harvest, Window, harvest
@@ -61,6 +62,11 @@ def days_old(days: int, **fields: Any) -> Span:
     return a_span(start=(TODAY - days) * DAY_NS + 5, **fields)
 
 
+def retention(store: SpanStore, clock: HeldClock, *, days: int, max_bytes: int) -> Retention:
+    metrics = MetricStore(store.database, max_series=100)
+    return Retention(store, metrics, clock, days=days, max_bytes=max_bytes, usage_days=60)
+
+
 async def put(store: SpanStore, *spans: Span) -> None:
     taken = a_harvest(*spans)
     await store.put(taken.rows, taken.resources)
@@ -71,14 +77,14 @@ async def numbers(store: SpanStore) -> list[int]:
 
 
 async def test_today_and_tomorrow_are_made_ahead(store: SpanStore) -> None:
-    await Retention(store, HeldClock(), days=7, max_bytes=1 << 40).keep()
+    await retention(store, HeldClock(), days=7, max_bytes=1 << 40).keep()
     assert await numbers(store) == [0, 1]
 
 
 async def test_a_day_that_is_over_goes_with_its_spans_and_later_ones_stay(store: SpanStore) -> None:
     gone, kept = days_old(3), days_old(2)
     await put(store, gone, kept, days_old(0))
-    await Retention(store, HeldClock(), days=2, max_bytes=1 << 40).keep()
+    await retention(store, HeldClock(), days=2, max_bytes=1 << 40).keep()
     assert await numbers(store) == [-2, 0, 1]
     ids = [row.trace_id for row in a_harvest(gone, kept).rows]
     assert set(await store.summaries(ids)) == {ids[1]}
@@ -86,7 +92,7 @@ async def test_a_day_that_is_over_goes_with_its_spans_and_later_ones_stay(store:
 
 async def test_days_go_by_size_but_never_today(store: SpanStore) -> None:
     await put(store, *(days_old(days) for days in range(4)))
-    await Retention(store, HeldClock(), days=7, max_bytes=1).keep()
+    await retention(store, HeldClock(), days=7, max_bytes=1).keep()
     assert await numbers(store) == [0, 1]
 
 
@@ -151,5 +157,5 @@ async def test_an_export_that_the_database_refuses_takes_no_other_with_it(store:
 
 
 async def test_the_window_follows_the_clock_and_the_retention(store: SpanStore) -> None:
-    window = Retention(store, HeldClock(days_ahead=2), days=3, max_bytes=1).window()
+    window = retention(store, HeldClock(days_ahead=2), days=3, max_bytes=1).window()
     assert (window.first, window.end) == ((TODAY - 1) * DAY_NS, (TODAY + 4) * DAY_NS)

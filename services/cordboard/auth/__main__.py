@@ -22,7 +22,7 @@ from cordboard.auth.oauth import EXCHANGE_SECONDS, TokenEndpoints
 from cordboard.auth.oauth1 import OAuth1Endpoints
 from cordboard.auth.oidc import OpenIdProvider, Registration
 from cordboard.auth.reads import ReadWatch
-from cordboard.auth.refresh import Refresher
+from cordboard.auth.refresh import Refresher, refresh_durations
 from cordboard.auth.revocations import Revocations
 from cordboard.auth.rotation import Rotations
 from cordboard.auth.sealing_keys import SealingKeys
@@ -97,7 +97,9 @@ async def start(mesh: Process[AuthSettings]) -> None:
     revocations = Revocations(database, vault, ways, vendors.endpoints, journal)
     feed = Changes(database, CHANNEL)
     connections = Connections(database, journal, feed, revocations)
-    refresher = Refresher(database, vault, ways, vendors.grants, revocations, journal, feed)
+    refresher = Refresher(
+        database, vault, ways, vendors.grants, revocations, journal, feed, refresh_durations(mesh.measures)
+    )
     connect = Connect(database, vault, ways, vendors, connections, journal, redirect_uri=settings.redirect_uri)
     devices = Devices(database, connect)
     mesh.on_close(refresher.close)

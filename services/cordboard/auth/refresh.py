@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -24,7 +25,7 @@ from cordboard.auth.schemes import INTERACTIVE
 from cordboard.auth.store import connections as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, NotFound
-from cordboard.core.telemetry import span
+from cordboard.core.telemetry import INTEGRATION, span
 
 if TYPE_CHECKING:
     from cordboard.auth.grants import Grants
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cordboard.auth.ways import Ways
     from cordboard.core.audit import Journal
     from cordboard.core.database import Changes, Database
+    from cordboard.core.measures import Histogram, Measures
     from cordboard.core.secrets import Secret
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,11 @@ class _Way:
     values: Mapping[str, Secret[str]]
 
 
+def refresh_durations(measures: Measures) -> Histogram:
+    """Returns the measure of refreshes, in seconds."""
+    return measures.histogram("cordboard.refresh.duration", "s", (INTEGRATION, "error.type"))
+
+
 class Refresher:
     """Refreshes the credentials of connections."""
 
@@ -96,8 +103,9 @@ class Refresher:
         revocations: Revocations,
         journal: Journal,
         feed: Changes,
+        durations: Histogram,
     ) -> None:
-        """Takes what it needs to ask a vendor, and the feed that wakes when a connection changed."""
+        """Takes what it needs to ask a vendor, the feed that wakes when a connection changed, and what counts."""
         self._database = database
         self._vault = vault
         self._definitions = ways.definitions
@@ -107,6 +115,7 @@ class Refresher:
         self._revocations = revocations
         self._journal = journal
         self._feed = feed
+        self._durations = durations
         self._flights: dict[tuple[str, str, int], asyncio.Task[Outcome]] = {}
 
     def start(self, held: HeldRow, *, forced: bool = False) -> asyncio.Task[Outcome]:
@@ -120,15 +129,20 @@ class Refresher:
         if flight is None:
             flight = asyncio.create_task(self._refresh(held, forced=forced))
             self._flights[key] = flight
-            flight.add_done_callback(lambda task: self._landed(key, task))
+            began = time.monotonic()
+            flight.add_done_callback(lambda task: self._landed(key, row.integration, began, task))
         return flight
 
     async def close(self) -> None:
         """Waits until what is under way has been written."""
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
-    def _landed(self, key: tuple[str, str, int], task: asyncio.Task[Outcome]) -> None:
+    def _landed(self, key: tuple[str, str, int], integration: str, began: float, task: asyncio.Task[Outcome]) -> None:
         self._flights.pop(key, None)
+        if not task.cancelled():
+            outcome = "" if task.exception() is not None else task.result().result.name.lower()
+            problem = "" if outcome == Result.FRESH.name.lower() else outcome or "fault"
+            self._durations.record(time.monotonic() - began, (integration, problem))
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, CordboardError):
             logger.error("a refresh failed unforeseen", extra={"problem": type(error).__name__})
 

@@ -22,6 +22,7 @@ from cordboard.cli import (
     login,
     mesh,
     options,
+    rates,
     remote,
     revoke,
     rollouts,
@@ -78,6 +79,8 @@ def application() -> typer.Typer:
     app.add_typer(incident.app, name="incident", rich_help_panel=OPERATE)
     app.add_typer(sources.app, name="sources", rich_help_panel=OPERATE)
     app.add_typer(edges.app, name="edges", rich_help_panel=OPERATE)
+    for watched in (rates.top, rates.health, rates.rates, rates.usage):
+        app.command(rich_help_panel=OPERATE)(watched)
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
     app.command("login", rich_help_panel=OPERATE)(login.login)
     app.command("logout", rich_help_panel=OPERATE)(login.logout)

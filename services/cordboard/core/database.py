@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -22,6 +23,8 @@ from cordboard.core.telemetry import statement_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from cordboard.core.measures import Histogram, Measures
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +42,8 @@ _CONNECTION_LOST: Final = (
 class Database:
     """One service's schema, under its own role."""
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
-        """Takes `postgresql+asyncpg://…`; connects when first used."""
+    def __init__(self, url: str, *, pool_size: int = 8, statements: Histogram | None = None) -> None:
+        """Takes `postgresql+asyncpg://…` and what counts statements, if anything; connects when first used."""
         self.url = make_url(url)
         self._engine = create_async_engine(
             self.url,
@@ -52,6 +55,8 @@ class Database:
             connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
         )
         _trace_statements(self._engine)
+        if statements is not None:
+            _measure_statements(self._engine, statements)
 
     @contextlib.asynccontextmanager
     async def workspace(self, workspace: str) -> AsyncIterator[AsyncConnection]:
@@ -204,3 +209,30 @@ def _trace_statements(engine: AsyncEngine) -> None:
         if span is not None:
             span.set_attribute("error.type", type(failure.original_exception).__name__)
             span.end()
+
+
+def statement_durations(measures: Measures) -> Histogram:
+    """Returns the measure of statements (semantic conventions: db.client.operation.duration, in seconds)."""
+    return measures.histogram(
+        "db.client.operation.duration", "s", ("db.system.name", "db.operation.name", "error.type")
+    )
+
+
+def _measure_statements(engine: AsyncEngine, statements: Histogram) -> None:
+    def record(context: Any, statement: str, problem: str) -> None:
+        operation = statement.split(None, 1)[0].upper() if statement else ""
+        statements.record(time.monotonic() - context.cordboard_began, ("postgresql", operation, problem))
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def before(_c: Any, _cursor: Any, _s: str, _p: Any, context: Any, _many: Any) -> None:
+        context.cordboard_began = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def after(_c: Any, _cursor: Any, statement: str, _p: Any, context: Any, _many: Any) -> None:
+        record(context, statement, "")
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(failure: Any) -> None:
+        if hasattr(failure.execution_context, "cordboard_began"):
+            problem = type(failure.original_exception).__name__
+            record(failure.execution_context, failure.statement or "", problem)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class Identity:
                     # Somebody is in the middle of replacing them: the old ones are good until they expire.
                     logger.warning("the new certificate cannot be used", extra={"problem": type(error).__name__})
             return self._material
+
+    def expiry(self) -> datetime:
+        """Returns when the certificate of the moment ends."""
+        return x509.load_pem_x509_certificate(self.current().certificate).not_valid_after_utc
 
     def _read(self) -> Material:
         # Where the directory is swapped by a link, the link is followed once: three reads through it could meet two

@@ -31,7 +31,7 @@ from cordboard.core.audit import Journal
 from cordboard.core.audit_chains import Chains
 from cordboard.core.channel import Channels
 from cordboard.core.copies import Copies
-from cordboard.core.database import Database
+from cordboard.core.database import Database, statement_durations
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
 from cordboard.core.health import Health
@@ -48,6 +48,8 @@ from cordboard.core.layers import (
     Tracing,
     Validation,
 )
+from cordboard.core.measures import Measures, Reading
+from cordboard.core.rates import Rates
 from cordboard.core.revocations import Kind, RevocationList, Revoked, Signal, Source, follow
 from cordboard.core.servicers.audit import AuditServicer
 from cordboard.core.settings import Settings, load
@@ -100,6 +102,8 @@ class Process(Generic[SettingsType]):
         self.settings = settings
         self.identity = Identity(settings.identity_dir)
         self.channels = Channels(self.identity, _addresses(settings))
+        self.measures = Measures(name)
+        self.measures.gauge("cordboard.certificate.remaining", "s", (), self._certificate_remaining)
         if exporter is None and settings.telemetry_address and name != "telemetry":
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._provider = telemetry.set_up(name, exporter)
@@ -151,6 +155,7 @@ class Process(Generic[SettingsType]):
         self._verifier, self._api_keys = verifier, ApiKeys(self._token_for)
         return [
             Tracing(),
+            Rates(self.measures),
             Logging(every_call=settings.access_log == "all"),
             Errors(),
             Staleness(self.copies),
@@ -164,7 +169,9 @@ class Process(Generic[SettingsType]):
         """Returns the service's database; readiness includes it, and it is closed at the end."""
         if self._database is None:
             url = self.settings.database_url.get_secret_value()
-            self._database = Database(url, pool_size=self.settings.database_pool_size)
+            self._database = Database(
+                url, pool_size=self.settings.database_pool_size, statements=statement_durations(self.measures)
+            )
             self.add_check("database", self._database.check)
             self.on_close(self._database.close)
         return self._database
@@ -234,6 +241,8 @@ class Process(Generic[SettingsType]):
         self.port = self._real.add_secure_port(self.settings.listen_address, server_credentials(self.identity))
         await self._real.start()
         self.background(self._watch_health())
+        if self.settings.telemetry_address:
+            self.background(self.measures.run(self.channels))
         logger.info("listening", extra={"address": self.settings.listen_address, "port": self.port})
 
     def _serve_journal(self, journal: Journal) -> None:
@@ -270,8 +279,13 @@ class Process(Generic[SettingsType]):
         for close in reversed(self._closers):
             with contextlib.suppress(CordboardError):
                 await close()
+        if self.settings.telemetry_address:
+            await self.measures.export(self.channels)
         await self.channels.close()
         await asyncio.to_thread(self._provider.shutdown)
+
+    def _certificate_remaining(self) -> list[Reading]:
+        return [Reading((), self.identity.expiry().timestamp() - SystemClock().now().timestamp())]
 
     async def _current_keys(self) -> str:
         return await self._keys()

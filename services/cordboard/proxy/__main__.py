@@ -23,11 +23,12 @@ from cordboard.proxy.jobs.wiring import start_jobs
 from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.messages import LONGEST_STREAM
+from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.pipeline import Limits, Pipeline
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
 from cordboard.proxy.sealing import SealingKeys
-from cordboard.proxy.sender import Sender
+from cordboard.proxy.sender import Sender, attempt_durations
 from cordboard.proxy.servicer import ProxyServicer
 from cordboard.proxy.settings import ProxySettings
 from cordboard.proxy.snapshot import Definitions, Flags
@@ -56,14 +57,19 @@ async def start(mesh: Process[ProxySettings]) -> None:
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
     usage = Usage(mesh.channels)
     breakers = Breakers(settings.breaker_policy, clock.monotonic)
+    observe_breakers(mesh.measures, breakers)
+    attempts = attempt_durations(mesh.measures)
     pipeline = Pipeline(
         definitions=definitions,
         usage=usage,
         flags=flags,
         connections=connections,
-        exchange=Exchange(Sender(session, clock, settings.max_response_bytes), connections, breakers, RetryPolicy()),
+        exchange=Exchange(
+            Sender(session, clock, settings.max_response_bytes, attempts), connections, breakers, RetryPolicy()
+        ),
         ledger=Ledger(store, keys),
         recorder=recorder,
+        meter=Meter(mesh.measures),
         limits=Limits(
             Bulkhead("workspace_calls", settings.workspace_calls),
             Bulkhead("integration_calls", settings.integration_calls),

@@ -88,6 +88,8 @@ class Call:
         self.generation = 0
         self.attempts = 0
         self.vendor_status = 0
+        # Bytes of the vendor's answers.
+        self.received = 0
         self.duration = 0.0
         self.replayed = False
         # Its end stands in line for the record.

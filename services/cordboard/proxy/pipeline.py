@@ -27,6 +27,7 @@ from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.feed import Feed
 from cordboard.proxy.ledger import Ledger, check_key
 from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.meter import Meter
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.refusals import PagesMoved, mismatch
 from cordboard.proxy.snapshot import Definitions, Flags
@@ -72,6 +73,7 @@ class Pipeline:
     exchange: Exchange
     ledger: Ledger
     recorder: Recorder
+    meter: Meter
     limits: Limits
     # Calls that go on when their callers have left: the strong references that the event loop does not keep.
     owned: set[asyncio.Task[Any]]
@@ -216,13 +218,17 @@ class Pipeline:
     async def _answered(
         self, call: Call, target: Target, request: Outbound, feed: Feed | None = None
     ) -> tuple[Answer, Target]:
-        return await self.exchange.answer(call, target, request, keyed=target.action.takes_key, feed=feed)
+        answer, used = await self.exchange.answer(call, target, request, keyed=target.action.takes_key, feed=feed)
+        call.received += len(answer.body)
+        return answer, used
 
     async def _recorded(self, call: Call, error: BaseException | None) -> None:
         call.settled = True
         call.stages.enter(RECORD)
         call.stages.tell(call.labels)
-        await self.recorder.record(call.record(error))
+        row = call.record(error)
+        self.meter.ended(row, call.received)
+        await self.recorder.record(row)
 
     # How they are put together.
 
@@ -384,7 +390,9 @@ class Pipeline:
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             # Nobody waits any more, and this task is to end: the recorder has the row, and writes it by itself.
             call.settled = True
-            self.recorder.submit(call.record(error))
+            row = call.record(error)
+            self.meter.ended(row, call.received)
+            self.recorder.submit(row)
             call.stages.tell(call.labels)
             return
         await self._recorded(call, error)

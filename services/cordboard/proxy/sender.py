@@ -15,6 +15,7 @@ from yarl import URL
 
 from cordboard.core import telemetry
 from cordboard.core.egress import ResponseTooLarge, read_limited
+from cordboard.core.measures import Histogram, Measures
 from cordboard.core.times import Clock
 from cordboard.planning.answers import Answer, read_answer
 from cordboard.planning.dialect import Dialect
@@ -27,6 +28,15 @@ from cordboard.proxy.stages import SEND
 
 TOO_LARGE: Final = "response_too_large"
 TIMEOUT: Final = "timeout"
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+def attempt_durations(measures: Measures) -> Histogram:
+    """Returns the measure of attempts (semantic conventions: http.client.request.duration, in seconds)."""
+    labels = ("http.request.method", "http.response.status_code", "error.type", telemetry.INTEGRATION)
+    return measures.histogram("http.client.request.duration", "s", labels)
 
 
 class Unanswered(Exception):
@@ -48,11 +58,12 @@ class _Timing:
 class Sender:
     """Sends requests."""
 
-    def __init__(self, session: aiohttp.ClientSession, clock: Clock, max_bytes: int) -> None:
-        """Takes a session of the mesh's egress, and how large an answer may be."""
+    def __init__(self, session: aiohttp.ClientSession, clock: Clock, max_bytes: int, attempts: Histogram) -> None:
+        """Takes a session of the mesh's egress, how large an answer may be, and what counts attempts."""
         self._session = session
         self._clock = clock
         self._max_bytes = max_bytes
+        self._attempts = attempts
         self._certificates = Certificates()
 
     async def send(
@@ -88,20 +99,29 @@ class Sender:
                 **({"http.request.resend_count": resend} if resend else {}),
             },
         )
+        began, status, problem = self._clock.monotonic(), "", ""
         try:
             headers = {**request.headers, **trace_headers(span)}
             answer = await self._exchange(request, url, headers, dialect, _Timing(timeout, feed))
         except BaseException as error:
             telemetry.mark_failed(span, error)
+            problem = type(error).__name__
             if isinstance(error, Unanswered):
+                problem = error.problem
                 span.set_attribute("error.type", error.problem)
             raise
         else:
+            status = str(answer.status)
             span.set_attribute("http.response.status_code", answer.status)
             if answer.status >= 400:
-                span.set_attribute("error.type", str(answer.status))
+                problem = status
+                span.set_attribute("error.type", status)
             return answer
         finally:
+            integration = labels.get(telemetry.INTEGRATION, "")
+            self._attempts.record(
+                self._clock.monotonic() - began, (_method(request.method), status, problem, integration)
+            )
             span.end()
 
     async def pieces(self, feed: Feed) -> AsyncGenerator[bytes]:
@@ -187,3 +207,8 @@ def trace_headers(span: Span) -> dict[str, str]:
     if context.trace_state:
         headers["tracestate"] = context.trace_state.to_header()
     return headers
+
+
+def _method(given: str) -> str:
+    # The conventions' word for what a definition may have invented.
+    return given if given in _METHODS else "_OTHER"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import add_LogsServiceServicer_to_server
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import add_MetricsServiceServicer_to_server
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    add_MetricsServiceServicer_to_server as add_OtlpMetricsServicer_to_server,
+)
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp
 
 from cordboard.core.server import Process, run
 from cordboard.core.times import SystemClock
 from cordboard.telemetry.collector import LogCollector, MetricCollector, SpanCollector
 from cordboard.telemetry.intake import Intake
+from cordboard.telemetry.metric_store import MetricStore
+from cordboard.telemetry.metrics_servicer import MetricsServicer
+from cordboard.telemetry.rates import Rates
+from cordboard.telemetry.readings import Readings
 from cordboard.telemetry.retention import Retention
 from cordboard.telemetry.servicer import TraceServicer
 from cordboard.telemetry.settings import TelemetrySettings
 from cordboard.telemetry.store import SpanStore
 from cordboard.telemetry.traces import Traces
+from cordboard.telemetry.v1.metrics_service_pb2_grpc import add_MetricsServiceServicer_to_server
 from cordboard.telemetry.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 
 
@@ -22,11 +29,22 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     """Wires the service into its process."""
     settings, clock = mesh.settings, SystemClock()
     store = SpanStore(mesh.database())
-    retention = Retention(store, clock, days=settings.retention_days, max_bytes=settings.retention_max_bytes)
+    metrics = MetricStore(mesh.database(), max_series=settings.max_series)
+    retention = Retention(
+        store,
+        metrics,
+        clock,
+        days=settings.retention_days,
+        max_bytes=settings.retention_max_bytes,
+        usage_days=settings.usage_days,
+    )
     intake = Intake(store, max_spans=settings.queue_max_spans, max_bytes=settings.queue_max_bytes)
     otlp.add_TraceServiceServicer_to_server(SpanCollector(intake, retention.window), mesh.server)  # type: ignore[no-untyped-call]
     add_LogsServiceServicer_to_server(LogCollector(intake.counts), mesh.server)  # type: ignore[no-untyped-call]
-    add_MetricsServiceServicer_to_server(MetricCollector(intake.counts), mesh.server)  # type: ignore[no-untyped-call]
+    collector = MetricCollector(metrics, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
+    add_OtlpMetricsServicer_to_server(collector, mesh.server)  # type: ignore[no-untyped-call]
+    add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
+    mesh.measures.gauge("cordboard.telemetry.items", "1", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)
     mesh.background(intake.run())
     mesh.background(retention.run())

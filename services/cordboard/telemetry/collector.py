@@ -1,9 +1,12 @@
-"""The OTLP receiver (opentelemetry-proto, collector services): spans are kept, metrics and logs are counted."""
+"""The OTLP receiver (opentelemetry-proto, collector services): spans and metrics are kept, logs are counted."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceServicer
@@ -12,6 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import Me
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer
 
+from cordboard.core.errors import LimitExceeded
+from cordboard.telemetry.points import measured
 from cordboard.telemetry.redaction import Redaction
 from cordboard.telemetry.spans import harvest
 
@@ -19,7 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cordboard.telemetry.intake import Intake
+    from cordboard.telemetry.metric_store import MetricStore
     from cordboard.telemetry.spans import Window
+
+RETRY_AFTER: Final = 1.0
+"""Seconds that a sender is asked to wait when too much waits."""
 
 
 class SpanCollector(TraceServiceServicer):
@@ -62,17 +71,42 @@ class LogCollector(LogsServiceServicer):
 
 
 class MetricCollector(MetricsServiceServicer):
-    """Takes metrics, so that exporters have a peer, counts them and lets them go."""
+    """Takes metrics. An answer means that they are committed; the same export that comes again counts once."""
 
-    def __init__(self, counts: Counter[str]) -> None:
-        """Takes what counts them, as `metrics`."""
+    def __init__(
+        self, store: MetricStore, window: Callable[[], Window], counts: Counter[str], *, max_bytes: int
+    ) -> None:
+        """Takes where points go, which times are taken now, what counts them, and how many bytes may wait."""
+        self._store = store
+        self._window = window
         self._counts = counts
+        self._max_bytes = max_bytes
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+        self._redaction = Redaction()
 
     async def Export(  # noqa: N802
         self, request: metrics.ExportMetricsServiceRequest, _context: object
     ) -> metrics.ExportMetricsServiceResponse:
-        """Counts metrics."""
-        self._counts["metrics"] += sum(
-            len(scope.metrics) for batch in request.resource_metrics for scope in batch.scope_metrics
-        )
-        return metrics.ExportMetricsServiceResponse()
+        """Stores points; raises LimitExceeded when too many wait, and DependencyUnavailable without the database."""
+        raw = request.SerializeToString(deterministic=True)
+        if self._waiting and self._waiting + len(raw) > self._max_bytes:
+            raise LimitExceeded("telemetry.metrics", "telemetry", RETRY_AFTER, "too many metrics wait to be stored")
+        self._waiting += len(raw)
+        try:
+            export = UUID(bytes=hashlib.sha256(raw).digest()[:16])
+            # One after the other: they meet in the same rows.
+            async with self._turn:
+                taken = measured(request.resource_metrics, self._window(), self._redaction)
+                shed = await self._store.put(export, taken)
+        finally:
+            self._waiting -= len(raw)
+        if shed:
+            taken.refused["there are as many series as there may be"] += shed
+        self._counts["points"] += len(taken.points) - shed
+        self._counts["points_refused"] += taken.refused.total()
+        response = metrics.ExportMetricsServiceResponse()
+        if taken.refused:
+            response.partial_success.rejected_data_points = taken.refused.total()
+            response.partial_success.error_message = taken.problem
+        return response

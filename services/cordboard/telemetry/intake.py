@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import CordboardError, LimitExceeded
+from cordboard.core.measures import Reading
 
 if TYPE_CHECKING:
     from cordboard.telemetry.spans import Harvest
@@ -44,6 +45,10 @@ class Intake:
         self._shedding = False
         self.counts: Counter[str] = Counter()
         """Since the start: `stored`, `refused` and `shed` spans, and `failed` ones whose commit failed."""
+
+    def readings(self) -> list[Reading]:
+        """Returns the counts since the start, and as `waiting` how many spans wait now."""
+        return [Reading((state,), float(count)) for state, count in [*self.counts.items(), ("waiting", self._spans)]]
 
     def check_room(self, spans: int, size: int) -> None:
         """Raises LimitExceeded when an export of so many spans and bytes does not fit now.

@@ -1,4 +1,4 @@
-"""How long spans stay: which days there are partitions for, and which ones go."""
+"""How long spans and figures stay: which days there are partitions for, and which ones go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cordboard.core.times import Clock
+    from cordboard.telemetry.metric_store import MetricStore
     from cordboard.telemetry.store import Day, SpanStore
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,15 @@ AHEAD_DAYS: Final = 1
 class Retention:
     """Keeps the last `days` days, and fewer when they take more than `max_bytes`; today always stays."""
 
-    def __init__(self, store: SpanStore, clock: Clock, *, days: int, max_bytes: int) -> None:
-        """Takes how many days before today to keep, and how much disk they may take, indexes included."""
+    def __init__(
+        self, store: SpanStore, metrics: MetricStore, clock: Clock, *, days: int, max_bytes: int, usage_days: int
+    ) -> None:
+        """Takes how many days of spans and minutes before today to keep, how much disk spans may take, indexes
+        included, and how many days of hourly figures to keep.
+        """
         self._store = store
+        self._metrics = metrics
+        self._usage_days = usage_days
         self._clock = clock
         self._days = days
         self._max_bytes = max_bytes
@@ -47,6 +54,12 @@ class Retention:
             await self._store.drop_day(day.number)
             logger.info("dropped a day of spans", extra={"day": day.number, "bytes": day.bytes})
         await self._store.drop_resources(before=today - self._days)
+        await self._metrics.keep_days(range(today, today + AHEAD_DAYS + 1))
+        dropped = await self._metrics.drop(
+            minutes_before=today - self._days, hours_before=today - max(self._days, self._usage_days)
+        )
+        if dropped:
+            logger.info("dropped figures", extra={"partitions": dropped})
 
     async def run(self) -> None:
         """Does so now and every ten minutes, for ever."""

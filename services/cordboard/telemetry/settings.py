@@ -18,4 +18,10 @@ class TelemetrySettings(Settings):
     queue_max_bytes: int = Field(
         32 * 1024**2, ge=65536, description="bytes of exports that may wait to be stored; more are refused"
     )
+    usage_days: int = Field(
+        400, ge=1, le=3650, description="days before today whose figures by hour are kept: 13 months and a few days"
+    )
+    max_series: int = Field(
+        50_000, ge=100, description="series of metrics at most; points of more are refused, and senders are told"
+    )
     max_message_bytes: int = Field(16 * 1024**2, ge=65536, description="the largest export taken")

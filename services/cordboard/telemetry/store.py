@@ -119,7 +119,7 @@ class SpanStore:
 
     def __init__(self, database: Database) -> None:
         """Takes the database of the service."""
-        self._database = database
+        self.database = database
         self._resource_ids: OrderedDict[tuple[UUID, int], int] = OrderedDict()
         self._days: set[int] = set()
 
@@ -130,7 +130,7 @@ class SpanStore:
         days = {row.start_ns // DAY_NS for row in rows}
         await self.keep_days(days - self._days)
         try:
-            async with self._database.shared() as connection:
+            async with self.database.shared() as connection:
                 ids = await self._put_resources(connection, resources, max(days))
                 await connection.execute(_PUT_SPANS, _columns(rows, ids))
         except BaseException:
@@ -141,7 +141,7 @@ class SpanStore:
 
     async def spans(self, trace_id: UUID, *, limit: int) -> list[StoredSpan]:
         """Returns the first `limit` spans of a trace in order of start; parents come before what starts with them."""
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             found = await connection.execute(_SPANS_OF_TRACE, {"trace_id": trace_id, "limit": limit})
             return [StoredSpan(row.service, row.body) for row in found]
 
@@ -156,7 +156,7 @@ class SpanStore:
             f"SELECT start_ns, trace_id FROM span WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed texts only
             "ORDER BY start_ns DESC, trace_id DESC LIMIT :limit"
         )
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             found = await connection.execute(statement, {**values, "limit": limit})
             return [Hit(row.start_ns, row.trace_id) for row in found]
 
@@ -168,12 +168,12 @@ class SpanStore:
             "AND trace_id = ANY(CAST(:ids AS uuid[])) AND (start_ns, trace_id) >= (:start, CAST(:trace AS uuid))"
         )
         values |= {"ids": list(trace_ids), "start": since.start_ns, "trace": since.trace_id}
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             return set((await connection.execute(statement, values)).scalars())
 
     async def summaries(self, trace_ids: Collection[UUID]) -> dict[UUID, Summary]:
         """Returns the traces that exist, each over all of its spans."""
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             found = await connection.execute(_SUMMARIES, {"trace_ids": list(trace_ids)})
             return {
                 row.trace_id: Summary(
@@ -191,7 +191,7 @@ class SpanStore:
 
     async def days(self) -> list[Day]:
         """Returns the partitions that exist, oldest first."""
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             found = await connection.execute(_DAYS)
             return sorted((Day(_day(row.name), row.bytes) for row in found), key=lambda day: day.number)
 
@@ -199,7 +199,7 @@ class SpanStore:
         """Makes the partitions of these days where they are missing."""
         if not days:
             return
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             for day in sorted(days):
                 await connection.execute(_KEEP_DAY, {"day": day})
         self._days.update(days)
@@ -207,12 +207,12 @@ class SpanStore:
     async def drop_day(self, day: int) -> None:
         """Drops a day with all of its spans; a day that is not there is no error."""
         self._days.discard(day)
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             await connection.execute(_DROP_DAY, {"day": day})
 
     async def drop_resources(self, *, before: int) -> None:
         """Forgets the senders that sent nothing on or after the day `before`."""
-        async with self._database.shared() as connection:
+        async with self.database.shared() as connection:
             await connection.execute(_DROP_RESOURCES, {"day": before})
 
     async def _put_resources(
