@@ -70,9 +70,9 @@ def waterfall(trace: pb.Trace, *, most: int = MOST_ROWS) -> RenderableType:
     return Group(_heading(trace), Text(), _Picture(rows[:most], trace.spans), *_footnotes(rows, most))
 
 
-def table(traces: Iterable[pb.Trace]) -> Table:
+def table(traces: Iterable[pb.Trace], *, heading: bool = True) -> Table:
     """Returns a compact table of traces, in the order they come."""
-    listed = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    listed = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim", show_header=heading)
     listed.add_column("trace", no_wrap=True)
     listed.add_column("began (UTC)", no_wrap=True)
     listed.add_column("took", no_wrap=True, justify="right")

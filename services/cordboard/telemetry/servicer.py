@@ -7,9 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from google.api.httpbody_pb2 import HttpBody
+
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
+from cordboard.telemetry.critical_path import explain
+from cordboard.telemetry.files import as_otlp, as_perfetto
 from cordboard.telemetry.redaction import clean_text
 from cordboard.telemetry.spans import NANOS, duration, timestamp, to_message
 from cordboard.telemetry.store import Hit, Search
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from cordboard.core.times import Clock
-    from cordboard.telemetry.store import Summary
+    from cordboard.telemetry.store import Dependency, Summary
     from cordboard.telemetry.traces import Traces
 
 DEFAULT_WINDOW: Final = timedelta(hours=1)
@@ -42,7 +46,21 @@ class TraceServicer(TraceServiceServicer):
         found = await self._traces.trace(_trace_id(request.name))
         message = _to_message(found.summary)
         message.spans.extend(to_message(span.service, span.body) for span in found.spans)
+        explain(message.spans)
         return message
+
+    async def ExportTrace(self, request: pb.ExportTraceRequest, _context: object) -> HttpBody:
+        found = await self._traces.trace(_trace_id(request.name))
+        write = as_perfetto if request.format == pb.ExportTraceRequest.FORMAT_PERFETTO else as_otlp
+        return HttpBody(content_type="application/json", data=write(found.spans))
+
+    async def ListDependencies(
+        self, request: pb.ListDependenciesRequest, _context: object
+    ) -> pb.ListDependenciesResponse:
+        first, end = self._window(request)
+        if first >= end:
+            raise InvalidFields.one("end_time", "must be after start_time, which is an hour ago when unset")
+        return pb.ListDependenciesResponse(dependencies=map(_dependency, await self._traces.dependencies(first, end)))
 
     async def ListTraces(self, request: pb.ListTracesRequest, _context: object) -> pb.ListTracesResponse:
         paging = Paging.of(request, default=20)
@@ -61,6 +79,9 @@ class TraceServicer(TraceServiceServicer):
         shortest = _nanoseconds(request.min_duration)
         if shortest < 0:
             wrong.append(Violation("min_duration", "must not be negative"))
+        longest = _nanoseconds(request.max_duration) if request.HasField("max_duration") else None
+        if longest is not None and longest < shortest:
+            wrong.append(Violation("max_duration", "must not be less than min_duration"))
         if wrong:
             raise InvalidFields(wrong)
         return Search(
@@ -72,9 +93,10 @@ class TraceServicer(TraceServiceServicer):
             attributes=tuple((clean_text(key), clean_text(value)) for key, value in request.attributes.items()),
             errors_only=request.errors_only,
             min_duration=min(shortest, _LATEST),
+            max_duration=None if longest is None else min(longest, _LATEST),
         )
 
-    def _window(self, request: pb.ListTracesRequest) -> tuple[int, int]:
+    def _window(self, request: pb.ListTracesRequest | pb.ListDependenciesRequest) -> tuple[int, int]:
         now = timestamp(int(self._clock.now().timestamp() * 1_000_000) * 1000)
         earliest = _nanoseconds(now) - int(DEFAULT_WINDOW.total_seconds()) * NANOS
         first = _nanoseconds(request.start_time) if request.HasField("start_time") else earliest
@@ -106,6 +128,12 @@ def _trace_id(name: str) -> UUID:
 
 def _nanoseconds(moment: Timestamp | Duration) -> int:
     return moment.seconds * NANOS + moment.nanos
+
+
+def _dependency(found: Dependency) -> pb.Dependency:
+    return pb.Dependency(
+        caller=found.caller, callee=found.callee, calls=found.calls, errors=found.errors, p95=duration(found.p95)
+    )
 
 
 def _to_message(summary: Summary) -> pb.Trace:

@@ -58,6 +58,21 @@ _DAYS = text("""
     FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
     WHERE inhparent = CAST('span' AS regclass)""")
 
+# Who called whom: a span whose parent is another service's, and an attempt that the Proxy sent to a vendor.
+_DEPENDENCIES = text("""
+    SELECT caller, callee, count(*) AS calls, count(*) FILTER (WHERE status = 2) AS errors,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ns) AS p95
+    FROM (
+        SELECT parent.service AS caller, child.service AS callee, child.status, child.duration_ns
+        FROM span child JOIN span parent ON parent.trace_id = child.trace_id AND parent.span_id = child.parent_id
+        WHERE child.start_ns >= :first AND child.start_ns < :end AND parent.service <> child.service
+        UNION ALL
+        SELECT service, 'integrations/' || (attributes->>'cordboard.integration'), status, duration_ns
+        FROM span
+        WHERE start_ns >= :first AND start_ns < :end AND kind = 3 AND attributes ? 'url.template'
+          AND attributes ? 'cordboard.integration'
+    ) AS call GROUP BY caller, callee ORDER BY calls DESC LIMIT :limit""")
+
 _KEEP_DAY = text("SELECT keep_day(:day)")
 _DROP_DAY = text("SELECT drop_day(:day)")
 _DROP_RESOURCES = text("DELETE FROM resource WHERE last_day < :day")
@@ -74,6 +89,7 @@ class Search:
     attributes: tuple[tuple[str, str], ...] = ()
     errors_only: bool = False
     min_duration: int = 0
+    max_duration: int | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -104,6 +120,17 @@ class StoredSpan:
 
     service: str
     body: bytes
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """One service's calls of another, or of `integrations/{slug}`; `p95` is nanoseconds."""
+
+    caller: str
+    callee: str
+    calls: int
+    errors: int
+    p95: int
 
 
 @dataclass(frozen=True)
@@ -188,6 +215,13 @@ class SpanStore:
                 )
                 for row in found
             }
+
+    async def dependencies(self, first: int, end: int, *, limit: int) -> list[Dependency]:
+        """Returns who called whom in spans that began in the time, in nanoseconds, by caller and callee."""
+        async with self.database.shared() as connection:
+            found = await connection.execute(_DEPENDENCIES, {"first": first, "end": end, "limit": limit})
+            rows = [Dependency(row.caller, row.callee, row.calls, row.errors, round(row.p95)) for row in found]
+        return sorted(rows, key=lambda one: (one.caller, one.callee))
 
     async def days(self) -> list[Day]:
         """Returns the partitions that exist, oldest first."""
@@ -276,6 +310,9 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
     if search.min_duration:
         conditions.append("duration_ns >= :min_duration")
         values["min_duration"] = search.min_duration
+    if search.max_duration is not None:
+        conditions.append("duration_ns <= :max_duration")
+        values["max_duration"] = search.max_duration
     return conditions, values
 
 

@@ -12,10 +12,11 @@ from cordboard.telemetry.store import Hit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cordboard.telemetry.store import Search, SpanStore, StoredSpan, Summary
+    from cordboard.telemetry.store import Dependency, Search, SpanStore, StoredSpan, Summary
 
 MAX_SPANS: Final = 20_000
 """Spans of one answer: more than anybody reads, and less than the largest message."""
+MAX_DEPENDENCIES: Final = 1000
 _STEP: Final = 1000
 
 
@@ -48,6 +49,10 @@ class Traces:
         if trace_id not in summaries:
             raise NotFound(f"traces/{trace_id.hex}")
         return WholeTrace(summaries[trace_id], await self._store.spans(trace_id, limit=MAX_SPANS))
+
+    async def dependencies(self, first: int, end: int) -> Sequence[Dependency]:
+        """Returns who called whom in spans that began in the time, in nanoseconds."""
+        return await self._store.dependencies(first, end, limit=MAX_DEPENDENCIES)
 
     async def page(self, search: Search, *, before: Hit | None, size: int) -> Page:
         """Returns the next `size` traces that have a span that fits.
