@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,27 +15,25 @@ from pathlib import Path
 import typer
 from cryptography import x509
 
+from cordboard.cli.diagnosis import Finding, diagnose
+from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, show_json
+from cordboard.cli.profiles import LOCAL
+from cordboard.cli.session import Target, endpoint
+from cordboard.client import CordboardError
 from cordboard.local.state import MeshState, StateDirectory, read_state
 
 FREE_BYTES = 1_000_000_000
 EXPIRES_SOON_HOURS = 2.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    well: bool
-    text: str
-    remedy: str = ""
-
-
 def doctor(context: typer.Context, output: Output = Format.TABLE) -> None:
-    """Check this machine and the mesh on it; exits with 1 when something is wrong."""
-    found = list(findings(target(context).state_dir))
+    """Check this machine and the mesh, here or of a profile; exits with 1 when something is wrong."""
+    wanted = target(context)
+    found = list(findings(wanted.state_dir)) if wanted.profile == LOCAL else []
+    if wanted.profile != LOCAL or read_state(wanted.state_dir) is not None:
+        found += asyncio.run(_of_mesh(wanted))
     if output is Format.JSON:
         show_json([vars(each) for each in found])
     else:
@@ -48,6 +47,15 @@ def doctor(context: typer.Context, output: Output = Format.TABLE) -> None:
         raise typer.Exit(1)
 
 
+async def _of_mesh(wanted: Target) -> list[Finding]:
+    try:
+        where = await endpoint(wanted)
+        async with where.client() as mesh:
+            return [finding async for finding in diagnose(mesh, where.token)]
+    except (CommandFailed, CordboardError) as error:
+        return [Finding("mesh", False, str(error), "cordboard status, then cordboard logs")]
+
+
 def findings(state_dir: Path) -> Iterator[Finding]:
     """Yields what was found, one thing after the other."""
     version = ".".join(str(part) for part in sys.version_info[:3])
@@ -57,6 +65,7 @@ def findings(state_dir: Path) -> Iterator[Finding]:
     node = shutil.which("node")
     yield Finding("Node.js", True, node or "not found: only `demo --openapi` and some tests use it")
     yield _disk(state_dir)
+    yield _disk(Path(tempfile.gettempdir()))
     if state_dir.is_dir():
         yield _permissions(state_dir)
         yield from _certificates(StateDirectory(state_dir))

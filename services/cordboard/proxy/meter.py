@@ -53,4 +53,4 @@ def observe_breakers(measures: Measures, breakers: Breakers) -> None:
         for integration, level in worst.items():
             yield Reading((integration,), level)
 
-    measures.gauge("cordboard.breaker.state", "1", (INTEGRATION,), read)
+    measures.gauge("cordboard.breaker.state", "{state}", (INTEGRATION,), read)

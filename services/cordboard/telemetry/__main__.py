@@ -44,7 +44,7 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     collector = MetricCollector(metrics, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
     add_OtlpMetricsServicer_to_server(collector, mesh.server)  # type: ignore[no-untyped-call]
     add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
-    mesh.measures.gauge("cordboard.telemetry.items", "1", ("cordboard.state",), intake.readings)
+    mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)
     mesh.background(intake.run())
     mesh.background(retention.run())

@@ -16,6 +16,7 @@ from cordboard.catalog.sync.keys import HubKeys
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.replica import Begin, Replica
 from cordboard.catalog.sync.servicer import SyncServicer
+from cordboard.catalog.sync.staleness import Staleness
 from cordboard.catalog.sync.state import SyncStates
 from cordboard.catalog.sync.store import HubStore, ReplicaStore
 from cordboard.catalog.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
@@ -38,6 +39,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
     keys = HubKeys(hub_store, mesh.journal(), clock, settings.hub_key_file)
     hub = Hub(hub_store, keys, changes, mesh.journal(), clock, heartbeat=settings.hub_heartbeat_seconds)
     mesh.on_close(hub.close)
+    mesh.background(Staleness(hub, clock, mesh.measures).run())
     follower = None
     if settings.edge_bootstrap_file is not None:
         bootstrap = Bootstrap.read(settings.edge_bootstrap_file)

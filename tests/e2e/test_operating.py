@@ -1,0 +1,62 @@
+"""What an operator's commands say of the running mesh: rates, health, usage, states, traces."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from tests.e2e.test_command import as_json, command
+from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.mesh import until
+
+
+async def call(desk: Desk, tenant: Tenant, times: int) -> None:
+    for _ in range(times):
+        code, _, errors = await command(desk, "call", f"{tenant.workspace}/desk", "list_tickets", "limit:=1")
+        assert code == 0, errors
+
+
+async def test_calls_show_as_rates_with_a_trace_and_as_usage(desk: Desk, northwind: Tenant) -> None:
+    await call(desk, northwind, 2)
+
+    async def counted() -> bool:
+        found = await as_json(desk, "rates", "--by", "integration", "--by", "workspace", "--by", "version")
+        mine = [each for each in found if each["subject"].get("workspace") == northwind.workspace]
+        return any(int(each["calls"]) >= 2 and each.get("slowExemplars") for each in mine)
+
+    await until(counted, "the calls to be counted")
+    code, output, errors = await command(desk, "usage", "-w", northwind.workspace, "-o", "csv")
+    assert code == 0, errors
+    rows = list(csv.DictReader(io.StringIO(output)))
+    [row] = [row for row in rows if row["action"] == "list_tickets"][-1:]
+    assert int(row["calls"]) >= 2
+    assert int(row["received_bytes"]) > 0
+    [rate, *_] = await as_json(desk, "rates", "--workspace", northwind.workspace)
+    trace = rate["slowExemplars"][0]["trace"].removeprefix("traces/")
+    shown = await as_json(desk, "trace", "show", trace)
+    waited = [
+        float(span["criticalDuration"].removesuffix("s")) for span in shown["spans"] if "criticalDuration" in span
+    ]
+    assert sum(waited) > 0
+    code, output, errors = await command(desk, "trace", "compare", trace, trace, "-o", "json")
+    assert code == 0, errors
+    assert all(step["spans"][0] == step["spans"][1] for step in json.loads(output))
+    code, output, errors = await command(desk, "trace", "export", trace, "--format", "perfetto")
+    assert code == 0, errors
+    assert json.loads(output)["traceEvents"]
+
+
+async def test_envoy_and_every_service_send_figures_and_top_shows_them(desk: Desk) -> None:
+    async def sent() -> bool:
+        code, output, _ = await command(desk, "doctor", "-o", "json")
+        return code in {0, 1} and any(each["subject"] == "figures" and each["well"] for each in json.loads(output))
+
+    await until(sent, "figures of every service")
+    code, output, errors = await command(desk, "top", "--once")
+    assert code == 0, errors
+    assert "auth" in output
+    graph = await as_json(desk, "trace", "graph")
+    assert {"envoy", "auth"} <= {each["caller"] for each in graph} | {each["callee"] for each in graph}
+    code, _, errors = await command(desk, "health")
+    assert code in {0, 1}, errors
