@@ -120,7 +120,7 @@ async def _edges(mesh: Client) -> AsyncIterator[Finding]:
             edge.name,
             edge.HasField("acknowledge_time") and stale < STALE_SECONDS,
             f"{text}; its last error: {edge.last_error}" if edge.last_error else text,
-            "look at the link and at `cordboard edges status` there; without a link, carry what "
+            "look at the link and at `cordboard edges state` there; without a link, carry what "
             "`cordboard edges bundle` writes",
         )
 
