@@ -164,7 +164,7 @@ class _Cleaner:
         elif kept is not None:
             found[keyword] = kept[0]
         elif keyword == "pattern" and isinstance(value, str):
-            self._lose(where, "has a pattern that cannot be checked in linear time everywhere")
+            self._lose(where, "has a pattern that cannot be checked in linear time")
         elif keyword == "$ref":
             self._lose(where, "refers to something outside the definition")
         elif not (isinstance(value, bool) and keyword in ("required", "exclusiveMinimum", "exclusiveMaximum")):
