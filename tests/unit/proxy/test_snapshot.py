@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cordboard.core.copies import Copy
 from cordboard.proxy.snapshot import follow
 
 
@@ -29,7 +30,7 @@ async def test_a_stream_is_opened_again_whatever_ended_it(monkeypatch: pytest.Mo
         enough.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(follow("catalog", watch))
+    task = asyncio.create_task(follow(Copy("catalog"), watch))
     async with asyncio.timeout(5):
         await enough.wait()
     assert not task.done()
@@ -46,4 +47,4 @@ async def test_a_fault_of_ours_is_not_hidden() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await follow("catalog", watch)
+        await follow(Copy("catalog"), watch)
