@@ -13,6 +13,7 @@ from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.flags.v1 import flag_service_pb2 as pb
+from cordboard.flags.v1 import history_service_pb2 as history_pb
 
 app = typer.Typer(no_args_is_help=True, help="Roll integrations out and back, and look at flags.")
 Key = Annotated[str, typer.Argument(help="The flag's key, such as `integration.github`.")]
@@ -181,16 +182,23 @@ def evaluate(
     context: typer.Context,
     key: Key,
     field: Annotated[list[str] | None, typer.Argument(help="What is known: NAME=VALUE.")] = None,
+    revision: Annotated[int | None, typer.Option(help="As of this revision.", min=1)] = None,
+    time: Annotated[str, typer.Option(help="As of this time, such as 2026-12-01T08:00:00Z.")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Say what a flag gives in a context, such as `workspace=acme tier=business environment=production`."""
+    past = _past(key, revision, time)
 
     async def work() -> None:
         known = Struct()
         known.update(dict(each.partition("=")[::2] for each in field or []))
         async with as_operator(target(context)) as mesh:
-            request = pb.EvaluateFlagRequest(name=f"flags/{key}", context=known)
-            found = await mesh.flags.EvaluateFlag(request)
+            if past is not None:
+                past.context.CopyFrom(known)
+                found = await mesh.flag_history.EvaluateFlagAsOf(past)
+            else:
+                request = pb.EvaluateFlagRequest(name=f"flags/{key}", context=known)
+                found = await mesh.flags.EvaluateFlag(request)
         show_fields(
             output,
             found,
@@ -203,6 +211,22 @@ def evaluate(
         )
 
     run(work)
+
+
+def _past(key: str, revision: int | None, time: str) -> history_pb.EvaluateFlagAsOfRequest | None:
+    if revision and time:
+        raise typer.BadParameter("is for a revision or for a time, not for both", param_hint="--time")
+    if not revision and not time:
+        return None
+    request = history_pb.EvaluateFlagAsOfRequest(name=f"flags/{key}")
+    if revision:
+        request.revision = revision
+        return request
+    try:
+        request.time.FromJsonString(time)
+    except ValueError:
+        raise typer.BadParameter(f"{time!r} is no time of RFC 3339", param_hint="--time") from None
+    return request
 
 
 def _show(output: Format, flag: pb.Flag) -> None:

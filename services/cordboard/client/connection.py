@@ -27,6 +27,7 @@ from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.client.errors import from_rpc
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
+from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
@@ -114,6 +115,7 @@ class Client:
         self.sources = SourceServiceStub(self._channel)
         self.forms = FormServiceStub(self._channel)
         self.flags = FlagServiceStub(self._channel)
+        self.flag_history = FlagHistoryServiceStub(self._channel)
         self.rollouts = RolloutServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
         self.batches = BatchServiceStub(self._channel)

@@ -17,6 +17,8 @@ from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.flags import Flags
+from cordboard.flags.history import History
+from cordboard.flags.history_servicer import FlagHistoryServicer
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
 from cordboard.flags.openfeature.events import Events
 from cordboard.flags.openfeature.sync_servicer import FlagSync
@@ -29,6 +31,7 @@ from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
+from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 
@@ -44,6 +47,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     changes = Changes(database, CHANNEL)
     flags = Flags(store, mesh.journal(), live, SystemClock())
     add_FlagServiceServicer_to_server(FlagServicer(flags, live), mesh.server)
+    add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(History(store)), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
     rollouts = Rollouts(RolloutStore(database), flags, mesh.journal(), SystemClock(), tiers=mesh.settings.tiers)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)

@@ -142,6 +142,16 @@ class FlagStore:
         async with self._database.shared() as connection:
             return await _one(connection, _of_newest(key))
 
+    async def as_of(self, key: str, *, revision: int | None, time: datetime | None) -> FlagRecord | None:
+        """Returns the revision with this number, or else the newest one made until `time`; None when there is none."""
+        statement = _of_history(key).order_by(_revision.c.revision.desc()).limit(1)
+        if revision is not None:
+            statement = statement.where(_revision.c.revision == revision)
+        if time is not None:
+            statement = statement.where(_revision.c.create_time <= time)
+        async with self._database.shared() as connection:
+            return await _one(connection, statement)
+
     async def flags(self, *, after: str, limit: int) -> list[FlagRecord]:
         """Returns up to `limit` flags with a key above `after`, in order of key."""
         statement = sa.select(*_COLUMNS).select_from(_newest).where(_flag.c.key > after).order_by(_flag.c.key)
