@@ -91,6 +91,33 @@ async def test_a_workspace_is_made_connected_and_gets_a_token(desk: Desk) -> Non
     assert await as_json(desk, "connections", "list", workspace) == []
 
 
+async def test_a_rollout_goes_through_its_stages_and_the_past_can_be_asked(desk: Desk) -> None:
+    slug = f"staged-{uuid4().hex[:6]}"
+    key = f"integration.{slug}"
+    made = await as_json(
+        desk, "rollout", "put", slug, "--minimum-tier", "business",
+        "--stage", "staging=100,production=0/1d", "--stage", "*=100",
+    )  # fmt: skip
+    assert (made["stage"], "nextStageTime" in made) == (1, True)
+    known = ("workspace=a1", "tier=enterprise", "environment=production")
+    assert (await as_json(desk, "flag", "evaluate", key, *known))["variant"] == "off"
+    assert (await as_json(desk, "rollout", "move", slug, "2"))["stage"] == 2
+    assert (await as_json(desk, "flag", "evaluate", key, *known))["variant"] == "on"
+    assert (await as_json(desk, "flag", "evaluate", key, *known, "--revision", "1"))["variant"] == "off"
+    assert (await as_json(desk, "flag", "evaluate", key, *known, "--time", "2999-01-01T00:00:00Z"))["variant"] == "on"
+    assert (await as_json(desk, "rollout", "freeze", slug, "--reason", "a test"))["freezeReason"] == "a test"
+    code, _, errors = await command(desk, "rollout", "move", slug, "1")
+    assert code != 0
+    assert "frozen" in errors
+    assert "freezeReason" not in await as_json(desk, "rollout", "thaw", slug)
+    assert (await as_json(desk, "rollout", "kill", slug, "--reason", "a test"))["killed"] is True
+    assert (await as_json(desk, "flag", "evaluate", key, *known))["reason"] == "DISABLED"
+    assert key in [each["name"].partition("/")[2] for each in await as_json(desk, "rollout", "list")]
+    code, output, _ = await command(desk, "rollout", "show", slug)
+    assert code == 0
+    assert "business and above" in output
+
+
 async def test_a_flag_is_rolled_out_killed_restored_and_rolled_back(desk: Desk) -> None:
     slug = f"cli-{uuid4().hex[:8]}"
     await as_json(desk, "flag", "rollout", slug, "--tier", "business")
