@@ -25,7 +25,7 @@ pytest_plugins = [
 
 # In CI everything that a check needs is there: a skipped test is a check that did not happen.
 NO_SKIPS = "CORDBOARD_NO_SKIPS"
-# What the reason of a skip begins with that is expected all the same.
+# What the reasons of skips begin with that are expected all the same, with semicolons between.
 EXPECTED_SKIPS = "CORDBOARD_EXPECTED_SKIPS"
 
 
@@ -35,8 +35,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: pytest.TestReport = yield  # type: ignore[assignment]
     if report.skipped and os.environ.get(NO_SKIPS) and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-        expected = os.environ.get(EXPECTED_SKIPS)
-        if not (expected and reason.removeprefix("Skipped: ").startswith(expected)):
+        expected = tuple(each for each in os.environ.get(EXPECTED_SKIPS, "").split(";") if each)
+        if not reason.removeprefix("Skipped: ").startswith(expected):
             report.outcome = "failed"
             report.longrepr = f"skipped although {NO_SKIPS} is set: {reason}"
     return report  # type: ignore[return-value]
