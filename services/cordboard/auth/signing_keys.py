@@ -49,6 +49,7 @@ RSA_BITS: Final = 2048
 # Verifiers take the longest life plus a minute, and their clocks may be off by the leeway.
 RETIRE_AFTER: Final = timedelta(seconds=MAX_LIFETIME + LEEWAY)
 SNAPSHOT_SECONDS: Final = 1.0
+READ_SECONDS: Final = 1.0
 # How often it is looked whether a key is due to be replaced, in seconds.
 LOOK_SECONDS: Final = 60.0
 
@@ -132,11 +133,12 @@ class SigningKeys:
         async with self._reading:
             if self._clock.monotonic() >= self._jwks_until:
                 try:
-                    async with self._database.shared() as connection:
+                    # A database that hangs would hold up every verifier of the mesh.
+                    async with asyncio.timeout(READ_SECONDS), self._database.shared() as connection:
                         _, known = await rows.signing_keys(connection)
-                except DependencyUnavailable:
+                except (DependencyUnavailable, TimeoutError):
                     if not self._jwks:
-                        raise
+                        raise DependencyUnavailable("database") from None
                 else:
                     self._jwks = json.dumps({"keys": [row.jwk for row in known]}, separators=(",", ":"))
                 self._jwks_until = self._clock.monotonic() + SNAPSHOT_SECONDS
