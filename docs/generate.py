@@ -88,6 +88,7 @@ def rpcs(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> Iterator[Rpc]:
                     rule=access.Rule(
                         roles=frozenset(access.role_name(role) for role in declared.roles),
                         peers=frozenset(declared.peers),
+                        relays=frozenset(declared.relays),
                         public=declared.public,
                         workspace_field=declared.workspace_field,
                     ),
@@ -215,7 +216,8 @@ def access_page() -> str:
         ),
         "",
         "- **Roles**: a verified token with any of them, through Envoy or from a client with a certificate of its own",
-        "  (`client/...`). A service that presents somebody's token is refused.",
+        "  (`client/...`). A service that presents somebody's token is refused, unless it stands among the peers as one",
+        "  that passes its caller's token on: then the token counts.",
         "- **Peers**: a certificate with this SPIFFE path below the trust domain, without a token.",
         "- **Workspace**: the request field whose workspace must be the token's own. A token of another workspace gets",
         "  NOT_FOUND; an operator may name any. Where it is empty the request names no workspace.",
@@ -248,7 +250,12 @@ def _access_row(rpc: Rpc) -> str:
     else:
         roles = ["yes" if role in rpc.rule.roles else "" for role in ROLES]
     field = f"`{rpc.rule.workspace_field}`" if rpc.rule.workspace_field else ""
-    return _row((name, f"`{rpc.http}`" if rpc.http else "", *roles, ", ".join(sorted(rpc.rule.peers)), field))
+    return _row((name, f"`{rpc.http}`" if rpc.http else "", *roles, ", ".join(_peers(rpc.rule)), field))
+
+
+def _peers(rule: access.Rule) -> list[str]:
+    """Returns who calls by its certificate, and who passes a token on."""
+    return [*sorted(rule.peers), *(f"{peer} with its caller's token" for peer in sorted(rule.relays))]
 
 
 def _who(rule: access.Rule) -> str:
