@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from cordboard.auth.v1.sealing_key_service_pb2_grpc import SealingKeyServiceStub
-
 from cordboard import sandbox
 from cordboard.auth.v1 import sealing_key_service_pb2 as pb
 from cordboard.auth.v1 import vault_service_pb2 as vault_pb
+from cordboard.auth.v1.sealing_key_service_pb2_grpc import SealingKeyServiceStub
 from cordboard.auth.v1.vault_service_pb2_grpc import VaultServiceStub
 from tests.fixtures.auth import DENIED, NOT_FOUND, STATE_CONFLICT, Auth, refused
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 
 from cordboard.core.errors import InvalidFields
 from cordboard.local.certificates import Identities
 from cordboard.proxy.jobs.schedules import following
 from cordboard.proxy.v1 import job_service_pb2 as job_pb
 from cordboard.proxy.v1 import schedule_service_pb2 as pb
+from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from tests.contract.test_proxy_jobs import jobs, sql
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Serving

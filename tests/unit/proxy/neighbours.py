@@ -10,10 +10,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from cordboard.auth.v1.sealing_key_service_pb2_grpc import (
-    SealingKeyServiceServicer,
-    add_SealingKeyServiceServicer_to_server,
-)
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
@@ -22,6 +18,10 @@ from cordboard.auth.v1 import sealing_key_service_pb2 as sealing_pb
 from cordboard.auth.v1.credential_service_pb2_grpc import (
     CredentialServiceServicer,
     add_CredentialServiceServicer_to_server,
+)
+from cordboard.auth.v1.sealing_key_service_pb2_grpc import (
+    SealingKeyServiceServicer,
+    add_SealingKeyServiceServicer_to_server,
 )
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import definition_pb2
