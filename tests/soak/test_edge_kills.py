@@ -6,6 +6,7 @@ KILLS in the environment says how often; 200 is what the project promises.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -25,8 +26,8 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
-from tests.fixtures.edges import bootstrap_of
-from tests.fixtures.postgres import Databases
+from tests.fixtures.edges import bootstrap_of, until
+from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.unit.catalog.definitions import DOCUMENT
 
@@ -56,86 +57,156 @@ async def hub(serving: Serving, database: Databases, tmp_path: Path) -> AsyncIte
         yield served
 
 
-async def test_kills_lose_nothing_and_leave_no_halves(  # noqa: PLR0915 - one story, told in order
-    hub: Served, database: Databases, tmp_path: Path
-) -> None:
-    chance = random.Random(20)
-    operator: Any = SyncServiceStub(hub.as_role("operator"))
-    publisher: Any = CatalogServiceStub(hub.as_role("publisher", sub="ann"))
-    registered = await operator.RegisterEdge(pb.RegisterEdgeRequest(edge_id="shop"))
-    own = database("catalog")
-    bootstrap = tmp_path / "bootstrap.json"
-    bootstrap.write_bytes(bootstrap_of(registered).to_json())
-    settings = {
-        "identity": str(hub.identities.directory("envoy")), "hub": hub.address, "database": own.url,
-        "bootstrap": str(bootstrap),
-    }  # fmt: skip
-    plain = make_url(own.superuser_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    looking = await asyncpg.connect(plain)
-    published: dict[str, str] = {}
-    running = True
+class Publishing:
+    """Publishes at the hub, one version after the other."""
 
-    async def publish() -> None:
+    def __init__(self, hub: Served) -> None:
+        self._stub: Any = CatalogServiceStub(hub.as_role("publisher", sub="ann"))
+        self._going = True
+        self.published: dict[str, str] = {}
+        """The hash of each version that the hub has acknowledged, by name."""
+
+    async def run(self) -> None:
+        """Publishes until `stop`."""
         number = 0
-        while running:
+        while self._going:
             slug, title = f"desk-{number % 17}", f"Title {number}"
             text = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
-            answer = await publisher.PublishDefinition(catalog_pb.PublishDefinitionRequest(document=text))
-            published[answer.name] = answer.content_hash
+            answer = await self._stub.PublishDefinition(catalog_pb.PublishDefinitionRequest(document=text))
+            self.published[answer.name] = answer.content_hash
             number += 1
             await asyncio.sleep(0.05)
 
-    publishing = asyncio.create_task(publish())
-    kills, worst = 0, 0
-    last = 0
-    while kills < KILLS:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.soak.edge_process", json.dumps(settings), stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        await process.stdout.readline()
-        await asyncio.sleep(chance.uniform(0.0, 0.6))
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
-        kills += 1
-        halves = [row[0] for row in await looking.fetch(HALVES)]
-        worst = max(worst, *halves)
-        assert halves == [0, 0, 0, 0], kills
-        sequence = await looking.fetchval("SELECT sequence FROM catalog.sync_replica") or 0
-        assert sequence >= last, "it went back"
-        last = sequence
-    running = False
-    await publishing
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.soak.edge_process", json.dumps(settings), stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
+    @contextlib.asynccontextmanager
+    async def going(self) -> AsyncIterator[None]:
+        """Publishes inside the block; what was begun is finished."""
+        task = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            self._going = False
+            await task
+
+
+class Victims:
+    """Edges that are killed, each a process of its own that goes on with the database of the one before."""
+
+    def __init__(self, process: asyncio.subprocess.Process, settings: dict[str, str]) -> None:
+        self._process = process
+        self._settings = settings
+        self.kills = 0
+        self.within = 0
+        """How many were killed while they applied an envelope."""
+
+    async def _line(self) -> str:
+        assert self._process.stdout is not None
         async with asyncio.timeout(60):
-            while True:
-                edge = await operator.GetEdge(pb.GetEdgeRequest(name="edges/shop"))
-                if edge.sequence == edge.target_sequence and edge.HasField("staleness"):
-                    break
-                await asyncio.sleep(0.1)
+            return (await self._process.stdout.readline()).decode().strip()
+
+    async def begin(self) -> int:
+        """Begins an edge and returns its process."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
+        while not (line := await self._line()).startswith("began"):
+            assert line in ("applying", "applied"), line
+        return int(line.partition(" ")[2])
+
+    async def kill(self, chance: random.Random) -> None:
+        """Begins an edge and kills it: every other one at any moment, and the rest while they have to do with an
+        envelope or shortly after.
+        """
+        edge = await self.begin()
+        last = ""
+        if self.kills % 2:
+            while last != "applying":
+                last = await self._line()
+            await asyncio.sleep(chance.uniform(0.0, 0.03))
+        else:
+            await asyncio.sleep(chance.uniform(0.0, 0.6))
+        os.kill(edge, signal.SIGKILL)
+        while (line := await self._line()) != "gone":
+            last = line
+        self.kills += 1
+        self.within += last == "applying"
+
+
+@contextlib.asynccontextmanager
+async def victims(hub: Served, own: ServiceDatabase, folder: Path, **more: str) -> AsyncIterator[Victims]:
+    """Registers the edge `shop`, which is to be killed."""
+    operator: Any = SyncServiceStub(hub.as_role("operator"))
+    bootstrap = folder / "bootstrap.json"
+    bootstrap.write_bytes(bootstrap_of(await operator.RegisterEdge(pb.RegisterEdgeRequest(edge_id="shop"))).to_json())
+    settings = {
+        "identity": str(hub.identities.directory("envoy")), "hub": hub.address, "database": own.url,
+        "bootstrap": str(bootstrap),
+    } | more  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.soak.edge_process", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield Victims(process, settings)
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    rows = await looking.fetch("SELECT slug, version, content_hash FROM catalog.definition_version")
-    await looking.close()
-    have = {f"integrations/{row['slug']}/versions/{row['version']}": row["content_hash"] for row in rows}
-    lost = len(published.keys() - have.keys())
-    print(f"{kills} kills, {len(published)} versions published, {lost} lost, {worst} halves")
-    assert have == published
 
 
-async def test_a_half_is_seen(database: Databases) -> None:
-    """The control: what the test above looks for is found when it is there."""
-    own = database("catalog")
+@contextlib.asynccontextmanager
+async def looking_into(own: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """Opens a connection that sees everything in the database of an edge."""
     plain = make_url(own.superuser_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    looking = await asyncpg.connect(plain)
-    assert [row[0] for row in await looking.fetch(HALVES)] == [0, 0, 0, 0]
-    await looking.execute(
-        "INSERT INTO catalog.version_state (slug, version, state, sequence, revision, activation, successor, reason,"
-        " update_time, updater) VALUES ('a1', '1.0.0', 3, 7, 1, 7, '', '', now(), '')"
+    connection = await asyncpg.connect(plain)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def halves(looking: asyncpg.Connection) -> list[int]:
+    """Returns what there is by half, of each kind."""
+    return [row[0] for row in await looking.fetch(HALVES)]
+
+
+async def test_kills_lose_nothing_and_leave_no_halves(hub: Served, database: Databases, tmp_path: Path) -> None:
+    chance, publishing, own = random.Random(20), Publishing(hub), database("catalog")
+    operator: Any = SyncServiceStub(hub.as_role("operator"))
+    async with victims(hub, own, tmp_path) as edges, looking_into(own) as looking:
+        last = 0
+        async with publishing.going():
+            while edges.kills < KILLS:
+                await edges.kill(chance)
+                assert await halves(looking) == [0, 0, 0, 0], edges.kills
+                sequence = await looking.fetchval("SELECT sequence FROM catalog.sync_replica") or 0
+                assert sequence >= last, "it went back"
+                last = sequence
+        await edges.begin()
+
+        async def current() -> bool:
+            edge = await operator.GetEdge(pb.GetEdgeRequest(name="edges/shop"))
+            return bool(edge.sequence == edge.target_sequence and edge.HasField("staleness"))
+
+        await until(current, bound=60)
+        rows = await looking.fetch("SELECT slug, version, content_hash FROM catalog.definition_version")
+    have = {f"integrations/{row['slug']}/versions/{row['version']}": row["content_hash"] for row in rows}
+    lost = len(publishing.published.keys() - have.keys())
+    print(
+        f"{edges.kills} kills, {edges.within} of them within an update, {len(publishing.published)} versions published,"
+        f" {lost} lost, 0 halves"
     )
-    assert [row[0] for row in await looking.fetch(HALVES)] == [1, 0, 0, 1]
-    await looking.close()
+    assert have == publishing.published
+    # Otherwise the kills have missed what they are for.
+    assert edges.within >= KILLS // 10
+
+
+async def test_an_edge_that_is_careless_is_found_out(hub: Served, database: Databases, tmp_path: Path) -> None:
+    """The control: kills of an edge that applies an envelope in two transactions leave halves, and they are seen."""
+    chance, own = random.Random(20), database("catalog")
+    async with (
+        victims(hub, own, tmp_path, careless="yes") as edges,
+        looking_into(own) as looking,
+        Publishing(hub).going(),
+    ):
+        while not any(await halves(looking)):
+            assert edges.kills < 100
+            await edges.kill(chance)
+    print(f"a careless edge is found out by kill {edges.kills}")
