@@ -34,15 +34,20 @@ def resident_mb() -> float:
 
 
 async def timed(name: str, call: Callable[[int], Awaitable[Any]]) -> float:
-    """Calls one after the other, prints the percentiles, and returns the 99th in ms."""
-    times = []
+    """Calls one after the other, prints the percentiles, and returns the 99th in ms.
+
+    Beside the time that passes stands what the processor did for it, which a busy machine lengthens far less.
+    """
+    times, works = [], []
     for at in range(CALLS):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         await call(at)
+        works.append((time.process_time() - worked) * 1000)
         times.append((time.perf_counter() - began) * 1000)
     times.sort()
-    p50, p99 = times[CALLS // 2], times[int(CALLS * 0.99)]
-    print(f"{name:<48} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms")
+    works.sort()
+    p50, p99, work = times[CALLS // 2], times[int(CALLS * 0.99)], works[int(CALLS * 0.99)]
+    print(f"{name:<40} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   p99 of processor time {work:7.2f} ms")
     return p99
 
 
@@ -69,6 +74,7 @@ async def test_a_large_catalog_is_listed_found_and_told(database: Databases, ser
     assert after < MEMORY_MB
     # Over the bound by a factor: not the machine is slow, but something is wrong.
     assert slowest < P99_MS * 10
+    print(f"load of this machine in the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"slowest p99 {slowest:.1f} ms (bound {P99_MS:.0f} ms), memory {after:.0f} MB (bound {MEMORY_MB:.0f} MB)")
 
 

@@ -158,7 +158,7 @@ class Catalog:
         return found
 
     def integrations(self, wanted: Wanted, *, after: str, limit: int) -> list[pb.Integration]:
-        """Returns up to `limit` integrations with a slug above `after`, in order."""
+        """Returns up to `limit` integrations with a slug above `after`, in order; raises InvalidFields."""
         words, view, index = words_of(wanted.query), self._view, self._snapshot.index
         found: list[pb.Integration] = []
         for slug in self._snapshot.slugs(after):
@@ -218,9 +218,9 @@ class Catalog:
         view, index = self._view, self._snapshot.index
         found: list[tuple[pb.Integration, pb.ActionSummary]] = []
         begun, last = after
-        slugs = self._snapshot.slugs(begun)
+        slugs, candidates = self._snapshot.slugs(begun), index.candidates(words)
         for slug in [begun, *slugs] if begun else slugs:
-            if not index.holds(slug, words):
+            if slug not in candidates:
                 continue
             one = self._snapshot.integration(slug)
             if category not in (Category.CATEGORY_UNSPECIFIED, one.category) or not view.sees(slug, one.state):
