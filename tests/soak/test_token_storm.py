@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import grpc
@@ -29,8 +30,8 @@ from tests.fixtures.auth import PUBLIC_URL, Auth, until
 PROCESSES: Final = 4
 CALLS: Final = 1000
 REPEATS: Final = 50
-# Generous: what is counted is refreshes, and a slow machine writes a thousand leases into the journal for a while.
-DEADLINE: Final = 120.0
+# That of a call through Envoy; no call is made twice.
+DEADLINE: Final = 30.0
 ROUNDS: Final = 10
 AT_ONCE: Final = 10
 NAME: Final = "workspaces/acme/connections/desk-one"
@@ -97,19 +98,13 @@ async def _ready(running: Running) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def served_by(running: Running, request: pb.LeaseCredentialRequest, outcomes: Counter[str]) -> int:
-    """Leases, and again where a process has too much to do; returns the generation. Every attempt is counted."""
-    while True:
-        try:
-            answer = await running.stub.LeaseCredential(request, timeout=DEADLINE, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            outcomes[error.code().name] += 1
-            assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-            assert sum(outcomes.values()) < 20 * CALLS * REPEATS
-            await asyncio.sleep(1)
-        else:
-            outcomes["OK"] += 1
-            return int(answer.generation)
+async def asked(running: Running, request: pb.LeaseCredentialRequest) -> int | str:
+    """Leases once; returns the generation, or the name of the code that came in its place."""
+    try:
+        answer = await running.stub.LeaseCredential(request, timeout=DEADLINE)
+    except grpc.aio.AioRpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    return int(answer.generation)
 
 
 async def test_a_thousand_calls_on_an_expired_token_refresh_it_once(
@@ -117,23 +112,23 @@ async def test_a_thousand_calls_on_an_expired_token_refresh_it_once(
 ) -> None:
     await auth.connect()
     request = pb.LeaseCredentialRequest(connection=NAME)
-    exact, outcomes, seconds = 0, Counter[str](), []
+    exact, refused, seconds = 0, Counter[str](), []
     for repeat in range(REPEATS):
         await auth.age(-1)
         before = vendor.stats(last=0)["oauth"]["refreshes"]
         begun = time.monotonic()
-        answers = await asyncio.gather(
-            *(served_by(processes[index % PROCESSES], request, outcomes) for index in range(CALLS))
-        )
+        answers = await asyncio.gather(*(asked(processes[index % PROCESSES], request) for index in range(CALLS)))
         seconds.append(time.monotonic() - begun)
         refreshes = vendor.stats(last=0)["oauth"]["refreshes"] - before
+        refused.update(each for each in answers if isinstance(each, str))
         exact += refreshes == 1 and set(answers) == {repeat + 2}
     reuses = vendor.stats(last=0)["oauth"]["reuses"]
     print(
-        f"\n{CALLS} calls on one expired token over {PROCESSES} processes: exactly 1 refresh {exact} times of {REPEATS}"
-        f", {dict(outcomes)}, {reuses} refresh tokens used twice; slowest storm {max(seconds):.1f} s"
+        f"\n{CALLS} calls on one expired token over {PROCESSES} processes: exactly 1 refresh and all served "
+        f"{exact} times of {REPEATS}, {dict(refused)} refused, {reuses} refresh tokens used twice; "
+        f"median storm {median(seconds):.1f} s, slowest {max(seconds):.1f} s"
     )
-    assert (exact, outcomes["OK"], reuses) == (REPEATS, REPEATS * CALLS, 0)
+    assert (exact, dict(refused), reuses) == (REPEATS, {}, 0)
 
 
 async def test_a_process_that_was_stopped_while_it_refreshed_writes_nothing_over_what_is_newer(

@@ -15,6 +15,7 @@ from cordboard.auth.configurations import Settings, secret_variable
 from cordboard.auth.connections import Connection, connection_name
 from cordboard.auth.credentials import resource
 from cordboard.auth.envelope import Unreadable
+from cordboard.auth.joined_reads import JoinedReads
 from cordboard.auth.refresh import EXPIRED, UNREADABLE, Outcome, Refresher, Result
 from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, REFRESH_TOKEN, TOKEN_SECRET
 from cordboard.auth.store import connections as rows
@@ -146,6 +147,8 @@ class Leases:
         self._clients = clients
         self._configurations = configurations
         self._journal = journal
+        # Without this a storm on one connection waits in line for the pool until the first give up.
+        self._reads = JoinedReads(self._read)
 
     async def lease(self, workspace: str, connection_id: str) -> Lease:
         """Returns the current credential, refreshed first when it is about to expire.
@@ -217,15 +220,19 @@ class Leases:
         return await self._given(held, min(now + timedelta(seconds=outcome.retry_after), expires))
 
     async def _held(self, workspace: str, connection_id: str) -> HeldRow:
-        async with self._database.workspace(workspace) as connection:
-            held = await rows.held(connection, workspace, connection_id)
-            cut_off = held is not None and await holds(connection, workspace, held.connection.integration)
+        held, cut_off = await self._reads.get((workspace, connection_id))
         if held is None:
             raise NotFound(connection_name(workspace, connection_id))
         if cut_off:
             # Also for what was connected since: while an incident lasts, nothing leaves.
             raise ReconnectRequired(connection_name(workspace, connection_id), CUT_OFF)
         return held
+
+    async def _read(self, place: tuple[str, str]) -> tuple[HeldRow | None, bool]:
+        workspace, connection_id = place
+        async with self._database.workspace(workspace) as connection:
+            held = await rows.held(connection, workspace, connection_id)
+            return held, held is not None and await holds(connection, workspace, held.connection.integration)
 
     async def _given(self, held: HeldRow, until: datetime | None) -> Lease:
         row = held.connection
