@@ -27,6 +27,7 @@ from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.pipeline import Limits, Pipeline
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
+from cordboard.proxy.retry_budget import RetryBudget
 from cordboard.proxy.sealing import SealingKeys
 from cordboard.proxy.sender import Sender, attempt_durations
 from cordboard.proxy.servicer import ProxyServicer
@@ -65,7 +66,11 @@ async def start(mesh: Process[ProxySettings]) -> None:
         flags=flags,
         connections=connections,
         exchange=Exchange(
-            Sender(session, clock, settings.max_response_bytes, attempts), connections, breakers, RetryPolicy()
+            Sender(session, clock, settings.max_response_bytes, attempts),
+            connections,
+            breakers,
+            RetryPolicy(),
+            RetryBudget(settings.budget_policy, clock.monotonic),
         ),
         ledger=Ledger(store, keys),
         recorder=recorder,

@@ -25,6 +25,7 @@ from cordboard.proxy.connections import Connections
 from cordboard.proxy.feed import Feed
 from cordboard.proxy.refusals import Asked, refusal, unreachable
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
+from cordboard.proxy.retry_budget import RetryBudget
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Sender, Unanswered
 from cordboard.proxy.stages import AUTHORISE, GUARD, INTERPRET, SEND
 from cordboard.proxy.target import Target
@@ -47,6 +48,8 @@ class _Progress:
     renewed: bool = False
     sent: Outbound | None = None
     """The request as it last went, with its credential."""
+    host: str = ""
+    """Where it last went."""
 
 
 class Exchange:
@@ -58,6 +61,8 @@ class Exchange:
         connections: Connections,
         breakers: Breakers,
         policy: RetryPolicy,
+        budget: RetryBudget,
+        *,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Takes the parts; `draw` gives random numbers in [0, 1)."""
@@ -65,6 +70,7 @@ class Exchange:
         self._connections = connections
         self._breakers = breakers
         self._policy = policy
+        self._budget = budget
         self._draw = draw
 
     async def answer(
@@ -103,7 +109,7 @@ class Exchange:
             wait = policy.wait(
                 failure, attempt=progress.attempt, repeatable=repeatable, remaining=left, draw=self._draw()
             )
-            if wait is None:
+            if wait is None or not self._budget.take(progress.host):
                 raise error
             await asyncio.sleep(wait)
 
@@ -131,8 +137,11 @@ class Exchange:
         if left <= 0:
             raise DeadlineExceeded("sending the request")
         timeout = min(target.action.timeout, left)
-        breaker = self._breakers.of(target.definition.slug, host_key(url), call.order.workspace)
+        progress.host = host_key(url)
+        breaker = self._breakers.of(target.definition.slug, progress.host, call.order.workspace)
         probe = breaker.enter()
+        if progress.attempt == 1:
+            self._budget.called(progress.host)
         doubtful, call.doubtful = call.doubtful, True
         call.stages.current = SEND
         resend, call.attempts = call.attempts, call.attempts + 1

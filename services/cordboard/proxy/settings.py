@@ -7,6 +7,7 @@ from pydantic import Field
 from cordboard.core.egress import MAX_RESPONSE_BYTES
 from cordboard.core.settings import Address, OptionalAddress, Settings
 from cordboard.proxy.breaker import BreakerPolicy
+from cordboard.proxy.retry_budget import BudgetPolicy
 
 
 class ProxySettings(Settings):
@@ -23,6 +24,10 @@ class ProxySettings(Settings):
     breaker_failure_ratio: float = Field(0.5, gt=0, le=1, description="the share of failed calls that opens a breaker")
     breaker_open_seconds: float = Field(5.0, gt=0, le=600, description="how long a breaker stays open at first")
     breaker_longest_open_seconds: float = Field(60.0, gt=0, le=3600, description="how long it stays open at most")
+    retry_ratio: float = Field(
+        0.1, ge=0, le=1, description="second attempts at a vendor's host, as a share of its calls in ten seconds"
+    )
+    retry_floor: int = Field(10, ge=0, le=10_000, description="second attempts in ten seconds where calls are few")
     workspace_calls: int = Field(256, ge=1, description="calls of one workspace at once; more get RESOURCE_EXHAUSTED")
     integration_calls: int = Field(128, ge=1, description="calls of one workspace to one integration at once")
     batch_calls: int = Field(32, ge=1, description="calls of one workspace's batches at once; more wait")
@@ -40,6 +45,11 @@ class ProxySettings(Settings):
     )
     job_retention_days: int = Field(7, ge=1, le=3650, description="how long a job that succeeded is kept")
     dead_letter_retention_days: int = Field(30, ge=1, le=3650, description="how long a dead letter is kept")
+
+    @property
+    def budget_policy(self) -> BudgetPolicy:
+        """Returns how many second attempts a vendor's host gets."""
+        return BudgetPolicy(ratio=self.retry_ratio, floor=self.retry_floor)
 
     @property
     def breaker_policy(self) -> BreakerPolicy:
