@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from cordboard.catalog.sync.customer_store import CustomerStore
     from cordboard.catalog.sync.store import ChangedVersion, HubStore
 
 # A delta is applied in one transaction, and a break costs at most one delta: neither very large nor very small.
@@ -53,9 +54,10 @@ class Step:
 class Feed:
     """Reads changes for edges. Costs by what changed and not by what there is."""
 
-    def __init__(self, store: HubStore) -> None:
+    def __init__(self, store: HubStore, customers: CustomerStore) -> None:
         """Takes the hub's tables."""
         self._store = store
+        self._customers = customers
         self._steps: dict[tuple[int, Scope], asyncio.Task[Step]] = {}
         self._head: asyncio.Task[int] | None = None
 
@@ -99,8 +101,9 @@ class Feed:
             sequence = head if len(taken) == len(found) else taken[-1].sequence
             changes = await self._changes(connection, taken, scope)
             flags = await self._store.flags(connection)
+            customers = await self._customers.known(connection, scope.workspaces)
         if flags is not None and after < flags.sequence <= sequence:
-            records = scoped(flags.records, scope.workspaces)
+            records = scoped(flags.records, scope.workspaces, {*customers.values()})
             change = pb.Change(sequence=flags.sequence, flags=pb.FlagSet(revision=flags.revision, records=records))
             changes.append(change)
             changes.sort(key=lambda one: one.sequence)

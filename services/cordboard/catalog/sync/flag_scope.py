@@ -1,40 +1,55 @@
-"""Which part of the flags an edge may see: rules for other tenants' workspaces stay at the hub."""
+"""Which part of the flags an edge may see: what is for other tenants stays at the hub."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from cordboard.flags.v1.flag_service_pb2 import Flag
+from cordboard.core.ownership import owner_of
 from cordboard.flags.v1.replica_service_pb2 import FlagRecords
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 
-def scoped(records: bytes, workspaces: Collection[str]) -> bytes:
-    """Returns a set of flags as an edge with these workspaces may have it.
+    from cordboard.flags.v1.flag_service_pb2 import Flag, Rule
 
-    A rule for named workspaces keeps those of the edge; one that names none of them can never fit there, and goes.
+ABOUT_INTEGRATIONS: Final = ("integration", "action", "version")
+
+
+def scoped(records: bytes, workspaces: Collection[str], customers: Collection[str]) -> bytes:
+    """Returns a set of flags as an edge may have it that has these workspaces, which belong to these customers.
+
+    A rule for named workspaces or customers keeps those of the edge; one that names none of them can never fit there,
+    and goes. A rule that lost names loses its description, which may say them. Flags about the private integrations of
+    other workspaces go. Everything else in a flag names nobody: it decides at the edge as it does here.
     """
     flags = FlagRecords.FromString(records)
-    for flag in flags.flags:
-        _narrow(flag, workspaces)
-    return flags.SerializeToString(deterministic=True)
+    kept = [flag for flag in flags.flags if _owner(flag) in ("", *workspaces)]
+    for flag in kept:
+        rules = [rule for rule in flag.rules if _narrow(rule, workspaces, customers)]
+        del flag.rules[:]
+        flag.rules.extend(rules)
+    return FlagRecords(sequence=flags.sequence, flags=kept).SerializeToString(deterministic=True)
 
 
-def _narrow(flag: Flag, workspaces: Collection[str]) -> None:
-    kept = []
-    for rule in flag.rules:
-        if rule.workspaces:
-            own = [one for one in rule.workspaces if one in workspaces]
-            if not own:
-                continue
-            del rule.workspaces[:]
-            rule.workspaces.extend(own)
-        kept.append(rule)
-    if len(kept) != len(flag.rules):
-        narrowed = Flag()
-        narrowed.CopyFrom(flag)
-        del narrowed.rules[:]
-        narrowed.rules.extend(kept)
-        flag.CopyFrom(narrowed)
+def _owner(flag: Flag) -> str:
+    kind, _, rest = flag.name.removeprefix("flags/").partition(".")
+    return owner_of(rest.partition(".")[0]) if kind in ABOUT_INTEGRATIONS else ""
+
+
+def _narrow(rule: Rule, workspaces: Collection[str], customers: Collection[str]) -> bool:
+    """Takes the names of others out of a rule, and tells whether it can still fit anybody."""
+    # Both, whatever the first says: a rule that stays has no foreign name.
+    return all([_keep(rule, rule.workspaces, workspaces), _keep(rule, rule.customers, customers)])
+
+
+def _keep(rule: Rule, named: RepeatedScalarFieldContainer[str], own: Collection[str]) -> bool:
+    if not named:
+        return True
+    kept = [one for one in named if one in own]
+    if len(kept) < len(named):
+        del named[:]
+        named.extend(kept)
+        rule.ClearField("description")
+    return bool(kept)

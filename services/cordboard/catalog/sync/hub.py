@@ -23,6 +23,7 @@ from cordboard.core.secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cordboard.catalog.sync.customer_store import CustomerStore
     from cordboard.catalog.sync.keys import HubKeys, SigningKeys
     from cordboard.catalog.sync.store import HubStore
     from cordboard.core.audit import Journal
@@ -53,6 +54,7 @@ class Hub:
     def __init__(
         self,
         store: HubStore,
+        customers: CustomerStore,
         keys: HubKeys,
         changes: Changes,
         journal: Journal,
@@ -69,7 +71,7 @@ class Hub:
         self._journal = journal
         self._clock = clock
         self._heartbeat = heartbeat
-        self._feed = Feed(store)
+        self._feed = Feed(store, customers)
 
     async def close(self) -> None:
         """Ends what is being read for edges."""

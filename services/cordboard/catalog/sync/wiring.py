@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.sync.bootstrap import Bootstrap
+from cordboard.catalog.sync.customer_store import CustomerStore
+from cordboard.catalog.sync.customers import Customers
 from cordboard.catalog.sync.flags_relay import EdgeFlags, HubFlags
 from cordboard.catalog.sync.follower import Follower, dial
 from cordboard.catalog.sync.hub import Hub
@@ -35,9 +37,9 @@ logger = logging.getLogger(__name__)
 async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, changes: Changes) -> None:
     """Serves edges where there is a key file, and follows a hub where there is a bootstrap file."""
     settings, clock, database = mesh.settings, SystemClock(), mesh.database()
-    hub_store, replica_store = HubStore(database), ReplicaStore(database)
+    hub_store, replica_store, customers = HubStore(database), ReplicaStore(database), CustomerStore(database)
     keys = HubKeys(hub_store, mesh.journal(), clock, settings.hub_key_file)
-    hub = Hub(hub_store, keys, changes, mesh.journal(), clock, heartbeat=settings.hub_heartbeat_seconds)
+    hub = Hub(hub_store, customers, keys, changes, mesh.journal(), clock, heartbeat=settings.hub_heartbeat_seconds)
     mesh.on_close(hub.close)
     mesh.background(Staleness(hub, clock, mesh.measures).run())
     follower = None
@@ -53,6 +55,8 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
             mesh.background(EdgeFlags(mesh.channels, hub_store, changes).run())
     elif settings.hub_key_file is not None and settings.flags_address:
         mesh.background(HubFlags(mesh.channels, hub_store, replica_store, catalog).run())
+    if settings.hub_key_file is not None and settings.auth_address:
+        mesh.background(Customers(mesh.channels, customers, catalog, changes, clock).run())
     states = SyncStates(replica_store, clock, follower)
     address = settings.public_url.removeprefix("https://").rstrip("/")
     add_SyncServiceServicer_to_server(SyncServicer(hub, keys, states, address), mesh.server)
