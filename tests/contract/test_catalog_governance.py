@@ -15,10 +15,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import make_url
 
 from cordboard.catalog.__main__ import start
+from cordboard.catalog.definition import content_hash
+from cordboard.catalog.document import read
+from cordboard.catalog.facts import describe, described
 from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.store import CatalogStore, VersionRecord
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from cordboard.catalog.v1.lifecycle_pb2 import (
     VERSION_STATE_ACTIVE,
@@ -28,6 +33,8 @@ from cordboard.catalog.v1.lifecycle_pb2 import (
     VERSION_STATE_STAGED,
     Pin,
 )
+from cordboard.core.database import Database
+from cordboard.core.ownership import owner_of
 from tests.fixtures.auth import refused
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
@@ -530,6 +537,82 @@ async def test_an_operator_promotes_a_private_definition(operator: Both, served:
     assert (private.state, private.successor) == (VERSION_STATE_DEPRECATED, "integrations/crm")
     again = pb.PromoteIntegrationRequest(name="integrations/crm")
     assert (await refused(operator.PromoteIntegration(again)))[2] == ["name"]
+
+
+@pytest.fixture
+async def store(shared: ServiceDatabase) -> AsyncIterator[CatalogStore]:
+    """The Catalog's tables, to write what a Catalog of another time wrote."""
+    database = Database(shared.url, pool_size=1)
+    yield CatalogStore(database)
+    await database.close()
+
+
+async def keep(store: CatalogStore, definition: Definition) -> None:
+    """Writes an active version of a private integration as it is, whatever is wrong with it."""
+    workspace = owner_of(definition.slug)
+    async with store.writing(workspace) as (connection, sequence):
+        now = datetime.now(UTC)
+        record = VersionRecord(
+            slug=definition.slug, version=definition.version, content_hash=content_hash(definition),
+            published=sequence, create_time=now, creator="erna", state=VERSION_STATE_ACTIVE, sequence=sequence,
+            revision=1, activation=sequence, sunset_time=None, successor="", reason="", update_time=now, updater="erna",
+            workspace_id=workspace,
+        )  # fmt: skip
+        await store.add_version(connection, record, definition.SerializeToString(), described(definition))
+        await store.put_integration(connection, describe(definition, record))
+
+
+async def test_a_private_definition_that_breaks_a_rule_of_now_is_not_promoted(
+    operator: Both, store: CatalogStore
+) -> None:
+    definition = read(a_document("a", slug="acme--crm")).definition
+    definition.version = "1.0.0"
+    example = definition.actions[1].examples.add(name="one", input_json='{"subject": "A"}')
+    example.request.method, example.request.url = "PUT", "https://eu.acme.example/v1/tickets"
+    await keep(store, definition)
+    promote = pb.PromoteIntegrationRequest(name="integrations/acme--crm", version="1.0.0")
+
+    code, reason, fields = await refused(operator.PromoteIntegration(promote))
+
+    assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert "actions[1].examples[0].request.method" in fields
+    gone = catalog.GetIntegrationRequest(name="integrations/crm")
+    assert (await refused(operator.GetIntegration(gone)))[0] == "NOT_FOUND"
+    del definition.actions[1].examples[:]
+    definition.version = "1.0.1"
+    await keep(store, definition)
+    promoted = await operator.PromoteIntegration(
+        pb.PromoteIntegrationRequest(name="integrations/acme--crm", version="1.0.1")
+    )
+    assert promoted.name == "integrations/crm/versions/1.0.0"
+
+
+async def test_promotion_takes_the_place_of_a_shared_integration_only_when_asked(
+    operator: Both, served: Served
+) -> None:
+    acme = an_admin(served, "acme")
+    await publish(operator, a_document("shared", slug="crm"))
+    document = a_document("a", slug="crm")
+    await acme.PublishPrivateDefinition(pb.PublishPrivateDefinitionRequest(parent="workspaces/acme", document=document))
+    promote = pb.PromoteIntegrationRequest(name="integrations/acme--crm")
+    assert (await refused(operator.PromoteIntegration(promote)))[:2] == ("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS")
+    promote.update = True
+    promoted = await operator.PromoteIntegration(promote)
+    assert (promoted.name, promoted.state) == ("integrations/crm/versions/1.1.0", VERSION_STATE_STAGED)
+    promote.update = False
+    assert (await operator.PromoteIntegration(promote)).name == promoted.name
+
+
+async def test_promotion_keeps_the_promise_of_the_shared_integration(operator: Both, served: Served) -> None:
+    acme = an_admin(served, "acme")
+    await publish(operator, a_document("shared", slug="crm") + "compatibility: backward\n")
+    document = a_document("a", slug="crm", create_ticket="open_ticket")
+    await acme.PublishPrivateDefinition(pb.PublishPrivateDefinitionRequest(parent="workspaces/acme", document=document))
+    promote = pb.PromoteIntegrationRequest(name="integrations/acme--crm", update=True)
+    code, reason, fields = await refused(operator.PromoteIntegration(promote))
+    assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["actions[create_ticket]"])
+    kept = catalog.GetIntegrationRequest(name="integrations/crm")
+    assert (await operator.GetIntegration(kept)).owner == "shared"
 
 
 # --- what there is

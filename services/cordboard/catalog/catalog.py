@@ -23,7 +23,7 @@ from cordboard.catalog.v1.definition_pb2 import Category, Definition
 from cordboard.catalog.v1.lifecycle_pb2 import RetiredVersion
 from cordboard.catalog.visibility import View
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import InvalidFields, NotFound
+from cordboard.core.errors import AlreadyExists, InvalidFields, NotFound
 from cordboard.core.ownership import owner_of
 from cordboard.core.telemetry import span
 
@@ -134,21 +134,27 @@ class Catalog:
         )
         return await self._publication.publish(checked, validate_only=validate_only), imported.report
 
-    async def promote(self, name: str, *, slug: str, version: str, stage: int) -> pb.DefinitionVersion:
+    async def promote(self, name: str, *, slug: str, version: str, stage: int, update: bool) -> pb.DefinitionVersion:
         """Publishes a private version in the shared catalog; raises what PromoteIntegration documents."""
-        loaded = await self._snapshot.version(name, version or ACTIVE)
-        definition = Definition()
-        definition.CopyFrom(loaded.message.definition)
         workspace, _, own = name.rpartition("--")
         if not workspace:
             raise InvalidFields.one("name", "is in the shared catalog already")
-        definition.slug, definition.version = slug or own, ""
-        found = _wrong(definition)
-        if found:
-            raise InvalidFields(found)
-        ensure_shared(definition)
-        checked = Checked(definition, content_hash(definition), {"origin": "promotion", "from": loaded.message.name})
+        await self._snapshot.refresh()
+        private = (await self._snapshot.version(name, version or ACTIVE)).message
+        checked = await self._work(lambda: _shared(private, slug or own))
+        if not update:
+            self._ensure_free(checked)
         return await self._publication.publish(checked, stage=stage)
+
+    def _ensure_free(self, checked: Checked) -> None:
+        slug = checked.definition.slug
+        try:
+            records = self._snapshot.records(slug)
+        except NotFound:
+            return
+        if not any(record.content_hash == checked.content_hash for record in records):
+            text = f"the shared catalog has {slug!r}: promote under another slug, or ask for a new version of it"
+            raise AlreadyExists(f"integrations/{slug}", text)
 
     def integration(self, slug: str) -> pb.Integration:
         """Returns an integration; raises NotFound."""
@@ -337,6 +343,19 @@ def _check(document: Document, definition: Definition, workspace: str) -> Checke
     except InvalidFields as error:
         raise InvalidFields([document.placed(one) for one in error.violations]) from None
     return Checked(definition, content_hash(definition), origin)
+
+
+def _shared(private: pb.DefinitionVersion, slug: str) -> Checked:
+    """Returns what a private version is in the shared catalog; raises InvalidFields."""
+    definition = Definition()
+    definition.CopyFrom(private.definition)
+    definition.slug, definition.version = slug, ""
+    # It was sound when it was published; the rules may have become stricter since.
+    found = _wrong(definition)
+    if found:
+        raise InvalidFields(found)
+    ensure_shared(definition)
+    return Checked(definition, content_hash(definition), {"origin": "promotion", "from": private.name})
 
 
 def _import(document: str, **arguments: str) -> tuple[Imported, Checked]:

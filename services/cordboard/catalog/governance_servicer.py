@@ -160,7 +160,7 @@ class GovernanceServicer(GovernanceServiceServicer):
     async def PromoteIntegration(self, request: pb.PromoteIntegrationRequest, _context: Any) -> DefinitionVersion:
         (name,) = parse(request.name, INTEGRATION)
         found = await self._catalog.promote(
-            name, slug=request.slug, version=request.version, stage=request.stage or STAGED
+            name, slug=request.slug, version=request.version, stage=request.stage or STAGED, update=request.update
         )
         if found.state == ACTIVE:
             await self._lifecycle.supersede(name, found, request.reason)

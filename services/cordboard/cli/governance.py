@@ -384,15 +384,18 @@ def promote(
     active: Annotated[
         bool, typer.Option("--activate", help="Make it the default at once, and not only staged.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make it the next version of a shared integration that has the id already.")
+    ] = False,
     reason: Why = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Publish a workspace's private integration in the shared catalog."""
+    """Publish a workspace's private integration in the shared catalog, held to what holds for publishing."""
 
     async def work() -> None:
         chosen = lifecycle.VERSION_STATE_ACTIVE if active else lifecycle.VERSION_STATE_STAGED
         request = pb.PromoteIntegrationRequest(
-            name=f"integrations/{slug}", slug=into, version=version, stage=chosen, reason=reason
+            name=f"integrations/{slug}", slug=into, version=version, stage=chosen, reason=reason, update=update
         )
         async with as_operator(target(context)) as mesh:
             found = await mesh.governance.PromoteIntegration(request, timeout=LONG)
