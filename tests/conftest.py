@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.serving",
     "tests.fixtures.auth",
+    "tests.fixtures.auth_processes",
     "tests.fixtures.transit",
     "tests.fixtures.vault",
     "tests.fixtures.mesh",
