@@ -40,6 +40,8 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         "auth.token-response",
         "auth.url-variables",
         "config-variables",
+        "events.polling",
+        "events.webhook",
         "form-hints",
         "idempotency-key",
         "job",
@@ -154,6 +156,10 @@ def _of_whole(definition: Definition) -> set[str]:
         used.add("config-variables")
     if definition.rate_limits:
         used.add("rate-limits")
+    if definition.HasField("webhook"):
+        used.add("events.webhook")
+    if any(kind.HasField("polling") for kind in definition.event_types):
+        used.add("events.polling")
     return used
 
 

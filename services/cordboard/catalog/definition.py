@@ -17,6 +17,7 @@ from cordboard.catalog.action import ActionCheck, object_schema
 from cordboard.catalog.auth_scheme import check_auth_schemes
 from cordboard.catalog.capabilities import check_capabilities
 from cordboard.catalog.document import to_plain
+from cordboard.catalog.event import check_events
 from cordboard.catalog.examples import example_problems
 from cordboard.catalog.findings import Findings, shown
 from cordboard.catalog.reference import check_references
@@ -234,8 +235,9 @@ def _check_actions(definition: Definition, found: Findings) -> None:
             below.add(
                 "request.server_url", f"leads to {shown(host_of(server_url))}, which `allowed_hosts` does not name"
             )
+    payloads = check_events(definition, shared, found)
     if len(sound) == len(shared):
-        for path, problem in compile_problems(shared, one.schemas).items():
+        for path, problem in compile_problems(shared, {**one.schemas, **payloads}).items():
             found.add(path.replace("$defs/", "schemas.", 1) or "schemas", problem)
     check_references(definition, found)
     _check_check_action(definition, found)

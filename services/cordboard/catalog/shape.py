@@ -145,6 +145,12 @@ def media_type(value: str) -> str:
     return "" if is_media_type(value) else "is not a media type"
 
 
+def header_word(value: str) -> str:
+    """The rule of what stands before or between values in a header."""
+    held = len(value) <= 32 and value.isascii() and value.isprintable()
+    return "" if held else "must be at most 32 printable ASCII characters"
+
+
 def date(value: str) -> str:
     """The rule of a day."""
     try:
@@ -289,6 +295,40 @@ RULES: Final[Mapping[str, Rule]] = {
     "LastItemPaging.item_pointer": member,
     "PagePaging.page_count_pointer": member,
     "OffsetPaging.total_pointer": member,
+    "EventType.title": line(),
+    "EventType.description": prose,
+    "EventType.vendor_types": _element,
+    "Webhook.secret_variable": name,
+    "Webhook.events_pointer": member,
+    "Webhook.id_pointer": member,
+    "Webhook.id_header": header,
+    "Webhook.type_pointer": member,
+    "Webhook.type_header": header,
+    "Webhook.type_suffix_pointer": member,
+    "Webhook.time_pointer": member,
+    "Webhook.ordering_key_pointer": member,
+    "Webhook.data_pointer": member,
+    "WebhookSignature.header": header,
+    "WebhookSignature.prefix": header_word,
+    "WebhookSignature.separator": header_word,
+    "WebhookSignature.signed_content": line(64),
+    "WebhookSignature.timestamp_header": header,
+    "WebhookSignature.timestamp_prefix": header_word,
+    "WebhookSignature.tolerance": span(1, 3600),
+    "WebhookSignature.key_prefix": header_word,
+    "WebhookChallenge.pointer": member,
+    "WebhookChallenge.query_parameter": _word,
+    "WebhookChallenge.condition_pointer": member,
+    "WebhookChallenge.condition_equals": _element,
+    "WebhookChallenge.answer_member": _element,
+    "WebhookChallenge.hmac_member": _element,
+    "PollingTrigger.interval": span(1, 31 * 86400),
+    "PollingTrigger.items_pointer": member,
+    "PollingTrigger.id_pointer": member,
+    "PollingTrigger.cursor_pointer": member,
+    "PollingTrigger.cursor_property": line(256),
+    "PollingTrigger.time_pointer": member,
+    "PollingTrigger.ordering_key_pointer": member,
     "RateLimitHeaders.limit": header,
     "RateLimitHeaders.remaining": header,
     "RateLimitHeaders.reset": header,

@@ -81,6 +81,10 @@ actions:
     path: /tickets
     body: {encoding: json, fields: [{property: title, name: title}]}
   idempotency_key_header: Idempotency-Key
+event_types:
+- {id: ticket.made, payload_schema: {type: object, required: [id], properties: {id: {type: integer}}}}
+- {id: ticket.moved, polling: {action: list, id_pointer: /id}}
+webhook: {secret_variable: hook, signature: {algorithm: hmac_sha256, header: X-Signature}, type_pointer: /type}
 """
 
 
@@ -131,6 +135,15 @@ CHANGES: list[tuple[str, Any, tuple[bool, bool], str]] = [
      "ACTION_REMOVED"),
     ("an action is removed", put("actions/1", ...), FORWARD, "ACTION_REMOVED"),
     ("an action has another id", put("actions/1/id", "make"), NEITHER, "ACTION_REMOVED"),
+    ("an event type is added", put("event_types/+", {"id": "ticket.gone"}), BACKWARD, "EVENT_TYPE_REMOVED"),
+    ("an event type is removed", put("event_types/1", ...), FORWARD, "EVENT_TYPE_REMOVED"),
+    ("a certain member of an event is one no more", put("event_types/0/payload_schema/required", ...), FORWARD,
+     "REQUIRED_ADDED"),
+    ("a member of an event has another type", put("event_types/0/payload_schema/properties/id/type", "string"), NEITHER,
+     "TYPE_NARROWED"),
+    ("an event carries more", put("event_types/0/payload_schema/properties/at", {"type": "string"}), BOTH, ""),
+    ("webhooks come no more", put("webhook", ...), FORWARD, "EVENT_SOURCE_REMOVED"),
+    ("a webhook is signed in another way", put("webhook/signature/algorithm", "hmac_sha512"), BOTH, ""),
     ("an optional input is added", put(f"{INPUT}/properties/limit", {"type": "integer"}), BACKWARD, "PROPERTY_REMOVED"),
     ("an input is described no more", put(f"{INPUT}/properties/filter", ...), BACKWARD, "TYPE_NARROWED"),
     ("an optional input is removed", both(put(f"{INPUT}/properties/filter", ...),

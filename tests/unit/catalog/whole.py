@@ -29,6 +29,49 @@ config_variables:
 - {name: salt, secret: true}
 - {name: place, schema: {enum: [eu, own]}}
 compatibility: full_transitive
+event_types:
+- id: thing.made
+  title: A thing was made
+  description: Whoever made it.
+  payload_schema: {$ref: '#/$defs/Thing'}
+  vendor_types: [thing_made, thing_created]
+- id: thing.changed
+  polling:
+    action: list
+    input: {filter: all}
+    interval: 60s
+    id_pointer: /id
+    cursor_pointer: /changed_at
+    cursor_property: after
+    changes: true
+    time_pointer: /changed_at
+    ordering_key_pointer: /id
+- {id: me.changed, polling: {action: me, items_pointer: /accounts, id_pointer: /id}}
+webhook:
+  signature:
+    algorithm: hmac_sha256
+    header: X-Signature
+    encoding: base64
+    prefix: v1=
+    separator: ','
+    signed_content: '{id}.{timestamp}.{body}'
+    timestamp_prefix: t=
+    timestamp_format: unix_seconds
+    tolerance: 300s
+    key_encoding: base64
+    key_prefix: whsec_
+  secret_variable: salt
+  events_pointer: /events
+  id_header: X-Id
+  type_pointer: /type
+  type_suffix_pointer: /action
+  time_pointer: /at
+  ordering_key_pointer: /thing/id
+  data_pointer: /thing
+  challenges:
+  - {pointer: /challenge, condition_pointer: /type, condition_equals: verify, answer_member: challenge,
+     hmac_member: signature, unsigned: true}
+  - {query_parameter: hub.challenge}
 rate_limits: [{calls: 100, window: 60s, scope: app}]
 retry:
   max_attempts: 5
@@ -267,5 +310,13 @@ auth_schemes:
 - {id: bot, api_key: {placement: path, name: token, prefix: bot}}
 actions:
 - {id: send, auth_schemes: [bot], request: {method: GET, path: '/{token}/send'}}
+config_variables: [{name: hook, secret: true}]
+event_types: [{id: sent}]
+webhook:
+  signature:
+    {algorithm: ed25519, header: X-Signature, signed_content: '{timestamp}{body}', timestamp_header: X-Time}
+  secret_variable: hook
+  id_pointer: /id
+  type_header: X-Type
 """,
 )

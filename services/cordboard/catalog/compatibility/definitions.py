@@ -1,7 +1,7 @@
 """What in a new definition breaks what an old one promised to those who use it.
 
-Users call actions by id with inputs, read outputs, hold connections of an auth scheme with a configuration, and fill in
-forms; forms are made of inputs and auth schemes. How a request is built is no promise: it may change.
+Users call actions by id with inputs, read outputs and events, hold connections of an auth scheme with a configuration,
+and fill in forms; forms are made of inputs and auth schemes. How a request is built is no promise: it may change.
 """
 
 from __future__ import annotations
@@ -79,6 +79,24 @@ def _broken(used: Definition, given: Definition) -> Iterator[Found]:
             yield _schema_path(f"{path}.input_schema", problem), problem.rule, problem.description
         for problem in outputs.problems(_schema(other.output_schema_json), _schema(action.output_schema_json)):
             yield _schema_path(f"{path}.output_schema", problem), problem.rule, problem.description
+    yield from _events(used, given, outputs)
+
+
+def _events(used: Definition, given: Definition, outputs: Subsumption) -> Iterator[Found]:
+    """Yields what those lose who take events: a payload is read as an output is."""
+    kinds = {kind.id: kind for kind in given.event_types}
+    for kind in used.event_types:
+        path = f"event_types[{kind.id}]"
+        other = kinds.get(kind.id)
+        if other is None:
+            yield path, "EVENT_TYPE_REMOVED", "is gone, and there may be subscriptions to it"
+            continue
+        if kind.HasField("polling") and not other.HasField("polling") and not given.HasField("webhook"):
+            yield f"{path}.polling", "EVENT_SOURCE_REMOVED", "is told by nothing any more"
+        for problem in outputs.problems(_schema(other.payload_schema_json), _schema(kind.payload_schema_json)):
+            yield _schema_path(f"{path}.payload_schema", problem), problem.rule, problem.description
+    if used.HasField("webhook") and not given.HasField("webhook"):
+        yield "webhook", "EVENT_SOURCE_REMOVED", "is gone, and addresses of it are known to the vendor"
 
 
 def _schemes(used: Definition, given: Definition) -> Iterator[Found]:
