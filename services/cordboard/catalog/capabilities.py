@@ -113,6 +113,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "paging.next-url",
         "paging.offset",
         "paging.page",
+        "rate-limits",
         "request.constants",
         "request.server-variable",
         "response.mapping",

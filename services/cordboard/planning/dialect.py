@@ -22,6 +22,8 @@ class Quota:
     limit: int | None = None
     remaining: int | None = None
     reset: datetime | None = None
+    declared: bool = False
+    """The vendor says nothing, and it is what the mesh counts by the definition's limits."""
 
 
 NO_QUOTA: Final = Quota()

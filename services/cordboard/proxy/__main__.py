@@ -19,12 +19,15 @@ from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.forward_http import ForwardServer
 from cordboard.proxy.forward_servicer import ForwardServicer
 from cordboard.proxy.forwarding import Forwarding
+from cordboard.proxy.guard import Guard
 from cordboard.proxy.jobs.wiring import start_jobs
 from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.pipeline import Limits, Pipeline
+from cordboard.proxy.quotas.quotas import Quotas
+from cordboard.proxy.quotas.store import QuotaStore
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
 from cordboard.proxy.retry_budget import RetryBudget
@@ -57,8 +60,12 @@ async def start(mesh: Process[ProxySettings]) -> None:
     session = egress.session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
     usage = Usage(mesh.channels)
+    quota_store = QuotaStore(mesh.database())
+    quotas = Quotas(quota_store, monotonic=clock.monotonic)
+    mesh.on_close(quotas.close)
     breakers = Breakers(settings.breaker_policy, clock.monotonic)
     observe_breakers(mesh.measures, breakers)
+    guard = Guard(breakers, quotas)
     attempts = attempt_durations(mesh.measures)
     pipeline = Pipeline(
         definitions=definitions,
@@ -68,7 +75,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         exchange=Exchange(
             Sender(session, clock, settings.max_response_bytes, attempts),
             connections,
-            breakers,
+            guard,
             RetryPolicy(),
             RetryBudget(settings.budget_policy, clock.monotonic),
         ),
@@ -86,7 +93,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     add_BatchServiceServicer_to_server(BatchServicer(batches), mesh.server)
     raw = egress.session(timeout=LONGEST_STREAM, decompress=False)
     mesh.on_close(raw.close)
-    forwarding = Forwarding(pipeline, raw, breakers)
+    forwarding = Forwarding(pipeline, raw, guard)
     add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
     if settings.forward_address:
         await serve_http(mesh, forwarding)
@@ -100,7 +107,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.copies.add(flags.copy)
     recorder.open()
     following = (definitions.run(), flags.run(), connections.run())
-    for job in (*following, usage.run(), sweep(store, settings.call_retention_days)):
+    for job in (*following, usage.run(), sweep(store, quota_store, settings.call_retention_days)):
         mesh.background(job)
 
 
@@ -115,12 +122,12 @@ async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding) -> No
     mesh.background(server.run())
 
 
-async def sweep(store: ProxyStore, days: int) -> None:
+async def sweep(store: ProxyStore, quotas: QuotaStore, days: int) -> None:
     """Deletes what is too old, for ever."""
     while True:
         deleted = 0
         try:
-            deleted = await store.sweep(keys_live=KEY_LIVES, calls_live=days * 86_400.0)
+            deleted = await store.sweep(keys_live=KEY_LIVES, calls_live=days * 86_400.0) + await quotas.sweep()
         except CordboardError as error:
             logger.warning("old calls were not deleted", extra={"problem": type(error).__name__})
         await asyncio.sleep(SWEEP_PAUSE if deleted else SWEEP_EVERY)

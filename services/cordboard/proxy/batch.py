@@ -49,7 +49,7 @@ class Batches:
         async def work() -> None:
             for index, order in waiting:
                 left = order.remaining - (loop.time() - begun)
-                await outcomes.put(await self._outcome(index, replace(order, remaining=left)))
+                await outcomes.put(await self._outcome(index, replace(order, remaining=left, background=True)))
 
         workspace = orders[0].workspace
         with self._place(workspace):

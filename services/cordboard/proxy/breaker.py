@@ -64,6 +64,13 @@ class Breaker:
         self._opened: float | None = None
         self._probing = False
 
+    def check(self) -> None:
+        """Raises BreakerOpen while nothing may go, and takes no place."""
+        if self._opened is not None:
+            left = self._opened + self._open_time - self._monotonic()
+            if left > 0:
+                raise BreakerOpen(self.integration, self.host, State.OPEN.value, left)
+
     def enter(self) -> bool:
         """Returns when a call may go, and whether it is the one that tries; raises BreakerOpen.
 

@@ -45,6 +45,8 @@ class Order:
     """Seconds until the caller's deadline."""
     idempotency_key: str = ""
     max_pages: int = 0
+    background: bool = False
+    """Nobody waits for this one call: it leaves room to those that somebody waits for."""
 
 
 @dataclass(frozen=True, slots=True)

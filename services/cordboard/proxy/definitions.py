@@ -14,6 +14,7 @@ from cordboard.planning.interpretation import Interpretation, retry_of
 from cordboard.planning.plan import Plan
 from cordboard.planning.servers import Servers
 from cordboard.planning.variables import Variables
+from cordboard.proxy.quotas.bucket import limits_of
 
 DEFAULT_TIMEOUT: Final = 30.0
 
@@ -39,6 +40,8 @@ class Action:
         self.job = action.async_job if action.HasField("async_job") else None
         self.interpretation = Interpretation(definition, action)
         self.retry = retry_of(definition, action)
+        self.limits = (*limits_of(definition.rate_limits), *limits_of(action.rate_limits, action.id))
+        self.weight = action.quota_weight or 1
         declared = action.idempotency
         method = self.plan.method
         self.safe = declared == pb.IDEMPOTENCY_SAFE or (not declared and method in _SAFE_METHODS)
@@ -124,6 +127,7 @@ class Definition:
         self.servers = Servers(message)
         self.variables = Variables(message)
         self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
+        self.limits = limits_of(message.rate_limits)
         self._message = message
         self._described = {action.id: action for action in message.actions}
         self._actions: dict[str, Action] = {}

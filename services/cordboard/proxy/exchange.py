@@ -11,18 +11,17 @@ from typing import Final
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url, host_key
-from cordboard.core.errors import (
-    CordboardError,
-    DeadlineExceeded,
-)
+from cordboard.core.errors import CordboardError
 from cordboard.planning.answers import Answer
+from cordboard.planning.dialect import NO_QUOTA
 from cordboard.planning.paging import joined
 from cordboard.planning.plan import Outbound
 from cordboard.planning.verdicts import Verdict
-from cordboard.proxy.breaker import Breaker, Breakers
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.feed import Feed
+from cordboard.proxy.guard import Guard
+from cordboard.proxy.quotas.bucket import Draw
 from cordboard.proxy.refusals import Asked, refusal, unreachable
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
 from cordboard.proxy.retry_budget import RetryBudget
@@ -59,7 +58,7 @@ class Exchange:
         self,
         sender: Sender,
         connections: Connections,
-        breakers: Breakers,
+        guard: Guard,
         policy: RetryPolicy,
         budget: RetryBudget,
         *,
@@ -68,7 +67,7 @@ class Exchange:
         """Takes the parts; `draw` gives random numbers in [0, 1)."""
         self._sender = sender
         self._connections = connections
-        self._breakers = breakers
+        self._guard = guard
         self._policy = policy
         self._budget = budget
         self._draw = draw
@@ -104,6 +103,8 @@ class Exchange:
                 if await self._gone_on(call, progress, answer, verdict):
                     continue
                 failure = _failure(answer, verdict)
+                if failure.limited and failure.retry_after is not None:
+                    self._guard.quotas.learn(progress.target.draw, answer, failure.retry_after)
                 error = refusal(progress.target, answer, verdict, Asked(progress.request, progress.sent))
             left = call.left()
             wait = policy.wait(
@@ -133,13 +134,10 @@ class Exchange:
         )
         progress.sent = placed
         url = check_url(placed.url, target.place.hosts)
-        left = call.left()
-        if left <= 0:
-            raise DeadlineExceeded("sending the request")
-        timeout = min(target.action.timeout, left)
         progress.host = host_key(url)
-        breaker = self._breakers.of(target.definition.slug, progress.host, call.order.workspace)
-        probe = breaker.enter()
+        draw = target.draw
+        passage = await self._guard.enter(call, progress.host, draw)
+        timeout = min(target.action.timeout, call.left())
         if progress.attempt == 1:
             self._budget.called(progress.host)
         doubtful, call.doubtful = call.doubtful, True
@@ -158,21 +156,29 @@ class Exchange:
         except Unanswered as lost:
             if lost.fate is Fate.NOT_SENT:
                 call.doubtful = doubtful
-            self._note(breaker, probe, healthy=self._says_healthy(lost, timeout))
+            passage.note(healthy=self._says_healthy(lost, timeout))
             raise
         except CordboardError:
             # Refused at the socket: nothing left the house.
             call.doubtful = doubtful
-            breaker.left(probe)
+            passage.note(healthy=None)
             raise
         except BaseException:
-            breaker.left(probe)
+            passage.note(healthy=None)
             raise
         call.vendor_status = answer.status
         # What a server error left behind nobody knows; any other answer is definite.
         call.doubtful = doubtful or answer.status >= 500
-        self._note(breaker, probe, healthy=answer.status < 500)
-        return answer
+        passage.note(healthy=answer.status < 500)
+        return self._with_quota(draw, answer)
+
+    def _with_quota(self, draw: Draw, answer: Answer) -> Answer:
+        """Learns from what the vendor says of its limits; where it says nothing, the answer says what we count."""
+        if not draw.buckets:
+            return answer
+        self._guard.quotas.learn(draw, answer)
+        told = self._guard.quotas.told(draw) if answer.quota == NO_QUOTA else None
+        return answer if told is None else replace(answer, quota=told)
 
     async def _gone_on(self, call: Call, progress: _Progress, answer: Answer, verdict: Verdict) -> bool:
         """Prepares the next attempt where the answer says how; returns whether it did."""
@@ -201,15 +207,6 @@ class Exchange:
         if lost.problem == TOO_LARGE:
             return True
         return None if lost.problem == TIMEOUT and timeout < _TELLING_WAIT else False
-
-    @staticmethod
-    def _note(breaker: Breaker, probe: bool, *, healthy: bool | None) -> None:
-        if healthy is None:
-            breaker.left(probe)
-        elif healthy:
-            breaker.succeeded(probe)
-        else:
-            breaker.failed(probe)
 
 
 def _failure(answer: Answer, verdict: Verdict) -> Failure:

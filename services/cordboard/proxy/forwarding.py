@@ -34,12 +34,13 @@ from cordboard.core.errors import (
 )
 from cordboard.planning.plan import METHODS, Outbound
 from cordboard.planning.servers import Place
-from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.credentials import Ready
 from cordboard.proxy.definitions import Definition
+from cordboard.proxy.guard import Guard
 from cordboard.proxy.pipeline import Pipeline
+from cordboard.proxy.quotas.bucket import draw
 from cordboard.proxy.sender import TIMEOUT, trace_headers
 from cordboard.proxy.signing.certificates import Certificates
 from cordboard.proxy.stages import AUTHORISE, GUARD, PLAN, SEND
@@ -121,11 +122,11 @@ class _Sending:
 class Forwarding:
     """Forwards requests."""
 
-    def __init__(self, pipeline: Pipeline, session: aiohttp.ClientSession, breakers: Breakers) -> None:
+    def __init__(self, pipeline: Pipeline, session: aiohttp.ClientSession, guard: Guard) -> None:
         """Takes a session of the mesh's egress that leaves bodies as they are."""
         self._pipeline = pipeline
         self._session = session
-        self._breakers = breakers
+        self._guard = guard
         self._certificates = Certificates()
 
     @contextlib.asynccontextmanager
@@ -173,11 +174,11 @@ class Forwarding:
     @contextlib.asynccontextmanager
     async def _sent(self, call: Call, sending: _Sending) -> AsyncGenerator[Reply]:
         call.stages.enter(GUARD)
-        left, url, request, slug = call.left(), sending.url, sending.request, sending.aim.definition.slug
-        if left <= 0:
-            raise DeadlineExceeded("sending the request")
-        breaker = self._breakers.of(slug, host_key(url), call.order.workspace)
-        probe = breaker.enter()
+        url, request, slug = sending.url, sending.request, sending.aim.definition.slug
+        definition, lease = sending.aim.definition, sending.aim.lease
+        taken = draw(definition.limits, slug=slug, connection=lease.connection, action=ACTION)
+        passage = await self._guard.enter(call, host_key(url), taken)
+        left = call.left()
         call.stages.current = SEND
         call.attempts += 1
         healthy: bool | None = None
@@ -210,12 +211,7 @@ class Forwarding:
             raise
         finally:
             span.end()
-            if healthy is None:
-                breaker.left(probe)
-            elif healthy:
-                breaker.succeeded(probe)
-            else:
-                breaker.failed(probe)
+            passage.note(healthy=healthy)
 
     @contextlib.asynccontextmanager
     async def _answer(

@@ -132,13 +132,14 @@ def to_summary(call: Call) -> pb.CallSummary:
 
 
 def to_quota(quota: Quota) -> pb.Quota | None:
-    """Returns what the vendor says may still be called, or None where it says nothing."""
+    """Returns what may still be called, or None where neither the vendor nor the definition says it."""
     if quota == NO_QUOTA:
         return None
     return pb.Quota(
         limit=quota.limit,
         remaining=quota.remaining,
         reset_time=to_timestamp(quota.reset) if quota.reset else None,
+        source=pb.Quota.SOURCE_DEFINITION if quota.declared else pb.Quota.SOURCE_VENDOR,
     )
 
 

@@ -10,6 +10,7 @@ from cordboard.planning.servers import Place
 from cordboard.planning.variables import NO_VALUES, Values
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.definitions import Action, Definition
+from cordboard.proxy.quotas.bucket import Draw, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,18 @@ class Target:
     def shows_credential(self) -> bool:
         """Tells whether the vendor is shown a credential, which it could refuse."""
         return self.scheme.WhichOneof("kind") not in (None, "none") and not self.lease.credential.empty
+
+    @property
+    def draw(self) -> Draw:
+        """Returns what one request takes of the vendor's limits."""
+        action = self.action
+        return draw(
+            action.limits,
+            slug=self.definition.slug,
+            connection=self.lease.connection,
+            action=action.id,
+            weight=action.weight,
+        )
 
     def at(self, action_id: str) -> Target:
         """Returns another action of the same definition as the same connection; raises as `aim` does, and NotFound."""

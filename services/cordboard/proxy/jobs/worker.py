@@ -184,6 +184,7 @@ class Worker:
             caller=job.caller,
             remaining=job.attempt_seconds,
             idempotency_key=job.idempotency_key,
+            background=True,
         )
         return await self._pipeline.execute(order)
 

@@ -1,0 +1,1 @@
+"""What vendors let be called: declared limits, shared by all replicas."""
