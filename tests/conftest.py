@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.vault",
     "tests.fixtures.mesh",
     "tests.fixtures.desk",
+    "tests.fixtures.hubs",
 ]
 
 # In CI everything that a check needs is there: a skipped test is a check that did not happen.

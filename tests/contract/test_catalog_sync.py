@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,12 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from sqlalchemy import make_url
 
 from cordboard.catalog.__main__ import start
-from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.store import CatalogStore
 from cordboard.catalog.sync import bundle
+from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.flags_relay import HubFlags
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, sign
@@ -29,7 +26,6 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import lifecycle_pb2 as life
 from cordboard.catalog.v1 import sync_service_pb2 as pb
-from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.core.channel import Channels
@@ -40,83 +36,10 @@ from cordboard.core.times import SystemClock
 from cordboard.flags.v1 import replica_service_pb2 as flags
 from tests.fixtures.auth import refused
 from tests.fixtures.edges import Edge, bootstrap_of, until
+from tests.fixtures.hubs import Hub, MakeEdge, plain
 from tests.fixtures.postgres import Databases, ServiceDatabase
-from tests.fixtures.serving import Served, Serving
+from tests.fixtures.serving import Serving
 from tests.unit.catalog.definitions import DOCUMENT
-
-
-class Hub:
-    """A hub as its operator uses it."""
-
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.sync: Any = SyncServiceStub(served.as_role("operator"))
-        self.catalog: Any = CatalogServiceStub(served.as_role("publisher", sub="ann"))
-        self.governance: Any = GovernanceServiceStub(served.as_role("operator", "publisher"))
-
-    async def publish(self, slug: str, title: str = "Acme Desk", stage: int = 0, *, needs: str = "") -> str:
-        """Publishes a definition and returns its version."""
-        document = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
-        document += f"\nrequired_capabilities: [{needs}]\n"
-        request = catalog_pb.PublishDefinitionRequest(document=document, stage=stage)  # type: ignore[arg-type]
-        published = await self.catalog.PublishDefinition(request)
-        return str(published.name.rpartition("/")[2])
-
-    async def register(self, edge: str, *workspaces: str) -> pb.RegisterEdgeResponse:
-        """Registers an edge."""
-        request = pb.RegisterEdgeRequest(edge_id=edge, edge=pb.Edge(workspaces=workspaces))
-        return await self.sync.RegisterEdge(request)  # type: ignore[no-any-return]
-
-    async def edge(self, edge: str) -> pb.Edge:
-        """Returns what the hub knows of an edge."""
-        return await self.sync.GetEdge(pb.GetEdgeRequest(name=f"edges/{edge}"))  # type: ignore[no-any-return]
-
-    async def envelopes(self, edge: str) -> list[pb.WatchDeltasResponse]:
-        """Returns the messages of a bundle."""
-        parts = [part.data async for part in self.sync.ExportBundle(pb.ExportBundleRequest(name=f"edges/{edge}"))]
-        return list(bundle.messages(io.BytesIO(b"".join(parts))))
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    """The file that makes a mesh a hub."""
-    file = tmp_path / "hub.key"
-    file.write_bytes(os.urandom(32))
-    return file
-
-
-@pytest.fixture
-def hub_database(database: Databases) -> ServiceDatabase:
-    """The hub's database."""
-    return database("catalog")
-
-
-@pytest.fixture
-async def hub(serving: Serving, hub_database: ServiceDatabase, key_file: Path) -> AsyncIterator[Hub]:
-    """A hub."""
-    async with serving(
-        "catalog", CatalogSettings, start, database_url=hub_database.url, hub_key_file=key_file,
-        hub_heartbeat_seconds=0.3,
-    ) as served:  # fmt: skip
-        yield Hub(served)
-
-
-MakeEdge = Callable[..., Edge]
-
-
-@pytest.fixture
-async def make_edge(hub: Hub, database: Databases) -> AsyncIterator[MakeEdge]:
-    """Makes edges of the hub, each with a database of its own."""
-    made: list[Edge] = []
-
-    def make(registered: Any, *, url: str = "", **arguments: Any) -> Edge:
-        edge = Edge(url or database("catalog").url, registered, lambda: hub.served.channel("envoy"), **arguments)
-        made.append(edge)
-        return edge
-
-    yield make
-    for edge in made:
-        await edge.close()
 
 
 async def test_what_is_published_at_the_hub_is_usable_at_the_edge(hub: Hub, make_edge: MakeEdge) -> None:
@@ -343,7 +266,7 @@ async def test_who_has_not_the_key_gets_nothing(hub: Hub) -> None:
         stream: Any = SyncServiceStub(hub.served.channel("envoy")).WatchDeltas()
         challenge = (await stream.read()).challenge
         text = labelled(EDGE, challenge.hub.encode(), edge.encode(), challenge.nonce)
-        hello = pb.Hello(edge=edge, signature=sign(Secret(private_key), text), capabilities=sorted(RUNTIME))
+        hello = pb.Hello(edge=edge, signature=sign(Secret(private_key), text), capabilities=sorted(ABLE))
         await stream.write(pb.WatchDeltasRequest(hello=hello))
         answer = await stream.read()
         if answer is grpc.aio.EOF:
@@ -451,7 +374,7 @@ async def test_a_version_that_is_here_with_other_content_is_refused_and_said(hub
         await elsewhere.has("one")
     async with edge.following():
         await edge.has("one")
-    owner = await asyncpg.connect(_plain(edge.database.url))
+    owner = await asyncpg.connect(plain(edge.database.url))
     await owner.execute(
         "INSERT INTO integration SELECT 'two', title, description, category, owner, criticality, '1.0.0', action_count,"
         " auth_schemes, tags, 1001, create_time, update_time, '', 3 FROM integration"
@@ -473,14 +396,10 @@ async def test_a_version_that_is_here_with_other_content_is_refused_and_said(hub
     assert (await edge.record()).last_error.startswith("conflict")
 
 
-def _plain(url: Any) -> str:
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 async def test_an_old_edge_keeps_the_newest_version_that_it_can_run(hub: Hub, make_edge: MakeEdge) -> None:
     first = await hub.publish("desk", "One")
     old, new = (
-        make_edge(await hub.register("old"), capabilities=RUNTIME - {"auth.digest"}),
+        make_edge(await hub.register("old"), capabilities=ABLE - {"auth.digest"}),
         make_edge(await hub.register("new")),
     )
     async with old.following(), new.following():
@@ -516,13 +435,13 @@ async def test_a_hub_that_was_restored_leads_its_edges_on_once_its_log_began_ane
     async with edge.following():
         await edge.has("one")
     # As a restore would: the hub's log is shorter than what the edge has, and it does not know what it sent.
-    owner = await asyncpg.connect(_plain(hub_database.superuser_url))
+    owner = await asyncpg.connect(plain(hub_database.superuser_url))
     await owner.execute(
         "UPDATE catalog.edge SET acked_sequence = 0, sent_sequence = 0, acked_hash = '', sent_hash = ''"
     )
     await owner.close()
     held = await edge.record()
-    other = await asyncpg.connect(_plain(edge.database.url))
+    other = await asyncpg.connect(plain(edge.database.url))
     await other.execute("UPDATE sync_replica SET highest = highest + 100")
     await other.close()
     async with edge.following():
@@ -561,7 +480,7 @@ async def test_registering_names_what_is_wrong(hub: Hub) -> None:
 
 async def test_private_keys_are_nowhere_in_the_database(hub: Hub, hub_database: ServiceDatabase) -> None:
     registered = await hub.register("shop")
-    owner = await asyncpg.connect(_plain(hub_database.superuser_url))
+    owner = await asyncpg.connect(plain(hub_database.superuser_url))
     rows = [*await owner.fetch("SELECT * FROM catalog.edge"), *await owner.fetch("SELECT * FROM catalog.sync_key")]
     await owner.close()
     assert rows

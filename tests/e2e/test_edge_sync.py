@@ -15,7 +15,9 @@ from google.protobuf.struct_pb2 import Value
 
 from cordboard.catalog.sync.bootstrap import Bootstrap
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
+from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
+from cordboard.catalog.v1.lifecycle_pb2 import Pin
 from cordboard.client import Client, CordboardError
 from cordboard.core.secrets import Secret
 from cordboard.flags.v1 import flag_service_pb2 as flags
@@ -100,7 +102,7 @@ def tier(running_mesh: RunningMesh, desk: Desk) -> Iterator[Tier]:
 
     async def register() -> sync.RegisterEdgeResponse:
         async with running_mesh.operator() as operator:
-            request = sync.RegisterEdgeRequest(edge_id="shop", edge=sync.Edge(title="The shop"))
+            request = sync.RegisterEdgeRequest(edge_id="shop", edge=sync.Edge(title="The shop", workspaces=["mall"]))
             return await operator.sync.RegisterEdge(request)
 
     made = backstage.run(register())
@@ -173,6 +175,25 @@ async def test_what_the_hub_has_works_at_the_edge_and_goes_on_working_without_th
             await until(lambda: has(at_edge, "integrations/later-desk/versions/active"), "what was missed to come")
             told = await at_hub.sync.GetEdge(sync.GetEdgeRequest(name="edges/shop"))
             assert (told.last_error, list(told.missing_capabilities)) == ("", [])
+
+
+async def test_a_pin_at_the_hub_holds_at_the_edge(tier: Tier, desk: Desk) -> None:
+    name = f"workspaces/mall/environments/production/pins/{INTEGRATION.partition('/')[2]}"
+    async with tier.edge.operator() as at_edge, desk.mesh.operator() as at_hub:
+        request = catalog.GetDefinitionVersionRequest(name=f"{INTEGRATION}/versions/active")
+        version = (await at_hub.catalog.GetDefinitionVersion(request)).name.rpartition("/")[2]
+        await at_hub.governance.SetPin(governance.SetPinRequest(pin=Pin(name=name, version=version, reason="a trial")))
+
+        async def pinned(expected: list[tuple[str, bool, str]]) -> bool:
+            found = await at_edge.governance.ListPins(governance.ListPinsRequest(parent="workspaces/mall"))
+            return [(one.version, one.from_hub, one.reason) for one in found.pins] == expected
+
+        await until(lambda: pinned([(version, True, "a trial")]), "the pin to come")
+        with pytest.raises(CordboardError) as caught:
+            await at_edge.governance.DeletePin(governance.DeletePinRequest(name=name))
+        assert caught.value.reason == "STATE_CONFLICT"
+        await at_hub.governance.DeletePin(governance.DeletePinRequest(name=name))
+        await until(lambda: pinned([]), "its end to come")
 
 
 async def test_a_kill_at_the_hub_reaches_the_edge(tier: Tier, desk: Desk) -> None:

@@ -52,7 +52,8 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=limit)
     catalog = Catalog(snapshot, publication, gate, worker)
     usage = Usage(database)
-    pins = Pins(store, snapshot, journal, clock)
+    follows = mesh.settings.edge_bootstrap_file is not None
+    pins = Pins(store, snapshot, journal, clock, follows=follows)
     inventory = Inventory(store, snapshot, usage, journal, clock)
     add_CatalogServiceServicer_to_server(CatalogServicer(catalog), mesh.server)
     governance = GovernanceServicer(catalog, lifecycle, pins, inventory, usage)

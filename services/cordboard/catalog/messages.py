@@ -73,6 +73,8 @@ def pin_message(record: PinRecord, state: int = 0) -> Pin:
         update_time=to_timestamp(record.update_time),
         creator=record.creator,
         state=state,  # type: ignore[arg-type]
+        from_hub=record.from_hub,
+        hub_version=record.hub_version,
     )
 
 

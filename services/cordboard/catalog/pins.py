@@ -26,12 +26,17 @@ MAX_REASON: Final = 1000
 class Pins:
     """Sets, lists and takes away pins."""
 
-    def __init__(self, store: CatalogStore, snapshot: Snapshot, journal: Journal, clock: Clock) -> None:
-        """Takes the store, what is in memory of the catalog, the journal, and the time."""
+    def __init__(
+        self, store: CatalogStore, snapshot: Snapshot, journal: Journal, clock: Clock, *, follows: bool = False
+    ) -> None:
+        """Takes the store, what is in memory of the catalog, the journal, the time, and whether this mesh follows a
+        hub, whose pins hold here until another is set.
+        """
         self._store = store
         self._snapshot = snapshot
         self._journal = journal
         self._clock = clock
+        self._follows = follows
 
     async def put(self, key: PinKey, version: str, *, reason: str, etag: str) -> Pin:
         """Holds an environment (workspace, environment, slug) to a version; raises what SetPin documents."""
@@ -59,6 +64,7 @@ class Pins:
                 sequence=sequence,
                 update_time=self._clock.now(),
                 creator=current_caller().actor,
+                hub_version="" if before is None else before.hub_version,
             )
             _ensure_unchanged(record.name, before, etag)
             await self._store.put_pin(connection, record)
@@ -68,17 +74,25 @@ class Pins:
         return pin_message(record, found.state)
 
     async def delete(self, key: PinKey, *, etag: str) -> None:
-        """Takes a pin away; raises what DeletePin documents."""
+        """Takes a pin away, so that the hub's holds again where there is one; raises what DeletePin documents."""
         workspace, environment, slug = key
         async with self._store.writing(workspace) as (connection, sequence):
             known = await self._store.pin(connection, environment, slug)
             if known is None or not known.version:
                 raise NotFound(f"workspaces/{workspace}/environments/{environment}/pins/{slug}")
             _ensure_unchanged(known.name, known, etag)
+            if known.from_hub and self._follows:
+                text = "the hub set it: take it away there, or pin another version here, which goes before the hub's"
+                raise StateConflict(known.name, "from-hub", text)
+            told = known.hub_version if self._follows else ""
+            # A version that the hub names and that is not here yet holds as soon as it is.
+            back = told if told in [one.version for one in await self._store.versions(connection, slug)] else ""
             now, actor = self._clock.now(), current_caller().actor
             gone = replace(
                 known,
-                version="",
+                version=back,
+                from_hub=bool(back),
+                hub_version=told,
                 reason="",
                 revision=known.revision + 1,
                 sequence=sequence,
@@ -86,7 +100,7 @@ class Pins:
                 creator=actor,
             )
             await self._store.put_pin(connection, gone)
-            entry = Entry("catalog.pin.delete", known.name, workspace, details={"before": known.version})
+            entry = Entry("catalog.pin.delete", known.name, workspace, details={"before": known.version, "after": back})
             await self._journal.append(connection, entry)
         await self._snapshot.refresh()
 

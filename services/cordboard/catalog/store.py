@@ -85,6 +85,8 @@ _pin = sa.Table(
     sa.Column("sequence", sa.BigInteger),
     sa.Column("update_time", sa.DateTime(timezone=True)),
     sa.Column("creator", sa.Text),
+    sa.Column("from_hub", sa.Boolean),
+    sa.Column("hub_version", sa.Text),
 )
 _review = sa.Table(
     "review",
@@ -200,6 +202,10 @@ class PinRecord:
     sequence: int
     update_time: datetime
     creator: str
+    from_hub: bool = False
+    """Whether the hub that this mesh follows set it."""
+    hub_version: str = ""
+    """What that hub holds the environment to; empty: to nothing."""
 
     @property
     def name(self) -> str:

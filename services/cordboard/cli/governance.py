@@ -214,12 +214,13 @@ def pins(
         )
         async with as_operator(target(context)) as mesh:
             found = await _all(mesh.governance.ListPins, request, "pins")
-        columns = ("workspace", "environment", "integration", "version", "state", "since", "by", "reason")
+        columns = ("workspace", "environment", "integration", "version", "state", "set", "since", "by", "reason")
         rows = (
             (
                 *each.name.split("/")[1::2],
                 each.version,
                 state_text(each.state),
+                place(each),
                 moment(each.update_time),
                 each.creator,
                 each.reason,
@@ -477,6 +478,13 @@ def _moment(text: str, option: str) -> Timestamp:
             "must be a day such as 2027-01-31, or a count of days such as 90d", param_hint=option
         ) from None
     return stamp
+
+
+def place(pin: lifecycle.Pin) -> str:
+    """Returns where a pin was set, and what it goes before."""
+    if pin.from_hub:
+        return "at the hub" if pin.version == pin.hub_version else f"at the hub; {pin.hub_version} is to come"
+    return f"here; at the hub {pin.hub_version}" if pin.hub_version else "here"
 
 
 def _pin_name(workspace: str, environment: str, slug: str) -> str:

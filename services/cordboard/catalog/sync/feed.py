@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cordboard.catalog.capabilities import RUNTIME, needed
+from cordboard.catalog.messages import pin_message
+from cordboard.catalog.sync.abilities import PINS
 from cordboard.catalog.sync.envelope import Payload
 from cordboard.catalog.sync.flag_scope import scoped
+from cordboard.catalog.sync.store import ChangedVersion
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2 import DefinitionVersion
 from cordboard.catalog.v1.definition_pb2 import Definition
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from cordboard.catalog.store import PinRecord
     from cordboard.catalog.sync.customer_store import CustomerStore
-    from cordboard.catalog.sync.store import ChangedVersion, HubStore
+    from cordboard.catalog.sync.pin_store import PinStore
+    from cordboard.catalog.sync.store import HubStore
+    from cordboard.catalog.v1.lifecycle_pb2 import Pin
 
 # A delta is applied in one transaction, and a break costs at most one delta: neither very large nor very small.
 MOST_CHANGES: Final = 200
@@ -54,10 +60,11 @@ class Step:
 class Feed:
     """Reads changes for edges. Costs by what changed and not by what there is."""
 
-    def __init__(self, store: HubStore, customers: CustomerStore) -> None:
+    def __init__(self, store: HubStore, customers: CustomerStore, pins: PinStore) -> None:
         """Takes the hub's tables."""
         self._store = store
         self._customers = customers
+        self._pins = pins
         self._steps: dict[tuple[int, Scope], asyncio.Task[Step]] = {}
         self._head: asyncio.Task[int] | None = None
 
@@ -94,9 +101,7 @@ class Feed:
         async with self._store.reading() as connection:
             # The head comes first: what is committed while we read has a higher number, and comes with the next step.
             head = await self._store.head(connection)
-            found = await self._store.changed(
-                connection, after=after, until=head, workspaces=scope.workspaces, limit=MOST_CHANGES + 1
-            )
+            found = await self._found(connection, after, head, scope)
             taken = _within(found)
             sequence = head if len(taken) == len(found) else taken[-1].sequence
             changes = await self._changes(connection, taken, scope)
@@ -111,14 +116,31 @@ class Feed:
         payload = await asyncio.to_thread(Payload.of, pb.Delta(changes=changes)) if changes else Payload(b"", 0)
         return Step(payload, max(sequence, after), max(head, after))
 
+    async def _found(
+        self, connection: AsyncConnection, after: int, head: int, scope: Scope
+    ) -> Sequence[ChangedVersion | PinRecord]:
+        """Returns what comes next in the log, in order: one more than a delta holds, if there is so much."""
+        workspaces, limit = scope.workspaces, MOST_CHANGES + 1
+        versions = await self._store.changed(connection, after=after, until=head, workspaces=workspaces, limit=limit)
+        if not workspaces or PINS not in scope.capabilities:
+            return versions
+        pins = await self._pins.changed(connection, after=after, until=head, workspaces=workspaces, limit=limit)
+        both: list[ChangedVersion | PinRecord] = [*versions, *pins]
+        return sorted(both, key=lambda one: one.sequence)[:limit]
+
     async def _changes(
-        self, connection: AsyncConnection, found: Sequence[ChangedVersion], scope: Scope
+        self, connection: AsyncConnection, found: Sequence[ChangedVersion | PinRecord], scope: Scope
     ) -> list[pb.Change]:
         # Always with the definition. An edge has it already when only the state changed, but not if it began later than
         # the version, or while that was a draft; and what it was sent before nobody can tell from where it is now.
-        contents = await self._store.contents(connection, [(one.slug, one.version) for one in found])
+        versions = [(one.slug, one.version) for one in found if isinstance(one, ChangedVersion)]
+        contents = await self._store.contents(connection, versions)
         changes = []
         for one in found:
+            if not isinstance(one, ChangedVersion):
+                # Whatever the edge can run: it waits there for its version, and holds when that has come.
+                changes.append(pb.Change(sequence=one.sequence, pin=_told(one)))
+                continue
             content = contents[one.slug, one.version]
             if scope.runs(content):
                 changes.append(await self._change(connection, one, content, scope))
@@ -151,11 +173,18 @@ class Feed:
         return pb.Change(sequence=one.sequence, version=change)
 
 
-def _within(found: Sequence[ChangedVersion]) -> Sequence[ChangedVersion]:
+def _told(pin: PinRecord) -> Pin:
+    told = pin_message(pin)
+    for field in ("from_hub", "hub_version", "etag"):
+        told.ClearField(field)
+    return told
+
+
+def _within(found: Sequence[ChangedVersion | PinRecord]) -> Sequence[ChangedVersion | PinRecord]:
     """Returns as many of the changes as one delta holds: at least one, however large it is."""
     size = 0
     for index, one in enumerate(found):
-        size += one.size
+        size += one.size if isinstance(one, ChangedVersion) else 0
         if index and (size > MOST_BYTES or index >= MOST_CHANGES):
             return found[:index]
     return found

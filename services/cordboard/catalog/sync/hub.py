@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cordboard.catalog.capabilities import RUNTIME
+from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.envelope import Place, header_for, next_issue_time, place_of, seal
 from cordboard.catalog.sync.feed import Feed, Scope
+from cordboard.catalog.sync.pin_store import PinStore
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, verified
 from cordboard.catalog.sync.store import EdgeRecord
@@ -71,7 +72,7 @@ class Hub:
         self._journal = journal
         self._clock = clock
         self._heartbeat = heartbeat
-        self._feed = Feed(store, customers)
+        self._feed = Feed(store, customers, PinStore())
 
     async def close(self) -> None:
         """Ends what is being read for edges."""
@@ -126,7 +127,7 @@ class Hub:
         edge = await self.edge(edge_id)
         yield _challenge(keys, b"")
         # It will be opened by a release that can do at least what this edge could when it was last here.
-        scope = Scope(edge.workspaces, frozenset(edge.capabilities or RUNTIME))
+        scope = Scope(edge.workspaces, frozenset(edge.capabilities or ABLE))
         place, more = Place(), True
         while more:
             envelope, target = await self._envelope(edge, keys, place, scope, "bundle")
@@ -141,7 +142,7 @@ class Hub:
         yield _challenge(keys, nonce)
         edge, hello = await self._admit(requests, keys, nonce)
         # What this hub cannot run itself it has not got.
-        able = tuple(sorted(RUNTIME.intersection(hello.capabilities)))
+        able = tuple(sorted(ABLE.intersection(hello.capabilities)))
         scope = Scope(edge.workspaces, frozenset(able))
         claimed = Place(hello.sequence, hello.hash)
         same = edge.capabilities in ((), able)

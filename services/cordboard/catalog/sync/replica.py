@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from cordboard.catalog.sync.envelope import Place, Standing, open_envelope
+from cordboard.catalog.sync.hub_pins import HubPins, Told
+from cordboard.catalog.sync.pin_store import PinStore
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.store import FlagsRecord, ReplicaRecord
 from cordboard.catalog.sync.taking import Taking
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cordboard.catalog.store import CatalogStore
     from cordboard.catalog.sync.envelope import Opened
     from cordboard.catalog.sync.store import ReplicaStore
+    from cordboard.catalog.v1.lifecycle_pb2 import Pin
     from cordboard.core.times import Clock
 
 MAX_ERROR: Final = 500
@@ -46,6 +49,7 @@ class Replica:
         self._catalog = catalog
         self._clock = clock
         self._begin = begin
+        self._pins = HubPins(PinStore(), store, clock)
 
     async def record(self) -> ReplicaRecord:
         """Returns what the edge follows and has; nothing yet where it has begun to follow another hub."""
@@ -64,8 +68,7 @@ class Replica:
         """Judges an envelope, applies it, and returns where the edge is then; raises Rejected, and nothing changed."""
         async with self._store.writing() as connection:
             record, opened = await self._open(connection, envelope, lock=True)
-            if opened.delta.changes:
-                await self._take(connection, opened)
+            await self._take(connection, opened)
             await self._store.put_replica(connection, self._advanced(record, opened))
         return opened.place
 
@@ -104,7 +107,7 @@ class Replica:
 
     def _advanced(self, record: ReplicaRecord, opened: Opened) -> ReplicaRecord:
         header = opened.header
-        current = header.sequence == header.target_sequence
+        current = _is_current(header)
         return replace(
             record,
             epoch=header.epoch,
@@ -119,15 +122,24 @@ class Replica:
 
     async def _take(self, connection: AsyncConnection, opened: Opened) -> None:
         told: list[tuple[str, str, pb.VersionChange]] = []
+        pins: list[Pin] = []
         for change in opened.delta.changes:
             if change.WhichOneof("kind") == "flags":
                 record = FlagsRecord(change.flags.revision, change.flags.records, change.sequence)
                 await self._store.put_flags(connection, record)
             elif change.WhichOneof("kind") == "version":
                 told.append((*_names(change.version), change.version))
+            elif change.WhichOneof("kind") == "pin":
+                pins.append(change.pin)
             # Another kind comes from a hub that is newer than this release, which has no use for it.
-        if not told:
-            return
+        if told:
+            await self._take_versions(connection, told)
+        # Pins come after the versions that they name, whatever their order was.
+        slugs = {slug for slug, _, _ in told}
+        about = Told(pins, slugs, begins=opened.begins, current=_is_current(opened.header))
+        await self._pins.take(connection, about)
+
+    async def _take_versions(self, connection: AsyncConnection, told: list[tuple[str, str, pb.VersionChange]]) -> None:
         # Everything is read at once and written at once: what it costs is not the number of statements.
         slugs = sorted({slug for slug, _, _ in told})
         last = await self._store.advance(connection, len(told))
@@ -145,6 +157,10 @@ class Replica:
         await self._store.put_integrations(connection, [one for one in map(taking.integration, slugs) if one])
         await self._store.add_versions(connection, taking.added)
         await self._store.put_states(connection, taking.changed())
+
+
+def _is_current(header: pb.DeltaHeader) -> bool:
+    return header.sequence == header.target_sequence
 
 
 def _names(change: pb.VersionChange) -> tuple[str, str]:

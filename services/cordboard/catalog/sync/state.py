@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cordboard.catalog.capabilities import RUNTIME
+from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.core.times import to_duration, to_timestamp
 
@@ -54,7 +54,7 @@ class SyncStates:
             target_sequence=head,
             last_error=record.last_error,
             # One that never was here has not said what it can do.
-            missing_capabilities=sorted(RUNTIME.difference(record.capabilities)) if record.capabilities else (),
+            missing_capabilities=sorted(ABLE.difference(record.capabilities)) if record.capabilities else (),
             release=record.release,
             create_time=to_timestamp(record.create_time),
         )

@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 from typing import TYPE_CHECKING
 
-from cordboard.catalog.capabilities import RUNTIME
+from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.bootstrap import Bootstrap
 from cordboard.catalog.sync.customer_store import CustomerStore
 from cordboard.catalog.sync.customers import Customers
@@ -45,7 +45,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
     follower = None
     if settings.edge_bootstrap_file is not None:
         bootstrap = Bootstrap.read(settings.edge_bootstrap_file)
-        begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, tuple(sorted(RUNTIME)))
+        begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, tuple(sorted(ABLE)))
         replica = Replica(replica_store, catalog, clock, begin)
         release = importlib.metadata.version("cordboard")
         follower = Follower(database, replica, bootstrap, release, lambda: dial(bootstrap, settings.hub_address))

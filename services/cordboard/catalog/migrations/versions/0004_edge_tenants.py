@@ -1,4 +1,4 @@
-"""What a hub knows of the tenants of its edges."""
+"""What a hub knows of the tenants of its edges, and what an edge knows of its hub's pins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Creates the table."""
+    """Creates the table and the columns."""
     op.create_table(
         "workspace_customer",
         sa.Column("workspace_id", sa.Text(collation="C"), primary_key=True),
@@ -22,3 +22,6 @@ def upgrade() -> None:
         sa.Column("customer", sa.Text, nullable=False),
     )
     protect(op, "workspace_customer")
+    # At an edge: whether the hub's pin is the one that holds, and what the hub says, which a pin set here goes before.
+    op.add_column("pin", sa.Column("from_hub", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("pin", sa.Column("hub_version", sa.Text(collation="C"), nullable=False, server_default=""))
