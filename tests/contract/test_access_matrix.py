@@ -83,6 +83,7 @@ CALLERS: Final = (
     ),
     Caller("another workspace's member", "envoy", "envoy", ("member",), OTHER),
     Caller("another workspace's admin", "envoy", "envoy", ("workspace-admin",), OTHER),
+    Caller("another workspace's publisher", "envoy", "envoy", ("publisher",), OTHER),
     Caller("the operator's certificate", "client/operator", "operator"),
     Caller("a client's certificate and a member's token", "client/backend", "backend", ("member",), WORKSPACE),
     *(

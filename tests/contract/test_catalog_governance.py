@@ -797,6 +797,44 @@ async def test_a_version_that_breaks_the_promise_is_refused_with_the_field_and_t
     assert await publish(operator, released) == await active(operator)
 
 
+async def test_an_import_can_be_tried_with_what_it_changes_and_whether_it_is_refused(operator: Both) -> None:
+    await publish(operator, PROMISES + a_document("a", slug="shop"))
+    described = {
+        "openapi": "3.1.0",
+        "info": {"title": "Shop"},
+        "servers": [{"url": "https://api.shop.example"}],
+        "paths": {"/orders": {"get": {"operationId": "list_orders", "responses": {}}, "trace": {}}},
+    }
+    request = catalog.ImportOpenApiRequest(document=json.dumps(described), slug="shop")
+
+    tried = await operator.ValidateOpenApi(pb.ValidateOpenApiRequest(import_request=request))
+
+    assert (tried.report.operation_count, tried.report.action_count) == (2, 1)
+    assert (tried.difference.old_version, tried.difference.new_version) == ("1.0.0", "1.1.0")
+    kinds = {one.field: one.kind for one in tried.difference.changes}
+    assert kinds["actions[list_orders]"] == pb.DefinitionChange.KIND_ADDED
+    assert kinds["actions[create_ticket]"] == pb.DefinitionChange.KIND_REMOVED
+    assert (tried.compatibility, "ACTION_REMOVED" in {one.rule for one in tried.refusals}) == ("BACKWARD", True)
+    assert (await refused(operator.ImportOpenApi(request)))[:2] == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert await active(operator, "shop") == "1.0.0"
+    empty = operator.ValidateOpenApi(pb.ValidateOpenApiRequest())
+    assert (await refused(empty))[2] == ["import_request"]
+
+
+async def test_a_private_definition_can_be_tried_by_those_who_see_it_alone(operator: Both, served: Served) -> None:
+    document = a_document("a", slug="crm")
+    private = pb.PublishPrivateDefinitionRequest(parent="workspaces/acme", document=document)
+    await operator.PublishPrivateDefinition(private)
+    request = pb.ValidateDefinitionRequest(document=a_document("b", slug="crm"), parent="workspaces/acme")
+    tried = await operator.ValidateDefinition(request)
+    assert tried.definition_version.name == "integrations/acme--crm/versions/1.1.0"
+    assert [one.field for one in tried.difference.changes] == ["owner"]
+    stranger = Both(served.as_role("publisher", workspace="zeta"))
+    assert (await refused(stranger.ValidateDefinition(request)))[0] == "NOT_FOUND"
+    request.parent = "acme"
+    assert (await refused(operator.ValidateDefinition(request)))[2] == ["parent"]
+
+
 async def test_a_transitive_promise_is_held_to_every_version_in_use(operator: Both) -> None:
     promise = "compatibility: backward_transitive\n"
     wide = {"cursor: {type: string}": "cursor: {type: [string, integer]}"}

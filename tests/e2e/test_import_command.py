@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.e2e.test_command import as_json, command
 from tests.fixtures.desk import Desk
+from tests.unit.catalog.definitions import DOCUMENT
 
 SHOP: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -39,6 +40,16 @@ async def test_a_newer_description_is_a_new_version_with_a_readable_difference(d
     assert code == 0, errors
     assert "2 of 2 operations became actions" in output
     assert "since version" not in output
+    code, output, errors = await command(
+        desk, "import", str(files[1]), "--slug", "shop", "--owner", "team@example.com", "--dry-run"
+    )
+    assert code == 0, errors
+    assert "1 of 1 operations became actions" in output
+    assert "would be published integrations/shop/versions/1.1.0" in output
+    assert "actions: 1 removed, 1 changed" in output
+    assert "actions[list_carts]" in output
+    assert "not BACKWARD" in output
+    assert len(await as_json(desk, "integrations", "versions", "shop")) == 1
     code, output, errors = await command(desk, "import", str(files[1]), "--slug", "shop", "--owner", "team@example.com")
     assert code == 0, errors
     assert "since version" in output
@@ -53,3 +64,32 @@ async def test_a_newer_description_is_a_new_version_with_a_readable_difference(d
     assert "not BACKWARD" in output
     code, output, _ = await command(desk, "import", str(files[1]), "--slug", "shop", "--owner", "team@example.com")
     assert (code, len(await as_json(desk, "integrations", "versions", "shop"))) == (0, 2)
+    assert "there is no new version" in output
+    code, output, _ = await command(desk, "import", str(files[0]), "--slug", "shop", "--owner", "team@example.com")
+    assert code == 0
+    assert "`cordboard catalog activate shop 1.0.0` goes back to it" in " ".join(output.split())
+
+
+async def test_publishing_can_be_tried_with_what_would_change_and_be_refused(desk: Desk, tmp_path: Path) -> None:
+    file, closer = tmp_path / "shelf.yaml", tmp_path / "closer.yaml"
+    text = DOCUMENT.replace("slug: acme-desk", "slug: shelf") + "compatibility: backward\n"
+    file.write_text(text)
+    closer.write_text(text.replace("required: [account]", "required: [account, cursor]"))
+    code, output, errors = await command(desk, "publish", str(file), "--dry-run")
+    assert code == 0, errors
+    assert "no version is active that it could differ from" in output
+    code, _, errors = await command(desk, "publish", str(file))
+    assert code == 0, errors
+
+    for words in (("publish", str(closer), "--dry-run"), ("catalog", "validate", str(closer))):
+        code, output, _ = await command(desk, *words)
+        assert code == 2
+        assert "would be refused integrations/shelf/versions/1.1.0" in output
+        assert "actions: 1 changed" in output
+        assert "refused actions[list_tickets].input_schema.properties.cursor" in output
+
+    code, output, errors = await command(desk, "publish", str(closer), "--dry-run", "--stage", "draft")
+    assert (code, "a draft may break its promise" in output) == (0, True), errors
+    code, output, errors = await command(desk, "publish", str(closer), "--dry-run", "-o", "json")
+    tried = json.loads(output)
+    assert (code, tried["compatibility"], len(tried["refusals"])) == (2, "BACKWARD", 1)

@@ -68,6 +68,17 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Description:
+    """An API description that is to be imported, and what is said with it."""
+
+    document: str
+    slug: str = ""
+    owner: str = ""
+    source_uri: str = ""
+    server_url: str = ""
+
+
+@dataclass(frozen=True)
 class Difference:
     """What is new, gone and changed between two versions, and who would be hurt."""
 
@@ -108,31 +119,43 @@ class Catalog:
         checked = await self._checked(document, workspace)
         return await self._publication.publish(checked, stage=stage, validate_only=validate_only)
 
-    async def validate(self, document: str) -> Validation:
+    async def validate(self, document: str, *, workspace: str = "") -> Validation:
         """Says what publishing a document would do, and whether it would be refused. Raises as publishing does, but
         where it only breaks its promise.
         """
-        checked = await self._checked(document, "")
+        return await self._validation(await self._checked(document, workspace))
+
+    async def validate_openapi(self, description: Description) -> tuple[Validation, ImportReport]:
+        """Says what importing a description would do, with the report. Raises as importing does, but where it only
+        breaks its promise.
+        """
+        imported, checked = await self._work(lambda: _import(description))
+        return await self._validation(checked), imported.report
+
+    async def _validation(self, checked: Checked) -> Validation:
         version = await self._publication.publish(checked, stage=DRAFT, validate_only=True)
-        slug = checked.definition.slug
         try:
-            old = (await self._snapshot.version(slug, ACTIVE)).message.definition
+            old = (await self._snapshot.version(checked.definition.slug, ACTIVE)).message.definition
         except NotFound:
             old = Definition()
         verdict = await self._gate.verdict(checked.definition)
         return Validation(version, await self._difference(old, version.definition), verdict)
 
     async def import_openapi(
-        self, document: str, *, slug: str, owner: str, source_uri: str, server_url: str, validate_only: bool = False
-    ) -> tuple[pb.DefinitionVersion, ImportReport]:
-        """Turns an OpenAPI document into a definition, publishes it, and returns it with the report.
+        self, description: Description, *, validate_only: bool = False
+    ) -> tuple[pb.DefinitionVersion, ImportReport, str]:
+        """Turns an OpenAPI document into a definition, publishes it, and returns it with the report and the version
+        that was active before.
 
         Raises DocumentInvalid and InvalidFields.
         """
-        imported, checked = await self._work(
-            lambda: _import(document, slug=slug, owner=owner, source_uri=source_uri, server_url=server_url)
-        )
-        return await self._publication.publish(checked, validate_only=validate_only), imported.report
+        imported, checked = await self._work(lambda: _import(description))
+        await self._snapshot.refresh()
+        try:
+            before = self._snapshot.integration(checked.definition.slug).active_version
+        except NotFound:
+            before = ""
+        return await self._publication.publish(checked, validate_only=validate_only), imported.report, before
 
     async def promote(self, name: str, *, slug: str, version: str, stage: int, update: bool) -> pb.DefinitionVersion:
         """Publishes a private version in the shared catalog; raises what PromoteIntegration documents."""
@@ -358,8 +381,14 @@ def _shared(private: pb.DefinitionVersion, slug: str) -> Checked:
     return Checked(definition, content_hash(definition), {"origin": "promotion", "from": private.name})
 
 
-def _import(document: str, **arguments: str) -> tuple[Imported, Checked]:
-    imported = import_document(document, **arguments)
+def _import(description: Description) -> tuple[Imported, Checked]:
+    imported = import_document(
+        description.document,
+        slug=description.slug,
+        owner=description.owner,
+        source_uri=description.source_uri,
+        server_url=description.server_url,
+    )
     ensure_shared(imported.definition)
     report = imported.report
     origin = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.catalog import difference
 from cordboard.catalog.compatibility.definitions import BACKWARD, FORWARD
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from cordboard.catalog.catalog import Difference
+    from cordboard.catalog.catalog import Difference, Validation
     from cordboard.catalog.compatibility.definitions import Breakage
     from cordboard.catalog.v1.catalog_service_pb2 import ActionSummary, Integration
 
@@ -38,6 +38,15 @@ def difference_message(found: Difference) -> pb.DefinitionDifference:
         forward=FORWARD not in directions,
         incompatibilities=[breakage_message(one) for one in found.breakages],
     )
+
+
+def validation_fields(found: Validation) -> dict[str, Any]:
+    """Returns what is answered of a definition that was only tried, beside the version itself."""
+    return {
+        "difference": difference_message(found.difference),
+        "compatibility": found.verdict.mode.value,
+        "refusals": [breakage_message(one) for one in found.verdict.breakages],
+    }
 
 
 def breakage_message(one: Breakage) -> pb.Incompatibility:

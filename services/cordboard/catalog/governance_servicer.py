@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.catalog.governance_messages import breakage_message, difference_message, found_action
+from cordboard.catalog.governance_messages import difference_message, found_action, validation_fields
 from cordboard.catalog.inventory import Wanted
 from cordboard.catalog.lifecycle import ACTIVE, STAGED, Move
-from cordboard.catalog.servicer import INTEGRATION, VERSION
+from cordboard.catalog.servicer import INTEGRATION, VERSION, description_of
 from cordboard.catalog.usage import UseRecord
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceServicer
@@ -77,13 +77,13 @@ class GovernanceServicer(GovernanceServiceServicer):
     async def ValidateDefinition(
         self, request: pb.ValidateDefinitionRequest, _context: Any
     ) -> pb.ValidateDefinitionResponse:
-        found = await self._catalog.validate(request.document)
-        return pb.ValidateDefinitionResponse(
-            definition_version=found.version,
-            difference=difference_message(found.difference),
-            compatibility=found.verdict.mode.value,
-            refusals=[breakage_message(one) for one in found.verdict.breakages],
-        )
+        workspace = _workspace(request.parent) if request.parent else ""
+        found = await self._catalog.validate(request.document, workspace=workspace)
+        return pb.ValidateDefinitionResponse(definition_version=found.version, **validation_fields(found))
+
+    async def ValidateOpenApi(self, request: pb.ValidateOpenApiRequest, _context: Any) -> pb.ValidateOpenApiResponse:
+        found, report = await self._catalog.validate_openapi(description_of(request.import_request))
+        return pb.ValidateOpenApiResponse(definition_version=found.version, report=report, **validation_fields(found))
 
     async def SetPin(self, request: pb.SetPinRequest, _context: Any) -> Pin:
         pin = request.pin
@@ -149,10 +149,9 @@ class GovernanceServicer(GovernanceServiceServicer):
     async def PublishPrivateDefinition(
         self, request: pb.PublishPrivateDefinitionRequest, _context: Any
     ) -> DefinitionVersion:
-        (workspace,) = parse(request.parent, WORKSPACE, field="parent")
         return await self._catalog.publish(
             request.document,
-            workspace=check_id(workspace, "parent"),
+            workspace=_workspace(request.parent),
             stage=request.stage,
             validate_only=request.validate_only,
         )
@@ -169,6 +168,11 @@ class GovernanceServicer(GovernanceServiceServicer):
     async def ReportUsage(self, request: pb.ReportUsageRequest, _context: Any) -> pb.ReportUsageResponse:
         await self._usage.add(_counts(request))
         return pb.ReportUsageResponse()
+
+
+def _workspace(parent: str) -> str:
+    (workspace,) = parse(parent, WORKSPACE, field="parent")
+    return check_id(workspace, "parent")
 
 
 def _pin_key(name: str, field: str) -> PinKey:

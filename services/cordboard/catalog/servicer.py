@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cordboard.catalog.catalog import Wanted
+from cordboard.catalog.catalog import Description, Wanted
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from cordboard.core.names import parse
@@ -30,15 +30,9 @@ class CatalogServicer(CatalogServiceServicer):
         return await self._catalog.publish(request.document, stage=request.stage, validate_only=request.validate_only)
 
     async def ImportOpenApi(self, request: pb.ImportOpenApiRequest, _context: Any) -> pb.ImportOpenApiResponse:
-        version, report = await self._catalog.import_openapi(
-            request.document,
-            slug=request.slug,
-            owner=request.owner,
-            source_uri=request.source_uri,
-            server_url=request.server_url,
-            validate_only=request.validate_only,
-        )
-        return pb.ImportOpenApiResponse(definition_version=version, report=report)
+        found = description_of(request)
+        version, report, before = await self._catalog.import_openapi(found, validate_only=request.validate_only)
+        return pb.ImportOpenApiResponse(definition_version=version, report=report, previous_version=before)
 
     async def GetIntegration(self, request: pb.GetIntegrationRequest, _context: Any) -> pb.Integration:
         (slug,) = parse(request.name, INTEGRATION)
@@ -82,6 +76,17 @@ class CatalogServicer(CatalogServiceServicer):
     ) -> AsyncIterator[pb.WatchDefinitionsResponse]:
         async for message in self._catalog.watch(request.after_sequence):
             yield message
+
+
+def description_of(request: pb.ImportOpenApiRequest) -> Description:
+    """Returns what a request asks to be imported."""
+    return Description(
+        document=request.document,
+        slug=request.slug,
+        owner=request.owner,
+        source_uri=request.source_uri,
+        server_url=request.server_url,
+    )
 
 
 def _wanted(request: pb.ListIntegrationsRequest) -> Wanted:

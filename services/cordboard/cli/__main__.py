@@ -22,6 +22,7 @@ from cordboard.cli import (
     login,
     mesh,
     options,
+    publishing,
     rates,
     remote,
     revoke,
@@ -51,11 +52,12 @@ def application() -> typer.Typer:
     app.callback()(options.top_level)
     for command in (demo.demo, mesh.up, mesh.down, mesh.status, mesh.logs, doctor.doctor):
         app.command(rich_help_panel=MESH)(command)
-    app.command("publish", rich_help_panel=CATALOG)(catalog.publish)
-    catalog.app.command("publish")(catalog.publish)
+    app.command("publish", rich_help_panel=CATALOG)(publishing.publish)
+    catalog.app.command("publish")(publishing.publish)
+    catalog.app.command("validate")(publishing.validate)
     governance.add_to(catalog.app)
     app.command("check", rich_help_panel=CATALOG)(check.check)
-    app.command("import", rich_help_panel=CATALOG)(catalog.import_openapi)
+    app.command("import", rich_help_panel=CATALOG)(publishing.import_openapi)
     app.add_typer(catalog.app, name="integrations", hidden=True)
     app.add_typer(catalog.app, name="catalog", rich_help_panel=CATALOG)
     app.command("oauth-client", rich_help_panel=CATALOG)(connections.set_oauth_client)

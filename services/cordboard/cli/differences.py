@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from typing import Final
+
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.cli.output import console
 
+_ACTION: Final = re.compile(r"actions\[([^\]]+)\]")
+_WORDS: Final = {pb.DefinitionChange.KIND_ADDED: "added", pb.DefinitionChange.KIND_REMOVED: "removed"}
 SIGNS = {
     pb.DefinitionChange.KIND_ADDED: "[green]+[/green]",
     pb.DefinitionChange.KIND_REMOVED: "[red]-[/red]",
@@ -12,14 +18,19 @@ SIGNS = {
 }
 
 
-def show_difference(found: pb.DefinitionDifference) -> None:
-    """Shows what is new, gone and changed, and who can go from one version to the other."""
-    if not found.changes:
-        console.print("nothing differs")
-    for change in found.changes:
+def show_difference(found: pb.DefinitionDifference, *, limit: int = 0) -> None:
+    """Shows what is new, gone and changed, and who can go from one version to the other.
+
+    Above a limit, where there is one, the rest of the changes is only counted.
+    """
+    console.print(summary(found.changes), highlight=False)
+    shown = found.changes[: limit or None]
+    for change in shown:
         values = " -> ".join(value for value in (change.old_value, change.new_value) if value)
         console.print(f"{SIGNS.get(change.kind, '')} ", end="")
         console.print(f"{change.field}: {values}", markup=False, highlight=False)
+    if len(found.changes) > len(shown):
+        console.print(f"[dim]and {len(found.changes) - len(shown)} more; `-o json` has all of them[/dim]")
     if not found.old_version:
         return
     for holds, mode, who in (
@@ -31,6 +42,32 @@ def show_difference(found: pb.DefinitionDifference) -> None:
         for one in found.incompatibilities:
             if one.direction == direction:
                 console.print(f"  {incompatibility_text(one)}", markup=False, highlight=False)
+
+
+def summary(changes: Iterable[pb.DefinitionChange]) -> str:
+    """Returns how many actions are new, gone and changed, and how many other parts are."""
+    counted: dict[str, set[str]] = {"added": set(), "removed": set(), "changed": set()}
+    others = 0
+    for change in changes:
+        found = _ACTION.match(change.field)
+        if found is None:
+            others += 1
+        elif found.end() == len(change.field) and change.kind in _WORDS:
+            counted[_WORDS[change.kind]].add(found[1])
+        else:
+            counted["changed"].add(found[1])
+    parts = [f"{len(ids)} {word}" for word, ids in counted.items() if ids]
+    told = [f"actions: {', '.join(parts)}"] if parts else []
+    told += [f"other parts: {others} changed"] if others else []
+    return "; ".join(told) or "nothing differs"
+
+
+def show_refusals(compatibility: str, refusals: Iterable[pb.Incompatibility]) -> None:
+    """Shows what a definition promises, and what of it this one breaks."""
+    console.print(f"declared compatibility: {compatibility}")
+    for one in refusals:
+        console.print("[red]refused[/red] ", end="")
+        console.print(incompatibility_text(one), markup=False, highlight=False)
 
 
 def incompatibility_text(one: pb.Incompatibility) -> str:

@@ -6,7 +6,6 @@ import csv
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
-from cordboard.cli.catalog import LONG, read, state_text
-from cordboard.cli.differences import incompatibility_text, show_difference
+from cordboard.cli.catalog import LONG, state_text
+from cordboard.cli.differences import show_difference
 from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
@@ -40,7 +39,6 @@ class InventoryFormat(StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Adds the commands to the group of the catalog."""
     for name, command in (
-        ("validate", validate),
         ("diff", diff),
         ("stage", stage),
         ("activate", activate),
@@ -58,33 +56,6 @@ def add_to(app: typer.Typer) -> None:
         ("promote", promote),
     ):
         app.command(name)(command)
-
-
-def validate(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A definition, YAML or JSON.")],
-    output: Output = Format.TABLE,
-) -> None:
-    """Check a definition, and say what publishing it would change and whom it would hurt. Exits with 2 if refused."""
-
-    async def work() -> None:
-        request = pb.ValidateDefinitionRequest(document=read(file))
-        async with as_operator(target(context)) as mesh:
-            found = await mesh.governance.ValidateDefinition(request, timeout=LONG)
-        found.definition_version.ClearField("definition")
-        if output is Format.JSON:
-            show_json(plain(found))
-        else:
-            console.print(f"[green]valid[/green] {found.definition_version.name}")
-            show_difference(found.difference)
-            console.print(f"declared compatibility: {found.compatibility}")
-            for one in found.refusals:
-                console.print("[red]refused[/red] ", end="")
-                console.print(incompatibility_text(one), markup=False, highlight=False)
-        if found.refusals:
-            raise typer.Exit(USAGE)
-
-    run(work)
 
 
 def diff(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from cordboard.catalog.catalog import Description
 from cordboard.catalog.sources.folder import FolderReader
 from cordboard.catalog.sources.git import GitReader
 from cordboard.catalog.sources.reading import SourceUnreadable
@@ -170,9 +171,7 @@ class Sources:
             return pb.RunSourceResponse(item=found.item, outcome="failed", text=found.problem)
         try:
             if _describes_api(found.document):
-                version, _ = await self._catalog.import_openapi(
-                    found.document, slug="", owner="", source_uri="", server_url=""
-                )
+                version, _, _ = await self._catalog.import_openapi(Description(found.document))
             else:
                 version = await self._catalog.publish(found.document)
         except CordboardError as error:
