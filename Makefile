@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE_DIR := tests/node
 NODE_STAMP := $(NODE_DIR)/node_modules/.package-lock.json
+WEB_STAMP := web/node_modules/.package-lock.json
 PROTOS := $(shell find protos -name '*.proto')
 # What the demo imports beside its own vendor: `make demo OPENAPI="a.json b.yaml"`.
 OPENAPI ?=
@@ -58,12 +59,17 @@ bench: $(STAMP) ## Measure, as ratios against baselines of the same run
 	@$(BIN)/python -m bench
 
 node: ## Install the checks' Node.js programs, where Node.js is there
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE_STAMP); \
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE_STAMP) $(WEB_STAMP); \
 	else echo "######## Node.js is missing: the checks that need it will be SKIPPED ########"; fi
 
 $(NODE_STAMP): $(NODE_DIR)/package-lock.json
 	@echo "Installing the checks' Node.js programs"
 	@cd $(NODE_DIR) && npm ci --no-progress --loglevel=error
+	@touch $@
+
+$(WEB_STAMP): web/package-lock.json
+	@echo "Installing what web/ is compiled with"
+	@cd web && npm ci --no-progress --loglevel=error
 	@touch $@
 
 protos: $(STAMP) ## Compile the protos again
@@ -83,4 +89,4 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format --quiet .
 
 clean: ## Remove everything that is not in git and not precious
-	@rm -rf $(VENV) $(NODE_DIR)/node_modules .cordboard .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(NODE_DIR)/node_modules web/node_modules .cordboard .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.fixtures.mesh",
     "tests.fixtures.desk",
     "tests.fixtures.hubs",
+    "tests.fixtures.chromium",
 ]
 
 # In CI everything that a check needs is there: a skipped test is a check that did not happen.

@@ -1,0 +1,63 @@
+"""What runs in browsers has its types checked and its own unit tests; here they become tests like all others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+
+from cordboard.uqi.canonical import _read_condition
+from cordboard.uqi.conditions import holds
+from cordboard.uqi.v1 import form_pb2
+from tests.fixtures.chromium import ROOT, WEB
+
+VECTORS = ROOT / "tests" / "vectors" / "conditions.json"
+with_web = pytest.mark.skipif(not WEB, reason="needs Node.js and `make node`")
+
+
+def run(folder: Path, *command: str) -> str:
+    """Runs a command there; returns what it says, and fails with that where it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-4000:]
+    return said
+
+
+@with_web
+def test_the_sources_have_the_types_that_they_say() -> None:
+    run(ROOT / "web", "npx", "--no-install", "tsc", "--noEmit")
+
+
+@with_web
+def test_the_type_checker_sees_a_wrong_type(tmp_path: Path) -> None:
+    copy = tmp_path / "web"
+    shutil.copytree(ROOT / "web", copy, ignore=shutil.ignore_patterns("node_modules"))
+    (copy / "node_modules").symlink_to(ROOT / "web" / "node_modules")
+    broken = copy / "form" / "src" / "words.ts"
+    broken.write_text(broken.read_text() + "\nexport const broken: number = 'text';\n")
+    with pytest.raises(AssertionError, match=r"words.ts\(\d+,\d+\): error"):
+        run(copy, "npx", "--no-install", "tsc", "--noEmit")
+
+
+@with_web
+def test_the_unit_tests_pass() -> None:
+    said = run(ROOT / "web", "node", "test.mjs")
+    assert "fail 0" in said
+    assert "pass 0" not in said
+
+
+def test_the_vectors_of_conditions_are_what_the_server_says() -> None:
+    for vector in json.loads(VECTORS.read_text())["conditions"]:
+        condition = _read_condition(json_format.ParseDict(vector["condition"], form_pb2.Condition()))
+        assert holds(condition, vector["values"].get) is vector["holds"], vector
+
+
+@pytest.mark.parametrize("source", sorted((ROOT / "web").glob("*/src/*.ts")), ids=lambda path: path.name)
+def test_no_source_makes_code_or_markup_of_text(source: Path) -> None:
+    text = source.read_text()
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert word not in text
