@@ -18,10 +18,11 @@ from bench.figures import Figure, Sample, table
 from cordboard.local.mesh import Mesh
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 UP_AIM_SECONDS = 6.0
 WEIGHT_AIM_MIB = 900.0
+PARTS = ("reads", "leases", "tokens", "execute")
 VENDOR = ("--port", "0", "--rate-limit", "1000000000")
 
 
@@ -33,6 +34,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.5, help="seconds of load in a round (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=3, help="cold starts that are timed (default: %(default)s)")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="measure these alone (default: all)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.starts < 1 or given.seconds <= 0:
@@ -46,8 +48,8 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
     for number in range(given.starts - 1):
         starts.append(await startup.cold_start())
         progress.print(f"cold start {number + 1}: {starts[-1]:.1f} s")
-    with startup.fresh_options() as fresh, TemporaryDirectory(prefix="cordboard-bench-") as name:
-        folder, begun = Path(name), time.perf_counter()
+    with startup.fresh_options() as fresh, TemporaryDirectory(prefix="cordboard-bench-") as place:
+        folder, begun = Path(place), time.perf_counter()
         async with Mesh(fresh) as mesh:
             starts.append(time.perf_counter() - begun)
             progress.print(f"cold start {given.starts}: {starts[-1]:.1f} s")
@@ -55,14 +57,20 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
             async with processes.module("cordboard.sandbox", folder, *VENDOR) as (vendor, _):
                 stage = await scene.set_up(mesh, vendor["url"])
                 measure: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
-                progress.print("reads against an echo …")
-                figures = await reads.measure(mesh, stage, folder, **measure)
-                progress.print("leases of credentials …")
-                figures += await leases.measure(mesh, rounds=given.rounds)
-                progress.print("tokens against bare signatures …")
-                figures += await tokens.measure(mesh, rounds=given.rounds)
-                progress.print("Execute against a bare vendor call …")
-                figures += await execute.measure(mesh, stage, folder, **measure)
+                parts: dict[str, tuple[str, Callable[[], Awaitable[list[Figure]]]]] = {
+                    "reads": ("reads against an echo", partial(reads.measure, mesh, stage, folder, **measure)),
+                    "leases": ("leases of credentials", partial(leases.measure, mesh, rounds=given.rounds)),
+                    "tokens": ("tokens against bare signatures", partial(tokens.measure, mesh, rounds=given.rounds)),
+                    "execute": (
+                        "Execute against a bare vendor call",
+                        partial(execute.measure, mesh, stage, folder, **measure),
+                    ),
+                }
+                figures: list[Figure] = []
+                for name in given.only:
+                    told, measured = parts[name]
+                    progress.print(f"{told} …")
+                    figures += await measured()
             used = startup.weight(mesh)
     up = Sample("up", "s", tuple(starts))
     return [*figures, Figure("cold up to ready", up, aim=UP_AIM_SECONDS, better="lower"), *_weights(new, used)]

@@ -8,7 +8,6 @@ There is one chain per workspace and one for what belongs to none. An entry is a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GENESIS: Final = bytes(32)
-BATCH_SIZE: Final = 50
-BATCH_SECONDS: Final = 0.01
 
 _APPEND = text("SELECT audit_append(:chain, :bodies)").bindparams(bindparam("bodies", type_=ARRAY(Text())))
 
@@ -85,7 +82,6 @@ class Journal:
         self._database = database
         self._clock = clock or SystemClock()
         self._waiting: list[tuple[str, str, asyncio.Future[None]]] = []
-        self._full = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
     def body(self, entry: Entry) -> str:
@@ -123,12 +119,11 @@ class Journal:
     async def append_batched(self, entry: Entry) -> None:
         """Appends one entry in a transaction shared with others of the same moment; returns once it is committed.
 
+        One transaction is written at a time, and what comes meanwhile makes up the next: nobody waits for company.
         Raises AuditUnavailable.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry.workspace, self.body(entry), done))
-        if len(self._waiting) >= BATCH_SIZE:
-            self._full.set()
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         await done
@@ -140,10 +135,6 @@ class Journal:
 
     async def _write(self) -> None:
         while self._waiting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BATCH_SECONDS):
-                    await self._full.wait()
-            self._full.clear()
             batch, self._waiting = self._waiting, []
             problem: AuditUnavailable | None = None
             try:

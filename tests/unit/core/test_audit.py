@@ -289,6 +289,32 @@ async def test_without_its_database_an_entry_fails_closed() -> None:
     await database.close()
 
 
+class Counting(Database):
+    """Counts transactions."""
+
+    transactions = 0
+
+    @contextlib.asynccontextmanager
+    async def everywhere(self) -> AsyncIterator[AsyncConnection]:
+        self.transactions += 1
+        async with super().everywhere() as connection:
+            yield connection
+
+
+async def test_what_comes_while_others_are_written_shares_the_next_transaction(books: Books) -> None:
+    database = Counting(books.where.url)
+    journal = Journal(database)
+    first = asyncio.create_task(journal.append_batched(Entry("a.b.c", "first", "acme")))
+    while not database.transactions:  # noqa: ASYNC110 - the writer decides
+        await asyncio.sleep(0)
+    await asyncio.gather(*(journal.append_batched(Entry("a.b.c", str(n), "acme")) for n in range(200)), first)
+    assert (await books.length(), database.transactions) == (201, 2)
+    # One alone waits for nobody: it is a transaction of its own.
+    await journal.append_batched(Entry("a.b.c", "last", "acme"))
+    assert database.transactions == 3
+    await database.close()
+
+
 class Surprising(Database):
     """Fails once in a way that nobody foresaw."""
 
