@@ -21,6 +21,7 @@ from cordboard.flags.history import History
 from cordboard.flags.history_servicer import FlagHistoryServicer
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
 from cordboard.flags.openfeature.events import Events
+from cordboard.flags.openfeature.ofrep_servicer import OfrepServicer
 from cordboard.flags.openfeature.sync_servicer import FlagSync
 from cordboard.flags.replica import Replica
 from cordboard.flags.replica_servicer import FlagReplicaServicer
@@ -32,6 +33,7 @@ from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
+from cordboard.flags.v1.ofrep_service_pb2_grpc import add_OfrepServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 
@@ -55,6 +57,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     add_evaluation_v1_to_server(EvaluationV1(live, events), mesh.server)
     add_evaluation_v2_to_server(EvaluationV2(live, events), mesh.server)
     add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
+    add_OfrepServiceServicer_to_server(OfrepServicer(live), mesh.server)
     mesh.add_check("flags", live.check)
     mesh.copies.add(live.copy)
     mesh.background(changes.run())

@@ -283,6 +283,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
         ("/cordboard.flags.v1.FlagHistoryService/EvaluateFlagAsOf", "flags"),
         ("/cordboard.flags.v1.RolloutService/GetRollout", "flags"),
+        ("/cordboard.flags.v1.OfrepService/EvaluateOfrepFlags", "flags"),
         ("/cordboard.proxy.v1.ProxyService/Execute", "proxy"),
         ("/cordboard.proxy.v1.ForwardService/Forward", "proxy"),
         ("/cordboard.proxy.v1.JobService/SubmitJob", "proxy"),

@@ -1,0 +1,50 @@
+"""OfrepService: messages in, one call of the domain, messages out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from google.api.httpbody_pb2 import HttpBody
+
+from cordboard.core.caller import current_caller
+from cordboard.flags.evaluation import context_of
+from cordboard.flags.openfeature import ofrep
+from cordboard.flags.v1 import ofrep_service_pb2 as pb
+from cordboard.flags.v1.ofrep_service_pb2_grpc import OfrepServiceServicer
+
+if TYPE_CHECKING:
+    from cordboard.flags.evaluation import LiveFlags
+
+# What Envoy makes the status of the HTTP answer: a gRPC status would bring a body of its own.
+STATUS: Final = "cordboard-http-status"
+
+
+class OfrepServicer(OfrepServiceServicer):
+    """Serves OFREP."""
+
+    def __init__(self, live: LiveFlags) -> None:
+        """Takes the set that holds now."""
+        self._live = live
+
+    async def EvaluateOfrepFlag(self, request: pb.EvaluateOfrepFlagRequest, context: Any) -> HttpBody:
+        try:
+            known = context_of(current_caller(), ofrep.context_of(request.body.data))
+        except ofrep.RequestUnusable as problem:
+            return await _sent(ofrep.refusal(problem, request.key), context)
+        return await _sent(ofrep.one(self._live.snapshot.flags, request.key, known), context)
+
+    async def EvaluateOfrepFlags(self, request: pb.EvaluateOfrepFlagsRequest, context: Any) -> HttpBody:
+        try:
+            known = context_of(current_caller(), ofrep.context_of(request.body.data))
+        except ofrep.RequestUnusable as problem:
+            return await _sent(ofrep.refusal(problem), context)
+        seen = ",".join(str(value) for key, value in context.invocation_metadata() or () if key == "if-none-match")
+        return await _sent(ofrep.every(self._live.snapshot.flags, known, seen), context)
+
+
+async def _sent(answer: ofrep.Answer, context: Any) -> HttpBody:
+    tag = (("etag", answer.tag),) if answer.tag else ()
+    # What a workspace gets is nobody else's, and no cache between may keep it for the next one.
+    caching = ("cache-control", "private, no-cache")
+    await context.send_initial_metadata(((STATUS, str(answer.status)), caching, *tag))
+    return HttpBody(content_type="application/json", data=answer.body)
