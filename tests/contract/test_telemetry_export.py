@@ -105,7 +105,7 @@ async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - another process decides
             await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,9 @@ class TokenRevocations:
         self._journal = journal
         self._changes = changes
         self._remembered = timedelta(seconds=refresh_seconds + MAX_LIFETIME + LEEWAY)
+        # Revocations have numbers without a gap: each waits for the one before. Here the wait takes no connection and
+        # has no limit but the caller's deadline; in the database it would be refused after some seconds.
+        self._turn = asyncio.Lock()
 
     async def revoke(self, token_id: str, workspace: str, reason: str, caller: Caller) -> rows.RevocationRow:
         """Revokes a token and its relatives; raises InvalidFields, NotFound and AccessDenied."""
@@ -66,7 +70,7 @@ class TokenRevocations:
             details=details,
         )
         until = datetime.now(UTC) + self._remembered
-        async with self._scope(workspace) as connection:
+        async with self._turn, self._scope(workspace) as connection:
             row = await rows.add_revocation(
                 connection,
                 Kind.TOKEN.value,
@@ -92,7 +96,7 @@ class TokenRevocations:
             if workspace != caller.workspace:
                 raise NotFound(f"workspaces/{workspace}")
         named = f"workspaces/{workspace}" if workspace else "tokens"
-        async with self._scope(workspace) as connection:
+        async with self._turn, self._scope(workspace) as connection:
             if workspace and await workspace_row(connection, workspace) is None:
                 raise NotFound(named)
             row = await rows.add_revocation(

@@ -113,9 +113,14 @@ class Database:
         await self._engine.dispose()
 
 
+# PostgreSQL is starting, stopping or full; or it is too busy: a statement waited too long for a lock, ran too long,
+# or lost to another transaction (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_BUSY = ("08", "53", "57P", "55P03", "57014", "40001", "40P01")
+
+
 def _away(error: DBAPIError) -> bool:
-    """Tells whether PostgreSQL is starting, stopping or full, which SQLAlchemy does not tell from a wrong statement."""
-    return str(getattr(error.orig, "sqlstate", None) or "").startswith(("08", "53", "57P"))
+    """Tells whether the same statement may do later, which SQLAlchemy does not tell from a wrong statement."""
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_BUSY)
 
 
 async def notify(connection: AsyncConnection, channel: str) -> None:

@@ -345,3 +345,22 @@ async def test_listening_goes_on_trying_while_the_server_is_away() -> None:
     with pytest.raises(asyncio.CancelledError):
         await job
     await data.close()
+
+
+async def test_a_statement_that_waits_too_long_for_a_lock_may_be_tried_again(where: ServiceDatabase) -> None:
+    first, second = Database(where.url), Database(where.url)
+    try:
+        async with first.workspace("acme") as holder:
+            await holder.execute(text("SELECT id FROM note FOR UPDATE"))
+            with pytest.raises(DependencyUnavailable) as refused:
+                async with second.workspace("acme") as waiting:
+                    await waiting.execute(text("SET LOCAL lock_timeout = '10ms'"))
+                    await waiting.execute(text("DELETE FROM note"))
+        assert refused.value.__cause__ is not None
+        # Without somebody who holds the lock the same statement passes: it was not the statement that was wrong.
+        async with second.workspace("acme") as alone:
+            await alone.execute(text("SET LOCAL lock_timeout = '10ms'"))
+            await alone.execute(text("DELETE FROM note"))
+    finally:
+        await first.close()
+        await second.close()

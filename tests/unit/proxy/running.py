@@ -102,7 +102,7 @@ def read(error: grpc.aio.AioRpcError) -> Refusal:
     )
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Returns what the condition gives as soon as that is true."""
     async with asyncio.timeout(seconds):
         while True:
