@@ -19,7 +19,7 @@ from cordboard.auth.joined_reads import JoinedReads
 from cordboard.auth.refresh import EXPIRED, UNREADABLE, Outcome, Refresher, Result
 from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, REFRESH_TOKEN, TOKEN_SECRET
 from cordboard.auth.store import connections as rows
-from cordboard.auth.store.incidents import CUT_OFF, holds
+from cordboard.auth.store.incidents import CUT_OFF
 from cordboard.core.audit import Entry
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import DependencyUnavailable, NotFound, ReconnectRequired
@@ -220,19 +220,18 @@ class Leases:
         return await self._given(held, min(now + timedelta(seconds=outcome.retry_after), expires))
 
     async def _held(self, workspace: str, connection_id: str) -> HeldRow:
-        held, cut_off = await self._reads.get((workspace, connection_id))
+        held = await self._reads.get((workspace, connection_id))
         if held is None:
             raise NotFound(connection_name(workspace, connection_id))
-        if cut_off:
+        if held.cut_off:
             # Also for what was connected since: while an incident lasts, nothing leaves.
             raise ReconnectRequired(connection_name(workspace, connection_id), CUT_OFF)
         return held
 
-    async def _read(self, place: tuple[str, str]) -> tuple[HeldRow | None, bool]:
+    async def _read(self, place: tuple[str, str]) -> HeldRow | None:
         workspace, connection_id = place
         async with self._database.workspace(workspace) as connection:
-            held = await rows.held(connection, workspace, connection_id)
-            return held, held is not None and await holds(connection, workspace, held.connection.integration)
+            return await rows.held(connection, workspace, connection_id)
 
     async def _given(self, held: HeldRow, until: datetime | None) -> Lease:
         row = held.connection

@@ -54,6 +54,7 @@ class Database:
             pool_pre_ping=False,
             connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
         )
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         _trace_statements(self._engine)
         if statements is not None:
             _measure_statements(self._engine, statements)
@@ -79,12 +80,23 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
+    async def at_once(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a connection on which each statement is a transaction of its own, which sees no workspace's rows."""
+        async with self._mapped(), self._autocommit.connect() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
     async def _transaction(self, workspace: str) -> AsyncIterator[AsyncConnection]:
+        async with self._mapped(), self._engine.begin() as connection:
+            if workspace:
+                await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
+            yield connection
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def _mapped() -> AsyncIterator[None]:
         try:
-            async with self._engine.begin() as connection:
-                if workspace:
-                    await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
-                yield connection
+            yield
         except DBAPIError as error:
             if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)) or _away(error):
                 raise DependencyUnavailable("database") from error

@@ -295,9 +295,9 @@ class Counting(Database):
     transactions = 0
 
     @contextlib.asynccontextmanager
-    async def everywhere(self) -> AsyncIterator[AsyncConnection]:
+    async def at_once(self) -> AsyncIterator[AsyncConnection]:
         self.transactions += 1
-        async with super().everywhere() as connection:
+        async with super().at_once() as connection:
             yield connection
 
 
@@ -321,11 +321,11 @@ class Surprising(Database):
     failed = False
 
     @contextlib.asynccontextmanager
-    async def everywhere(self) -> AsyncIterator[AsyncConnection]:
+    async def at_once(self) -> AsyncIterator[AsyncConnection]:
         if not self.failed:
             self.failed = True
             raise RuntimeError("surprise")
-        async with super().everywhere() as connection:
+        async with super().at_once() as connection:
             yield connection
 
 

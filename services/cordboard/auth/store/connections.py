@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, case, cast, delete, func, insert, literal, null, or_, select, text, tuple_, update
+from sqlalchemy import and_, case, cast, delete, exists, func, insert, literal, null, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cordboard.auth.store.configurations import COLUMNS as SHARED
 from cordboard.auth.store.configurations import ConfigurationRow
 from cordboard.auth.store.tables import connection as table
-from cordboard.auth.store.tables import connection_change, connection_head, credential, workspace_configuration
+from cordboard.auth.store.tables import connection_change, connection_head, credential, cut_off, workspace_configuration
 from cordboard.core.database import notify
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class HeldRow:
     sealed: Mapping[str, bytes]
     shared: ConfigurationRow | None = None
     """What the workspace has set for all of its connections to the integration."""
+    cut_off: bool = False
+    """An incident lasts that hits the connection, also one that was made since it began."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,11 @@ _COLUMNS = (
     table.c.create_time,
     table.c.update_time,
 )
+_CUT_OFF: Final = exists().where(
+    cut_off.c.restore_time.is_(None),
+    or_(cut_off.c.workspace == "", cut_off.c.workspace == table.c.workspace_id),
+    or_(cut_off.c.integration == "", cut_off.c.integration == table.c.integration),
+)
 _FREE: Final = {"lease_owner": None, "lease_until": None}
 
 
@@ -155,7 +162,7 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
     """Returns a connection with its credential, as of one moment; None when there is none."""
     # One statement: between two, another process could put the next generation in the place of this one.
     query = (
-        select(*_COLUMNS, func.clock_timestamp(), credential.c.field, credential.c.sealed, *SHARED)
+        select(*_COLUMNS, func.clock_timestamp(), _CUT_OFF, credential.c.field, credential.c.sealed, *SHARED)
         .select_from(
             table.outerjoin(
                 credential,
@@ -178,10 +185,10 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
     if not found:
         return None
     width = len(_COLUMNS)
-    sealed = {row[width + 1]: row[width + 2] for row in found if row[width + 1] is not None}
-    told = found[0][width + 3 :]
+    sealed = {row[width + 2]: row[width + 3] for row in found if row[width + 2] is not None}
+    told = found[0][width + 4 :]
     shared = None if told[0] is None else ConfigurationRow(*told)
-    return HeldRow(_record(found[0][:width]), found[0][width], sealed, shared)
+    return HeldRow(_record(found[0][:width]), found[0][width], sealed, shared, found[0][width + 1])
 
 
 async def lock_connection(

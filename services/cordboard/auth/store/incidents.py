@@ -101,20 +101,6 @@ _QUEUED: Final = text(
 )
 
 
-async def holds(connection: AsyncConnection, workspace: str, integration: str) -> bool:
-    """Tells whether anything cuts off this workspace at this integration now."""
-    query = (
-        select(cut_off.c.cut_off_id)
-        .where(
-            cut_off.c.restore_time.is_(None),
-            cut_off.c.workspace.in_(("", workspace)),
-            cut_off.c.integration.in_(("", integration)),
-        )
-        .limit(1)
-    )
-    return (await connection.execute(query)).one_or_none() is not None
-
-
 async def add_cut_off(connection: AsyncConnection, row: CutOffRow) -> CutOffRow:
     """Adds one."""
     values = {
