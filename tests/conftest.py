@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fixtures.serving",
     "tests.fixtures.auth",
     "tests.fixtures.auth_processes",
+    "tests.fixtures.aws",
     "tests.fixtures.transit",
     "tests.fixtures.vault",
     "tests.fixtures.mesh",

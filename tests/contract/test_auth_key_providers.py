@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +21,7 @@ from cordboard.auth.kek import KeyRing, KeysRefused, open_ring
 from cordboard.auth.kek.provider import current_key
 from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.secrets import Secret
+from tests.fixtures.aws import moto
 from tests.fixtures.transit import Transit
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -43,24 +42,8 @@ class Provided:
 @pytest.fixture(scope="module")
 def kms() -> Iterator[str]:
     """The address of a moto server, which keeps to what KMS promises about encryption contexts."""
-    pytest.importorskip("moto")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None
-            subprocess.run(["sleep", "0.1"], check=True)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with moto() as url:
+        yield url
 
 
 def create_kms_key(endpoint: str) -> str:

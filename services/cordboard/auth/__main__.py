@@ -24,6 +24,7 @@ from cordboard.auth.oidc import OpenIdProvider, Registration
 from cordboard.auth.reads import ReadWatch
 from cordboard.auth.refresh import Refresher, refresh_durations
 from cordboard.auth.revocations import Revocations
+from cordboard.auth.roles import Roles
 from cordboard.auth.rotation import Rotations
 from cordboard.auth.sealing_keys import SealingKeys
 from cordboard.auth.servicer import (
@@ -198,7 +199,9 @@ def _vendors(mesh: Process[AuthSettings]) -> Vendors:
     session, plain_http = Egress(networks).session(timeout=EXCHANGE_SECONDS), bool(networks)
     mesh.on_close(session.close)
     endpoints = TokenEndpoints(session, plain_http=plain_http)
-    grants = Grants(endpoints, Logins(session, plain_http=plain_http))
+    grants = Grants(
+        endpoints, Logins(session, plain_http=plain_http), Roles(session, SystemClock(), plain_http=plain_http)
+    )
     return Vendors(endpoints, OAuth1Endpoints(session, plain_http=plain_http), grants)
 
 

@@ -34,7 +34,8 @@ from cordboard.auth.oauth import (
     state_hash,
 )
 from cordboard.auth.oauth1 import TokenPair
-from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, TOKEN_SECRET
+from cordboard.auth.roles import as_asked
+from cordboard.auth.schemes import ACCESS_TOKEN, EXTERNAL_ID, GRANTING, TOKEN_SECRET
 from cordboard.auth.store import connections as connection_rows
 from cordboard.auth.store import sessions as rows
 from cordboard.auth.store import workspaces as workspace_rows
@@ -337,6 +338,12 @@ class Connect:
         own = await self._configurations.values(
             row.workspace, row.integration, row.configuration, scheme.of(part, inputs)
         )
+        if part.kind == "aws_role":
+            asked = as_asked(own, row.workspace, PLATFORM if owned is None else owned.owner)
+            if EXTERNAL_ID in own and own[EXTERNAL_ID].reveal() != asked[EXTERNAL_ID].reveal():
+                text = "is the workspace's name where our own key asks for the role: leave it out"
+                raise InvalidFields([Violation(f"values.{part.key(EXTERNAL_ID)}", text)])
+            own = asked
         granted = await self._vendors.grants.granted(part, own, None if owned is None else owned.client, row.scopes)
         if isinstance(granted, Refused):
             raise OAuthFailed(granted.problem)

@@ -10,14 +10,19 @@ from google.protobuf.duration_pb2 import Duration
 
 from cordboard.auth.certificates import CERTIFICATE, PRIVATE_KEY
 from cordboard.auth.schemes import (
+    ACCESS_KEY_ID,
     CLIENT_ID,
     CLIENT_SECRET,
+    EXTERNAL_ID,
+    ROLE_ARN,
+    SECRET_ACCESS_KEY,
     Assertion,
     Field,
     Login,
     OAuth,
     OAuth1,
     Part,
+    Role,
     Scheme,
     TokenResponse,
 )
@@ -25,6 +30,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.variables import schema_of
 
 ASSERTION_SECONDS: Final = 300
+ROLE_SECONDS: Final = 3600
 _AUTHENTICATION: Final[Mapping[int, str]] = {
     pb.CLIENT_AUTHENTICATION_UNSPECIFIED: "basic",
     pb.CLIENT_AUTHENTICATION_BASIC: "basic",
@@ -101,6 +107,8 @@ def _kind(scheme: pb.AuthScheme) -> Part:
             return Part("", kind, login=_login(scheme.session))
         case "oauth1":
             return Part("", kind, oauth1=_oauth1(scheme.oauth1))
+        case "aws_sigv4" if scheme.aws_sigv4.HasField("assume_role"):
+            return _role(scheme.aws_sigv4)
         case _:
             return Part("", kind, _pasted(scheme, kind))
 
@@ -239,6 +247,21 @@ def _assertion(told: pb.JwtAssertion) -> Assertion:
         seconds=_seconds(told.lifetime) or ASSERTION_SECONDS,
         claims=dict(told.claims),
     )
+
+
+def _role(told: pb.AwsSigV4) -> Part:
+    role = told.assume_role
+    asked = (Field(ROLE_ARN, "Role ARN", secret=False),) if not role.role_arn else ()
+    fields = (
+        *asked,
+        Field(EXTERNAL_ID, "External ID", secret=False, optional=True),
+        # Without them the integration's client asks.
+        Field(ACCESS_KEY_ID, "Access key ID", secret=False, optional=True),
+        Field(SECRET_ACCESS_KEY, "Secret access key", optional=True),
+    )
+    arn = role.role_arn or f"{{{ROLE_ARN}}}"
+    made = Role(arn, told.region, role.endpoint, _seconds(role.lifetime) or ROLE_SECONDS)
+    return Part("", "aws_role", fields, role=made)
 
 
 def _login(told: pb.SessionLogin) -> Login:

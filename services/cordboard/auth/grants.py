@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from cordboard.auth.assertions import Claims, KeyInvalid, signed
 from cordboard.auth.oauth import Client, Granted, Refused
+from cordboard.auth.roles import own_key
 from cordboard.auth.schemes import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, filled
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
     from cordboard.auth.logins import Logins
     from cordboard.auth.oauth import TokenEndpoints
+    from cordboard.auth.roles import Roles
     from cordboard.auth.schemes import Assertion, Part
 
 Values = Mapping[str, Secret[str]]
@@ -21,10 +23,11 @@ Values = Mapping[str, Secret[str]]
 class Grants:
     """Asks for tokens in whatever way a part says."""
 
-    def __init__(self, endpoints: TokenEndpoints, logins: Logins) -> None:
+    def __init__(self, endpoints: TokenEndpoints, logins: Logins, roles: Roles) -> None:
         """Takes the ways to the vendors."""
         self._endpoints = endpoints
         self._logins = logins
+        self._roles = roles
 
     async def renewed(
         self, part: Part, held: Values, client: Client | None, scopes: tuple[str, ...]
@@ -59,6 +62,9 @@ class Grants:
             return token if isinstance(token, Refused) else Granted(token, None, part.assertion.seconds, None)
         if part.kind == "session" and part.login is not None:
             return await self._logins.log_in(part.login, values)
+        if part.kind == "aws_role" and part.role is not None:
+            key = own_key(values) or client
+            return Refused("client_unset") if key is None else await self._roles.assume(part.role, values, key)
         return Refused("unsupported")
 
 

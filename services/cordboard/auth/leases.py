@@ -17,6 +17,7 @@ from cordboard.auth.credentials import resource
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.joined_reads import JoinedReads
 from cordboard.auth.refresh import EXPIRED, UNREADABLE, Outcome, Refresher, Result
+from cordboard.auth.roles import ASKING
 from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, REFRESH_TOKEN, TOKEN_SECRET
 from cordboard.auth.store import connections as rows
 from cordboard.auth.store.incidents import CUT_OFF
@@ -57,6 +58,7 @@ LEASED: Final[Mapping[str, tuple[str, ...]]] = {
     "digest": ("username", "password"),
     "bearer": ("token",),
     "aws_sigv4": ("access_key_id", "secret_access_key", "session_token"),
+    "aws_role": _TOKEN,
     "mtls": (CERTIFICATE, PRIVATE_KEY),
     "none": (),
 }
@@ -262,6 +264,9 @@ class Leases:
         secrets = {name: held.get(f"{prefix}{name}", Secret("")) for name in names}
         # What a token is asked for with stays here.
         beside = {} if kind in GRANTING else _beside(prefix, names, held)
+        if kind == "aws_role":
+            # The region may be one of them, and the Proxy signs for it.
+            beside = _beside(prefix, (*names, *ASKING), held)
         if kind != "oauth1":
             return LeasedPart(part, kind, secrets, fields=beside)
         client = await self._clients.client(row.integration, row.workspace, row.client_owner)

@@ -11,6 +11,7 @@ from cordboard.auth.clients import OAuthClient
 from cordboard.auth.configurations import Configuration
 from cordboard.auth.connections import Connection, connection_name
 from cordboard.auth.leases import Lease, LeasedPart
+from cordboard.auth.roles import session_keys
 from cordboard.auth.store.connections import ChangeRow
 from cordboard.auth.tokens import Wish as TokenWish
 from cordboard.auth.v1 import connect_service_pb2 as connect_pb
@@ -261,6 +262,10 @@ def part_message(part: LeasedPart, auth_scheme: str) -> credential_pb.Credential
             secrets["secret_access_key"],
         )
         message.aws.session_token = secrets["session_token"]
+    elif part.kind == "aws_role":
+        keys = session_keys(part.secrets["access_token"])
+        message.aws.access_key_id, message.aws.secret_access_key = keys.access_key_id, keys.secret_access_key.reveal()
+        message.aws.session_token = keys.session_token.reveal()
     elif part.kind == "mtls":
         message.certificate.certificate_chain = secrets["client_certificate"]
         message.certificate.private_key = secrets["private_key"]

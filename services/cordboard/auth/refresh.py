@@ -21,6 +21,7 @@ from cordboard.auth.connections import connection_name
 from cordboard.auth.credentials import Material, digests, granted_by_vendor, resource
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.oauth import Refused
+from cordboard.auth.roles import as_asked
 from cordboard.auth.schemes import INTERACTIVE
 from cordboard.auth.store import connections as rows
 from cordboard.core.audit import Entry
@@ -211,7 +212,9 @@ class Refresher:
 
     async def _ask(self, row: ConnectionRow, owner: str, way: _Way) -> Outcome:
         part = way.scheme.active
-        values = {**way.values, **way.scheme.of(part, way.secrets)}
+        values: Mapping[str, Secret[str]] = {**way.values, **way.scheme.of(part, way.secrets)}
+        if part.kind == "aws_role":
+            values = as_asked(values, row.workspace, row.client_owner)
         answer = await self._grants.renewed(part, values, way.client, row.scopes)
         for attempt in range(WRITE_ATTEMPTS):
             try:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 ACCESS_TOKEN: Final = "access_token"  # noqa: S105 - the name of a field
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a field
+ROLE_ARN: Final = "role_arn"
+EXTERNAL_ID: Final = "external_id"
+ACCESS_KEY_ID: Final = "access_key_id"
+SECRET_ACCESS_KEY: Final = "secret_access_key"  # noqa: S105 - the name of a field
 TOKEN_SECRET: Final = "token_secret"  # noqa: S105 - the name of a field
 CLIENT_ID: Final = "client_id"
 CLIENT_SECRET: Final = "client_secret"  # noqa: S105 - the name of a field
@@ -25,7 +29,7 @@ _CHOSEN: Final = re.compile(r"[a-z]+://[^/?]*\}(?::[0-9]+)?(?:[/?]|$)")
 # A person has to consent at the vendor's page.
 INTERACTIVE: Final = frozenset({"oauth2", "device", "oauth1"})
 # The vendor, or a key of ours, gives a token for what a person typed in, again and again.
-GRANTING: Final = frozenset({"client_credentials", "jwt_bearer", "signed_jwt", "session"})
+GRANTING: Final = frozenset({"client_credentials", "jwt_bearer", "signed_jwt", "session", "aws_role"})
 # Tokens that RFC 7009 can revoke.
 REVOCABLE: Final = frozenset({"oauth2", "device", "client_credentials", "jwt_bearer"})
 
@@ -135,6 +139,17 @@ class Login:
 
 
 @dataclass(frozen=True)
+class Role:
+    """An AWS role whose sessions sign; `{name}` stands for a value."""
+
+    arn: str
+    region: str
+    endpoint: str = ""
+    """Empty: that of AWS in the region."""
+    seconds: int = 3600
+
+
+@dataclass(frozen=True)
 class Part:
     """One credential of a scheme. A combination has several, each with an id; any other scheme one, without."""
 
@@ -145,6 +160,7 @@ class Part:
     oauth1: OAuth1 | None = None
     assertion: Assertion | None = None
     login: Login | None = None
+    role: Role | None = None
 
     def key(self, name: str) -> str:
         """Returns the name under which a value of this part is kept beside those of the others."""

@@ -55,6 +55,7 @@ _TEMPLATES: Final = {
     "DeviceAuthorization": ("device_authorization_url",),
     "JwtAssertion": ("key_id", "issuer", "subject", "audience", "claims"),
     "AwsSigV4": ("region",),
+    "AssumeRole": ("role_arn",),
     "SessionLogin": ("url", "headers", "body"),
     "OAuth1": ("request_token_url", "authorization_url", "access_token_url"),
     "OAuth2": ("authorization_url", "token_url", "revocation_url", "refresh_url"),

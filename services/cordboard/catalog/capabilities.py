@@ -35,6 +35,7 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         *_all("decoder", pb.Decoder),
         *_all("error", pb.ErrorAction),
         *_all("stream", pb.StreamKind),
+        "auth.assume-role",
         "auth.fields",
         "auth.private-key-jwt",
         "auth.token-response",
@@ -60,6 +61,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
     {
         "auth.all-of",
         "auth.api-key",
+        "auth.assume-role",
         "auth.aws-sigv4",
         "auth.basic",
         "auth.bearer",
@@ -172,6 +174,8 @@ def _of_scheme(scheme: AuthScheme) -> set[str]:
     told: Any = getattr(scheme, kind)
     if scheme.fields:
         used.add("auth.fields")
+    if _has(told, "assume_role"):
+        used.add("auth.assume-role")
     for holder in (told, *(getattr(told, name) for name in ("grant", "placement") if _has(told, name))):
         if _has(holder, "token_response"):
             used.add("auth.token-response")

@@ -15,11 +15,12 @@ from yarl import URL
 
 from cordboard.auth.v1 import credential_service_pb2 as auth_pb
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core import sigv4
 from cordboard.core.errors import CordboardError, ReconnectRequired, StateConflict
 from cordboard.core.secrets import Secret
 from cordboard.core.times import Clock, SystemClock
 from cordboard.planning.plan import Outbound
-from cordboard.proxy.signing import aws, oauth1
+from cordboard.proxy.signing import oauth1
 from cordboard.proxy.signing.certificates import ClientCertificate
 from cordboard.proxy.signing.digest import DigestUser
 
@@ -147,14 +148,14 @@ class Credential:
         self, request: Ready, scheme: pb.AwsSigV4, part: auth_pb.CredentialPart, unset: Mapping[str, str]
     ) -> Ready:
         told = part.aws
-        keys = aws.AwsKeys(
+        keys = sigv4.AwsKeys(
             self._clean(told.access_key_id),
             Secret(told.secret_access_key),
             Secret(self._clean(told.session_token)),
         )
-        scope = aws.Scope(scheme.service, self._clean(self._filled(scheme.region, part, unset)))
+        scope = sigv4.Scope(scheme.service, self._clean(self._filled(scheme.region, part, unset)))
         url = URL(request.url, encoded=True)
-        headers = aws.signed(keys, scope, request.method, url, request.headers, request.body, self._clock.now())
+        headers = sigv4.signed(keys, scope, request.method, url, request.headers, request.body, self._clock.now())
         return replace(request, headers=headers)
 
     def _with_certificate(self, request: Ready, part: auth_pb.CredentialPart) -> Ready:

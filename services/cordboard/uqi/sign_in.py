@@ -87,6 +87,14 @@ def _of_kind(scheme: pb.AuthScheme) -> tuple[Field, ...]:
             return (_key(scheme.jwt_bearer.assertion),)
         case "signed_jwt":
             return (_key(scheme.signed_jwt.assertion),)
+        case "aws_sigv4" if scheme.aws_sigv4.HasField("assume_role"):
+            asked = (typed("role_arn", "Role ARN", Text()),) if not scheme.aws_sigv4.assume_role.role_arn else ()
+            return (
+                *asked,
+                typed("external_id", "External ID", Text(), required=False),
+                typed("access_key_id", "Access key ID", Text(), required=False),
+                typed("secret_access_key", "Secret access key", Secret(), required=False),
+            )
         case "aws_sigv4":
             return (
                 typed("access_key_id", "Access key ID", Text()),

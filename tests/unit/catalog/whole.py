@@ -152,6 +152,12 @@ auth_schemes:
     signature_method: hmac_sha256
     realm: whole
 - {id: aws, fields: [{name: region}], aws_sigv4: {service: execute-api, region: '{region}'}}
+- id: aws-role
+  fields: [{name: account}]
+  aws_sigv4:
+    service: execute-api
+    region: eu-west-1
+    assume_role: {role_arn: 'arn:aws:iam::{account}:role/whole', endpoint: https://sts.whole.example/, lifetime: 900s}
 - id: login
   fields: [{name: user}, {name: word}]
   session:

@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from yarl import URL
 
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core import sigv4
 from cordboard.core.errors import ReconnectRequired
 from cordboard.core.secrets import Secret
 from cordboard.local.certificates import Identities
-from cordboard.proxy.signing import aws, digest, oauth1
+from cordboard.proxy.signing import digest, oauth1
 from cordboard.proxy.signing.certificates import Certificates, ClientCertificate
 
 # Digest: RFC 7616 section 3.9.1.
@@ -211,9 +212,9 @@ def test_each_signature_has_a_nonce_of_its_own() -> None:
 
 # AWS: the published test suite.
 
-EXAMPLE = aws.AwsKeys("AKIDEXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), Secret(""))
+EXAMPLE = sigv4.AwsKeys("AKIDEXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), Secret(""))
 MOMENT = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
-SERVICE = aws.Scope("service", "us-east-1")
+SERVICE = sigv4.Scope("service", "us-east-1")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_signatures_are_those_of_the_aws_test_suite(
     method: str, path: str, headers: dict[str, str], body: bytes | None, signature: str
 ) -> None:
     url = URL(f"https://example.amazonaws.com{path}", encoded=True)
-    sent = aws.signed(EXAMPLE, SERVICE, method, url, headers, body, MOMENT)["Authorization"]
+    sent = sigv4.signed(EXAMPLE, SERVICE, method, url, headers, body, MOMENT)["Authorization"]
     assert sent.endswith(f"Signature={signature}")
     assert sent.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, ")
 
@@ -255,9 +256,9 @@ def test_signatures_are_those_of_botocore(service: str, monkeypatch: pytest.Monk
             Credentials("AKID", "secret", token or None), service, "eu-west-1"
         )
         signer.add_auth(theirs)
-        keys = aws.AwsKeys("AKID", Secret("secret"), Secret(token))
-        ours = aws.signed(
-            keys, aws.Scope(service, "eu-west-1"), method, URL(url, encoded=True), headers, body or None, MOMENT
+        keys = sigv4.AwsKeys("AKID", Secret("secret"), Secret(token))
+        ours = sigv4.signed(
+            keys, sigv4.Scope(service, "eu-west-1"), method, URL(url, encoded=True), headers, body or None, MOMENT
         )
         assert ours["Authorization"] == theirs.headers["Authorization"], (method, url, headers)
         assert ours.get("X-Amz-Security-Token", "") == token
@@ -265,7 +266,7 @@ def test_signatures_are_those_of_botocore(service: str, monkeypatch: pytest.Monk
 
 def test_nothing_planned_stands_in_the_place_of_an_aws_header() -> None:
     forged = {"authorization": "x", "x-amz-date": "y", "X-AMZ-SECURITY-TOKEN": "z", "x-amz-content-sha256": "w"}
-    sent = aws.signed(EXAMPLE, SERVICE, "GET", URL("https://a.example/"), forged, None, MOMENT)
+    sent = sigv4.signed(EXAMPLE, SERVICE, "GET", URL("https://a.example/"), forged, None, MOMENT)
     assert sorted(sent) == ["Authorization", "X-Amz-Date"]
     assert sent["X-Amz-Date"] == "20150830T123600Z"
 
