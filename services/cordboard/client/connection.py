@@ -32,6 +32,7 @@ from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceStub
 from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
@@ -123,6 +124,7 @@ class Client:
         self.jobs = JobServiceStub(self._channel)
         self.dead_letters = DeadLetterServiceStub(self._channel)
         self.schedules = ScheduleServiceStub(self._channel)
+        self.events = EventServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 

@@ -15,6 +15,7 @@ from cordboard.proxy.batch import Batches
 from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breaker import Breakers
 from cordboard.proxy.connections import Connections
+from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.forward_http import ForwardServer
 from cordboard.proxy.forward_servicer import ForwardServicer
@@ -44,6 +45,7 @@ from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_t
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
+    from cordboard.proxy.events.door import Door
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +97,9 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.on_close(raw.close)
     forwarding = Forwarding(pipeline, raw, guard)
     add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
+    door = start_events(mesh, keys, definitions, flags, connections)
     if settings.forward_address:
-        await serve_http(mesh, forwarding)
+        await serve_http(mesh, forwarding, door)
     start_jobs(mesh, pipeline, keys)
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)
@@ -111,11 +114,11 @@ async def start(mesh: Process[ProxySettings]) -> None:
         mesh.background(job)
 
 
-async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding) -> None:
-    """Serves Forward as plain HTTP too, beside gRPC."""
+async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding, door: Door) -> None:
+    """Serves Forward as plain HTTP too, beside gRPC, and takes webhooks."""
     settings = mesh.settings
     server = ForwardServer(
-        forwarding, mesh.caller_through_envoy, mesh.identity, settings.identity_dir, settings.trust_domain
+        forwarding, door, mesh.caller_through_envoy, mesh.identity, settings.identity_dir, settings.trust_domain
     )
     await server.start(settings.forward_address)
     mesh.on_close(server.close)

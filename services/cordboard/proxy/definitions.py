@@ -14,6 +14,7 @@ from cordboard.planning.interpretation import Interpretation, retry_of
 from cordboard.planning.plan import Plan
 from cordboard.planning.servers import Servers
 from cordboard.planning.variables import Variables
+from cordboard.planning.webhooks import WebhookPlan
 from cordboard.proxy.quotas.bucket import limits_of
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -117,6 +118,50 @@ def _reachable(schema: Any, shared: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+class EventTypes:
+    """What one definition says of events, ready to be used."""
+
+    def __init__(self, definition: pb.Definition, shared: dict[str, Any]) -> None:
+        """Takes the definition and its shared schemas."""
+        self.webhook = WebhookPlan(definition) if definition.HasField("webhook") else None
+        self._kinds = {kind.id: kind for kind in definition.event_types}
+        self._shared = shared
+        self._schemas: dict[str, JsonSchema | None] = {}
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Returns the event types' ids."""
+        return frozenset(self._kinds)
+
+    def polling(self, event_type: str) -> pb.PollingTrigger | None:
+        """Returns how an event type is found out, or None where it is not, or there is no such type."""
+        kind = self._kinds.get(event_type)
+        return kind.polling if kind is not None and kind.HasField("polling") else None
+
+    def drift(self, event_type: str, data: Any) -> tuple[str, ...]:
+        """Returns the places of an event's data that are not as its schema says; values are not in them."""
+        schema = self._schema(event_type)
+        if schema is None or schema.accepts(data):
+            return ()
+        return tuple(dict.fromkeys(violation.field or "data" for violation in schema.violations(data, "data")))
+
+    def _schema(self, event_type: str) -> JsonSchema | None:
+        if event_type not in self._schemas:
+            kind = self._kinds.get(event_type)
+            compiled = None
+            if kind is not None and kind.payload_schema_json:
+                try:
+                    schema = orjson.loads(kind.payload_schema_json)
+                    if isinstance(schema, dict) and self._shared:
+                        schema = {**schema, "$defs": _reachable(schema, self._shared)}
+                    compiled = JsonSchema.compile(schema)
+                except (orjson.JSONDecodeError, SchemaInvalid):
+                    # The Catalog compiled it; where this version cannot, its events are taken as they come.
+                    compiled = None
+            self._schemas[event_type] = compiled
+        return self._schemas[event_type]
+
+
 class Definition:
     """One definition version. Nothing in it changes after it was made."""
 
@@ -132,6 +177,16 @@ class Definition:
         self._described = {action.id: action for action in message.actions}
         self._actions: dict[str, Action] = {}
         self._shared: dict[str, Any] | None = None
+        self._events: EventTypes | None = None
+
+    @property
+    def events(self) -> EventTypes:
+        """Returns what it says of events; raises StateConflict where its shared schemas cannot be read."""
+        if self._events is None:
+            if self._shared is None:
+                self._shared = _shared_schemas(self._message)
+            self._events = EventTypes(self._message, self._shared)
+        return self._events
 
     def action(self, action_id: str) -> Action:
         """Returns the action; raises NotFound, or StateConflict where the definition describes it in no usable way."""

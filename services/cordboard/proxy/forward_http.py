@@ -1,4 +1,4 @@
-"""Forward as plain HTTP behind Envoy: `/proxy/{connection}/{path}`, any method, both bodies streaming."""
+"""Plain HTTP behind Envoy: Forward, `/proxy/{connection}/{path}`, any method, both bodies streaming; and webhooks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cordboard.core.errors import AccessDenied, CordboardError, Fault, NotFound,
 from cordboard.core.identity import Identity, peer_path
 from cordboard.core.layers import ADDRESS, API_KEY, FORWARDED_CERTIFICATE, forwarded_certificate
 from cordboard.core.status import code_of, packed
+from cordboard.proxy.events.door import WEBHOOKS, Door
 from cordboard.proxy.forwarding import CHUNK_BYTES, Forwarding, Wanted
 from cordboard.proxy.messages import LONGEST_STREAM
 
@@ -49,10 +50,17 @@ class ForwardServer:
     """Serves it, to Envoy alone."""
 
     def __init__(
-        self, forwarding: Forwarding, authenticate: Authenticate, identity: Identity, directory: Path, trust_domain: str
+        self,
+        forwarding: Forwarding,
+        door: Door,
+        authenticate: Authenticate,
+        identity: Identity,
+        directory: Path,
+        trust_domain: str,
     ) -> None:
-        """Takes what forwards, what knows callers, and the identity to show: `directory` holds it."""
+        """Takes what forwards, takes webhooks and knows callers, and the identity to show: `directory` holds it."""
         self._forwarding = forwarding
+        self._door = door
         self._authenticate = authenticate
         self._identity = identity
         self._directory = directory
@@ -68,6 +76,7 @@ class ForwardServer:
         """Begins to listen on HOST:PORT; `port` is then the real one."""
         self._load()
         application = web.Application()
+        application.router.add_route("*", f"{WEBHOOKS}{{token}}", self._take)
         application.router.add_route("*", "/{path:.*}", self._answer)
         application.on_response_prepare.append(_say_no_more)
         runner = web.AppRunner(application, access_log=None, handler_cancellation=True, auto_decompress=False)
@@ -129,12 +138,22 @@ class ForwardServer:
                 return _refused(request, response, Fault())
             return response
 
-    async def _caller(self, request: web.Request) -> Caller:
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._ensure_gateway(request)
+        except AccessDenied as error:
+            return _refused(request, None, error)
+        return await self._door.answer(request)
+
+    def _ensure_gateway(self, request: web.Request) -> None:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         names = [name.encode() for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "URI"]
         if peer_path(names, self._trust_domain) != GATEWAY:
             raise AccessDenied(METHOD)
+
+    async def _caller(self, request: web.Request) -> Caller:
+        self._ensure_gateway(request)
         shown = partial(forwarded_certificate, request.headers.getall(FORWARDED_CERTIFICATE, []))
         caller = await self._authenticate(_credential(request), request.headers.get(ADDRESS, ""), shown)
         if not caller.roles & ROLES:

@@ -17,7 +17,8 @@ class ProxySettings(Settings):
     auth_address: Address = Field(description="HOST:PORT of Auth")
     flags_address: Address = Field(description="HOST:PORT of Flags")
     forward_address: OptionalAddress = Field(
-        "", description="HOST:PORT to serve /proxy/ on for Envoy, as HTTP/1.1 with mutual TLS; empty: not served"
+        "",
+        description="HOST:PORT to serve /proxy/ and /webhooks/ on for Envoy, as HTTP/1.1 mutual TLS; empty: nowhere",
     )
     breaker_window_seconds: float = Field(10.0, gt=0, le=600, description="how long a breaker remembers a call")
     breaker_min_calls: int = Field(20, ge=1, le=10_000, description="calls in the window before a breaker may open")
@@ -45,6 +46,9 @@ class ProxySettings(Settings):
     )
     job_retention_days: int = Field(7, ge=1, le=3650, description="how long a job that succeeded is kept")
     dead_letter_retention_days: int = Field(30, ge=1, le=3650, description="how long a dead letter is kept")
+
+    max_webhook_bytes: int = Field(1 << 20, ge=1024, le=4 << 20, description="the largest webhook that is taken")
+    event_retention_days: int = Field(7, ge=1, le=3650, description="how long an event is kept")
 
     @property
     def budget_policy(self) -> BudgetPolicy:

@@ -1,0 +1,1 @@
+"""What happened at vendors: taken, kept in order, and handed on."""
