@@ -48,6 +48,10 @@ def up(
         list[str] | None,
         typer.Option(help=f"A private network, as CIDR, that vendors may be in, such as {LOOPBACK}. Repeatable."),
     ] = None,
+    source_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder that sources of definitions may be in. Repeatable."),
+    ] = None,
     production: Annotated[bool, typer.Option("--production", help="As in production: no server reflection.")] = False,
     role: Annotated[Role, typer.Option(help="`hub`, or `edge`: a second tier that follows a hub.")] = Role.HUB,
     hub: Annotated[
@@ -72,6 +76,7 @@ def up(
         profile="production" if production else "development",
         public_port=port,
         edge=_edge(role, hub, bootstrap, bundle),
+        source_folders=tuple(map(_folder, source_folder or ())),
     )
     began = time.monotonic()
     try:
@@ -86,6 +91,12 @@ def up(
         raise typer.Exit(1) from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise typer.BadParameter(f"{path}: there is no such folder", param_hint="--source-folder")
+    return path.resolve()
 
 
 def _edge(role: Role, hub: str, bootstrap: Path | None, bundle: Path | None) -> EdgeOptions | None:

@@ -261,8 +261,15 @@ def _read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--public-name", action="append", default=[], help="a DNS name of Envoy's public certificate")
     parser.add_argument("--lifetime-hours", type=float, default=24, help="how long a certificate lasts (default 24)")
     parser.add_argument("--key-encryption-keys", type=Path, help="also make the first key of Auth's vault here")
+    parser.add_argument("--hub-key", type=Path, help="also make the key that seals a hub's signing keys, in this file")
     parser.add_argument("--keep-fresh", action="store_true", help="stay, and renew before half life")
     return parser.parse_args(arguments)
+
+
+def _make_key(file: Path) -> None:
+    """Writes 32 random bytes, once: what is sealed with them could not be opened with others."""
+    if not file.exists():
+        write_atomically(file, secrets.token_bytes(32), 0o400)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -273,9 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     identities.issue(*mesh_identities(options.public_name))
     if options.key_encryption_keys is not None:
         options.key_encryption_keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-        first = options.key_encryption_keys / "1.key"
-        if not first.exists():
-            write_atomically(first, secrets.token_bytes(32), 0o400)
+        _make_key(options.key_encryption_keys / "1.key")
+    if options.hub_key is not None:
+        options.hub_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_key(options.hub_key)
     pause = threading.Event()
     with contextlib.suppress(KeyboardInterrupt):
         while options.keep_fresh:

@@ -49,6 +49,8 @@ def of_service(  # one keyword for each thing that differs between machines
     if service == "catalog":
         environment[f"{PREFIX}HUB_KEY_FILE"] = str(hub_key)
         environment |= _following(options)
+        if options.source_folders:
+            environment[f"{PREFIX}SOURCE_FOLDERS"] = json.dumps([str(folder) for folder in options.source_folders])
     if service in EGRESS_SERVICES and options.egress_allowed_networks:
         environment[f"{PREFIX}EGRESS_ALLOWED_NETWORKS"] = json.dumps(options.egress_allowed_networks)
     environment.update(options.extra_env.get(EVERY_SERVICE, {}))

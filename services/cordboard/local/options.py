@@ -46,6 +46,8 @@ class MeshOptions:
     """Envoy's port; without one, that of the last mesh in this directory or any free one."""
     edge: EdgeOptions | None = None
     """The hub that it follows; None: it follows none."""
+    source_folders: tuple[Path, ...] = ()
+    """Folders that sources of definitions may be in."""
 
     def __post_init__(self) -> None:
         """Refuses names that are no service: a variable that reaches nobody would go unnoticed."""
@@ -78,6 +80,8 @@ class MeshOptions:
                 hub_address=edge.get("hub_address", ""),
                 bundle_file=Path(bundle) if bundle else None,
             )
+        if "source_folders" in fields:
+            fields["source_folders"] = tuple(Path(folder) for folder in fields["source_folders"])
         if "rate_limit" in fields:
             fields["rate_limit"] = RateLimit(**fields["rate_limit"])
         if "egress_allowed_networks" in fields:

@@ -10,14 +10,16 @@ import pytest
 import yaml
 
 from cordboard.auth.settings import AuthSettings
-from cordboard.core.settings import PREFIX
-from cordboard.local import envoy
+from cordboard.catalog.settings import CatalogSettings
+from cordboard.core.settings import PREFIX, Settings
+from cordboard.local import certificates, envoy
 from cordboard.local.certificates import SERVICES, Identities, mesh_identities
 from cordboard.local.envoy import FORWARD, EnvoyLayout, RateLimit
 from cordboard.local.roles import ROLES
 from cordboard.proxy.settings import ProxySettings
 
 ROOT = Path(__file__).parents[3]
+SETTINGS: dict[str, type[Settings]] = {"auth": AuthSettings, "catalog": CatalogSettings, "proxy": ProxySettings}
 JOBS = {"identities", "renewal", "migrate", "data-owner"}
 
 
@@ -115,13 +117,43 @@ def test_each_container_sees_its_own_secrets_alone(compose: dict[str, Any]) -> N
             for volume in compose["services"][name]["volumes"]
         }
         expected: set[tuple[str, str | None]] = {("identities", name), ("passwords", f"cordboard_{name}")}
-        assert mounted == (expected | {("keys", None)} if name == "auth" else expected)
+        own: dict[str, set[tuple[str, str | None]]] = {"auth": {("keys", None)}, "catalog": {("hub", None)}}
+        assert mounted == expected | own.get(name, set())
         assert name in identities
         assert f"cordboard_{name}" in ROLES
 
 
 def test_every_variable_means_something_to_a_service(compose: dict[str, Any]) -> None:
-    known = {f"{PREFIX}{field.upper()}" for field in (*AuthSettings.model_fields, *ProxySettings.model_fields)}
     for name in SERVICES:
         given = {variable for variable in compose["services"][name]["environment"] if variable.startswith(PREFIX)}
-        assert given <= known, name
+        assert given - known(Settings) <= known(SETTINGS.get(name, Settings)), name
+
+
+def known(settings: type[Settings]) -> set[str]:
+    """Returns the variables that a service reads."""
+    return {f"{PREFIX}{field.upper()}" for field in settings.model_fields}
+
+
+def test_a_mesh_in_containers_is_a_hub_and_its_key_is_made_once(compose: dict[str, Any], tmp_path: Path) -> None:
+    key = Path(compose["services"]["catalog"]["environment"]["CORDBOARD_HUB_KEY_FILE"])
+    [mounted] = [one for one in compose["services"]["catalog"]["volumes"] if one["source"] == "hub"]
+    [made] = [one for one in compose["services"]["identities"]["volumes"] if one["source"] == mounted["source"]]
+    command = compose["services"]["identities"]["command"][-1].split()
+    assert command[command.index("--hub-key") + 1] == f"{made['target']}/{key.relative_to(mounted['target'])}"
+    assert f" {made['target']} " in (ROOT / "deploy" / "Dockerfile").read_text()
+    options = ["--directory", f"{tmp_path}/i", "--authority", f"{tmp_path}/a", "--hub-key", f"{tmp_path}/hub/seal.key"]
+    certificates.main(options)
+    first = (tmp_path / "hub" / "seal.key").read_bytes()
+    assert len(first) == 32
+    certificates.main(options)
+    assert (tmp_path / "hub" / "seal.key").read_bytes() == first
+
+
+def test_what_makes_an_edge_of_it_names_settings_of_the_catalog_and_mounts_what_they_name() -> None:
+    edge = yaml.safe_load((ROOT / "deploy" / "compose.edge.yaml").read_text())["services"]
+    assert set(edge) == {"catalog"}
+    given = edge["catalog"]["environment"]
+    assert set(given) <= known(CatalogSettings)
+    [mounted] = edge["catalog"]["volumes"]
+    assert mounted["target"] == given["CORDBOARD_EDGE_BOOTSTRAP_FILE"]
+    assert mounted["read_only"]

@@ -215,7 +215,7 @@ class Sources:
             path = Path(source.folder.path if kind == "folder" else source.git.path)
             inside = path.is_absolute() and any(path.resolve().is_relative_to(root.resolve()) for root in self._roots)
             if not inside:
-                text = "must be below a folder that the Catalog may read (CORDBOARD_SOURCE_FOLDERS)"
+                text = "must be below a folder that the Catalog may read (CORDBOARD_SOURCE_FOLDERS, up --source-folder)"
                 raise InvalidFields.one(f"source.{kind}.path", text)
             return
         try:
