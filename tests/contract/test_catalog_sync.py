@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.flags_relay import HubFlags
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, sign
-from cordboard.catalog.sync.state import SyncStates
 from cordboard.catalog.sync.store import HubStore, ReplicaStore
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
@@ -32,7 +30,6 @@ from cordboard.core.channel import Channels
 from cordboard.core.database import Database
 from cordboard.core.errors import NotFound
 from cordboard.core.secrets import Secret
-from cordboard.core.times import SystemClock
 from cordboard.flags.v1 import replica_service_pb2 as flags
 from tests.fixtures.auth import refused
 from tests.fixtures.edges import Edge, bootstrap_of, until
@@ -149,32 +146,6 @@ async def test_a_break_costs_nothing_twice(hub: Hub, make_edge: MakeEdge) -> Non
 async def _published_sequence(edge: Edge, slug: str) -> int:
     await edge.snapshot.refresh()
     return edge.snapshot.record(slug, "active").sequence
-
-
-async def test_a_cut_off_edge_serves_everything_and_says_its_age(hub: Hub, database: Databases) -> None:
-    class Later(SystemClock):
-        days = 0
-
-        def now(self) -> datetime:
-            return super().now() + timedelta(days=self.days)
-
-    clock = Later()
-    await hub.publish("desk")
-    edge = Edge(database("catalog").url, await hub.register("shop"), lambda: hub.served.channel("envoy"), clock=clock)
-    async with edge.following():
-        await edge.has("desk")
-    clock.days = 31
-    state = await SyncStates(edge.store, clock, edge.follower).own()
-    assert state.age.ToTimedelta() >= timedelta(days=31)
-    assert not state.connected
-    assert (await edge.snapshot.version("desk", "active")).message.definition.actions
-    # And when the hub is back, it goes on from where it was.
-    await hub.publish("fresh")
-    async with edge.following():
-        await edge.has("fresh")
-        state = await SyncStates(edge.store, clock, edge.follower).own()
-        assert state.age.ToTimedelta() < timedelta(days=1)
-    await edge.close()
 
 
 async def test_the_hub_knows_how_far_its_edges_are(hub: Hub, make_edge: MakeEdge) -> None:

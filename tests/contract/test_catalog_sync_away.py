@@ -1,0 +1,151 @@
+"""An edge that is cut off for a month: it serves all that it has, says how old that is, and goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cordboard.catalog.__main__ import start
+from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.store import CatalogStore
+from cordboard.catalog.sync import wiring
+from cordboard.catalog.sync.flags_relay import HubFlags
+from cordboard.catalog.sync.rejection import Rejected
+from cordboard.catalog.sync.state import SyncStates
+from cordboard.catalog.sync.store import HubStore, ReplicaStore
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
+from cordboard.catalog.v1 import governance_service_pb2 as governance
+from cordboard.catalog.v1 import lifecycle_pb2 as life
+from cordboard.catalog.v1 import sync_service_pb2 as pb
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
+from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
+from cordboard.core.channel import Channels
+from cordboard.core.database import Database
+from cordboard.core.times import SystemClock
+from cordboard.flags.v1 import flag_service_pb2 as flags
+from cordboard.flags.v1.replica_service_pb2 import FlagRecords
+from tests.fixtures.edges import bootstrap_of, until
+from tests.fixtures.hubs import Hub, MakeEdge
+from tests.fixtures.postgres import Databases, ServiceDatabase
+from tests.fixtures.serving import Served, Serving
+from tests.unit.catalog.definitions import DOCUMENT
+
+MONTH = 31
+DEAD = "127.0.0.1:1"
+
+
+class Later(SystemClock):
+    """A clock that can be moved on."""
+
+    days = 0
+
+    def now(self) -> datetime:
+        """Returns the time, some days later."""
+        return super().now() + timedelta(days=self.days)
+
+
+@pytest.fixture
+async def filled(hub: Hub, hub_database: ServiceDatabase) -> Hub:
+    """A hub with something of everything that travels."""
+    first = await hub.publish("desk", "One")
+    await hub.publish("desk", "Two")
+    await hub.publish("mail")
+    admin: Any = GovernanceServiceStub(hub.served.as_role("workspace-admin", workspace="acme"))
+    document = DOCUMENT.replace("slug: acme-desk", "slug: own-desk")
+    await admin.PublishPrivateDefinition(
+        governance.PublishPrivateDefinitionRequest(parent="workspaces/acme", document=document)
+    )
+    pin = life.Pin(name="workspaces/acme/environments/production/pins/desk", version=first)
+    await hub.governance.SetPin(governance.SetPinRequest(pin=pin))
+    database = Database(hub_database.url)
+    channels = Channels(None, {})  # type: ignore[arg-type]
+    relay = HubFlags(channels, HubStore(database), ReplicaStore(database), CatalogStore(database))
+    await relay.take(FlagRecords(sequence=3, flags=[flags.Flag(name="flags/new-search", default_variant="off")]))
+    await database.close()
+    return hub
+
+
+async def everything(served: Served) -> dict[str, Any]:
+    """Returns all that a Catalog answers of what travels, but for when and by whom it was changed here."""
+    catalog: Any = CatalogServiceStub(served.as_role("workspace-admin", workspace="acme"))
+    admin: Any = GovernanceServiceStub(served.as_role("workspace-admin", workspace="acme"))
+    found: dict[str, Any] = {}
+    for one in (await catalog.ListIntegrations(catalog_pb.ListIntegrationsRequest(page_size=1000))).integrations:
+        request = catalog_pb.ListDefinitionVersionsRequest(parent=one.name, page_size=1000)
+        for version in (await catalog.ListDefinitionVersions(request)).definition_versions:
+            whole = await catalog.GetDefinitionVersion(catalog_pb.GetDefinitionVersionRequest(name=version.name))
+            found[version.name] = (whole.content_hash, whole.state, whole.active, whole.definition)
+    pins = await admin.ListPins(governance.ListPinsRequest(parent="workspaces/acme"))
+    return found | {pin.name: pin.version for pin in pins.pins}
+
+
+async def test_an_edge_that_is_cut_off_for_a_month_serves_everything_and_says_its_age(
+    filled: Hub,
+    make_edge: MakeEdge,
+    serving: Serving,
+    database: Databases,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, own = Later(), database("catalog")
+    registered = await filled.register("shop", "acme")
+    edge = make_edge(registered, url=own.url, clock=clock)
+    async with edge.following():
+        await filled.publish("last")
+        await edge.has("last")
+    recorded = [one.envelope for one in await filled.envelopes("shop") if one.HasField("envelope")]
+    at_hub = await everything(filled.served)
+    assert len(at_hub) == 6
+
+    # A start without a hub, and everything after it: this Catalog knows of it what its file says.
+    bootstrap = tmp_path / "shop.json"
+    bootstrap.write_bytes(replace(bootstrap_of(registered), address=DEAD).to_json())
+    monkeypatch.setattr(wiring, "SystemClock", lambda: clock)
+    async with serving("catalog", CatalogSettings, start, database_url=own.url, edge_bootstrap_file=bootstrap) as alone:
+        sync: Any = SyncServiceStub(alone.as_role("reader", workspace="acme"))
+        for day in range(MONTH + 1):
+            clock.days = day
+            state = await sync.GetSyncState(pb.GetSyncStateRequest())
+            assert timedelta(days=day) <= state.age.ToTimedelta() < timedelta(days=day, hours=1)
+            assert not state.connected
+            assert await everything(alone) == at_hub
+
+        async def said() -> bool:
+            return "the hub cannot be reached" in (await sync.GetSyncState(pb.GetSyncStateRequest())).last_error
+
+        await until(said)
+    async with edge.store.reading() as connection:
+        held = await HubStore(edge.database).flags(connection)
+    assert held is not None
+    assert [flag.name for flag in FlagRecords.FromString(held.records).flags] == ["flags/new-search"]
+    told = SyncStates(edge.store, clock, None).edge(await _record(filled, "shop"), 0)
+    assert told.staleness.ToTimedelta() >= timedelta(days=MONTH)
+
+    # The hub went on, with other keys; the edge goes on from where it was.
+    for _ in range(2):
+        await filled.sync.RotateHubKey(pb.RotateHubKeyRequest())
+    await filled.publish("desk", "Three")
+    before = (await edge.record()).sequence
+    async with edge.following():
+        await edge.has("desk", "1.2.0")
+        state = await SyncStates(edge.store, clock, edge.follower).own()
+        assert state.age.ToTimedelta() < timedelta(hours=1)
+        assert state.connected
+    assert (await edge.record()).sequence > before
+    with pytest.raises(Rejected) as caught:
+        await edge.replica.apply(recorded[-1])
+    assert caught.value.word == "replayed"
+
+
+async def _record(hub: Hub, edge: str) -> Any:
+    database = Database(hub.served.process.settings.database_url.get_secret_value())
+    store = HubStore(database)
+    async with store.reading() as connection:
+        found = await store.edge(connection, edge)
+    await database.close()
+    return found
