@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from cordboard.catalog.v1 import definition_pb2
+from cordboard.client import staleness
 from cordboard.core.database import Database
 from cordboard.core.paging import Paging
 from cordboard.core.settings import Settings
@@ -266,6 +267,13 @@ async def test_without_the_catalog_what_was_made_is_served(
         assert await bind(reader, {"subject": "hi"}) == {"subject": "hi", "count": 1}
         listed = await reader.ListForms(pb.ListFormsRequest(parent="integrations/acme"))
         assert len(listed.forms) == 2
+        for answer in (
+            reader.GetForm(pb.GetFormRequest(name=NAME)),
+            reader.ListForms(pb.ListFormsRequest(parent="integrations/acme")),
+            reader.BindForm(pb.BindFormRequest(name=NAME, values=to_struct({"subject": "hi"}))),
+        ):
+            await answer
+            assert staleness(await answer.trailing_metadata()).startswith("catalog;age=")
         missing = get(reader, "integrations/other/forms/action.create")
         assert (await refused(missing))[:2] == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 
@@ -278,7 +286,9 @@ async def test_a_form_says_for_how_long_the_catalog_was_not_heard(announcer: Ann
 
     await until(followed)
     request = pb.RenderFormRequest(name=NAME, target=FORM_TARGET_REACT)
-    assert not (await member.RenderForm(request)).HasField("stale_duration")
+    rendered = member.RenderForm(request)
+    assert not (await rendered).HasField("stale_duration")
+    assert staleness(await rendered.trailing_metadata()) == ""
 
 
 async def test_a_form_comes_in_every_format_and_only_when_it_changed(announcer: Announcer, member: Stub) -> None:

@@ -31,6 +31,7 @@ async def start(mesh: Process[UqiSettings]) -> None:
     proxy = (lambda: mesh.channels.to("proxy")) if mesh.settings.proxy_address else None
     options = Options(forms, ProxiedActions(proxy), SystemClock())
     add_FormServiceServicer_to_server(FormServicer(forms, options), mesh.server)
+    mesh.copies.add(upkeep.copy)
     mesh.background(upkeep.run())
     mesh.on_close(upkeep.close)
 

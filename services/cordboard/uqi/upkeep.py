@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.trace import SpanKind
 
+from cordboard.core.copies import Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable
 from cordboard.core.telemetry import DEFINITION_VERSION, INTEGRATION, span
 from cordboard.uqi.drafts import Draft, Draftsman, Failure
@@ -70,13 +71,16 @@ class Upkeep:
         on_change: Callable[[Release], None],
     ) -> None:
         """Takes the store, the source of versions, the generator's hash, and whom to tell that a version is ready."""
+        self.copy = Copy("catalog", clock=clock.monotonic)
+        # Until the Catalog has said what there is, what is stored may be old.
+        self.copy.lost()
         self._store = store
         self._releases = releases
         self._clock = clock
         self._generator = generator
         self._on_change = on_change
         self._making: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._silent_since: float | None = clock.monotonic()
+        self._followed = False
 
     async def run(self) -> None:
         """Follows the Catalog for ever; waits and goes on where it was when the Catalog or the database is away."""
@@ -86,20 +90,24 @@ class Upkeep:
             try:
                 async for release in self._releases.after(sequence):
                     if release is None:
-                        self._silent_since, pause = None, FIRST_PAUSE
+                        self._followed, pause = True, FIRST_PAUSE
+                        self.copy.current()
                     else:
                         await self._follow(release)
                         sequence, pause = release.sequence, FIRST_PAUSE
             except DependencyUnavailable as error:
                 logger.warning("following the catalog was interrupted", extra={"problem": error.text})
-            if self._silent_since is None:
-                self._silent_since = self._clock.monotonic()
+            if self._followed:
+                # Until now everything was as the Catalog has it, however long ago it said something new.
+                self._followed = False
+                self.copy.current()
+                self.copy.lost()
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread load, not to hide anything
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def silence(self) -> float:
         """Returns for how many seconds the Catalog has not been heard; 0 while it is followed."""
-        return 0.0 if self._silent_since is None else max(self._clock.monotonic() - self._silent_since, 0.001)
+        return 0.0 if self._followed else max(self.copy.age(), 0.001)
 
     async def _follow(self, release: Release) -> None:
         try:
