@@ -52,6 +52,10 @@ def a_request(kind: Any, chance: random.Random) -> Any:
             setattr(request, field.name, chance.random() < 0.5)
         elif field.type == field.TYPE_ENUM:
             setattr(request, field.name, chance.choice([0, 1, 7, -1]))
+        elif field.is_repeated:
+            for _ in range(chance.randrange(3)):
+                one = getattr(request, field.name).add()
+                one.MergeFrom(a_request(type(one), chance))
         elif field.type == field.TYPE_MESSAGE:
             getattr(request, field.name).MergeFrom(a_request(type(getattr(request, field.name)), chance))
         else:

@@ -256,6 +256,19 @@ async def test_an_import_can_be_tried_and_its_faults_are_named(publisher: Any, r
     assert (await refused(broken))[:2] == ("INVALID_ARGUMENT", "DOCUMENT_INVALID")
 
 
+async def test_a_description_of_several_files_is_imported_with_them(publisher: Any) -> None:
+    document = json.dumps(a_document({"/tickets": {"$ref": "paths.yaml#/tickets"}}))
+    request = pb.ImportOpenApiRequest(document=document, slug="desk", path="v1/openapi.json", validate_only=True)
+    alone = await publisher.ImportOpenApi(request)
+    assert (alone.report.action_count, alone.report.findings[0].pointer) == (0, "/paths/~1tickets")
+    request.files.add(path="v1/paths.yaml", content="tickets: {get: {operationId: list, responses: {}}, put: 7}")
+    answer = await publisher.ImportOpenApi(request)
+    assert [action.id for action in answer.definition_version.definition.actions] == ["list"]
+    assert "v1/paths.yaml#/tickets/put" in [finding.pointer for finding in answer.report.findings]
+    request.files.add(path="../paths.yaml", content="")
+    assert await refused(publisher.ImportOpenApi(request)) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["files[1].path"])
+
+
 async def test_other_calls_are_answered_while_a_large_document_is_read(publisher: Any, reader: Any) -> None:
     await publish(publisher, a_definition())
     schemas = {f"S{at}": {"type": "object", "properties": {f"p{n}": {} for n in range(60)}} for at in range(400)}

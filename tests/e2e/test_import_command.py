@@ -70,6 +70,30 @@ async def test_a_newer_description_is_a_new_version_with_a_readable_difference(d
     assert "`cordboard catalog activate shop 1.0.0` goes back to it" in " ".join(output.split())
 
 
+async def test_a_description_of_several_files_is_imported_from_its_folder(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "atlas"
+    (folder / "paths").mkdir(parents=True)
+    (tmp_path / "secret.yaml").write_text("{get: {responses: {}}}")
+    (folder / "atlas.yaml").write_text(
+        "openapi: 3.1.0\ninfo: {title: Atlas}\nservers: [{url: 'https://api.atlas.example'}]\n"
+        "paths: {/maps: {$ref: paths/maps.yaml}, /secrets: {$ref: ../secret.yaml}}"
+    )
+    (folder / "paths" / "maps.yaml").write_text(
+        "get: {operationId: list_maps, parameters: [{$ref: '../limit.yaml'}], responses: {'200': {description: ok}}}"
+    )
+    (folder / "limit.yaml").write_text("{name: limit, in: query, schema: {type: integer}}")
+
+    code, output, errors = await command(desk, "import", str(folder / "atlas.yaml"))
+
+    assert code == 0, errors
+    assert "2 more files belong to it" in errors
+    assert "not read: ../secret.yaml: it leads out of the folder" in " ".join(errors.split())
+    assert "1 of 1 operations became actions" in output
+    assert "/paths/~1secrets" in output
+    [action] = await as_json(desk, "catalog", "actions", "atlas")
+    assert action["id"] == "list_maps"
+
+
 async def test_publishing_can_be_tried_with_what_would_change_and_be_refused(desk: Desk, tmp_path: Path) -> None:
     file, closer = tmp_path / "shelf.yaml", tmp_path / "closer.yaml"
     text = DOCUMENT.replace("slug: acme-desk", "slug: shelf") + "compatibility: backward\n"

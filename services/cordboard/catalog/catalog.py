@@ -15,7 +15,7 @@ from cordboard.catalog.extension import resolved
 from cordboard.catalog.index import words_of
 from cordboard.catalog.lifecycle import DRAFT, LIVE, RETIRED
 from cordboard.catalog.messages import pin_message
-from cordboard.catalog.openapi import Imported, import_document
+from cordboard.catalog.openapi import NO_FILES, Files, Imported, import_document
 from cordboard.catalog.publication import Checked, ensure_shared, make_private
 from cordboard.catalog.snapshot import ACTIVE
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
@@ -76,6 +76,7 @@ class Description:
     owner: str = ""
     source_uri: str = ""
     server_url: str = ""
+    files: Files = NO_FILES
 
 
 @dataclass(frozen=True)
@@ -388,6 +389,7 @@ def _import(description: Description) -> tuple[Imported, Checked]:
         owner=description.owner,
         source_uri=description.source_uri,
         server_url=description.server_url,
+        files=description.files,
     )
     ensure_shared(imported.definition)
     report = imported.report

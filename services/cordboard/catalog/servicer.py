@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cordboard.catalog.catalog import Description, Wanted
+from cordboard.catalog.openapi import Files
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from cordboard.core.names import parse
@@ -79,13 +80,14 @@ class CatalogServicer(CatalogServiceServicer):
 
 
 def description_of(request: pb.ImportOpenApiRequest) -> Description:
-    """Returns what a request asks to be imported."""
+    """Returns what a request asks to be imported; raises InvalidFields."""
     return Description(
         document=request.document,
         slug=request.slug,
         owner=request.owner,
         source_uri=request.source_uri,
         server_url=request.server_url,
+        files=Files.of(request.path, ((one.path, one.content) for one in request.files)),
     )
 
 

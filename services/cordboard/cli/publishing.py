@@ -21,11 +21,13 @@ from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, errors, plain, show_json
 from cordboard.cli.session import as_operator, run
+from cordboard.cli.spread import Spread, from_folder, from_server
 from cordboard.client import Client
 
 Tried = governance.ValidateDefinitionResponse | governance.ValidateOpenApiResponse
 # What a person reads at once; `cordboard catalog diff` shows all of it.
 MAX_LINES = 200
+MAX_LEFT = 10
 SEVERITIES = {
     pb.ImportFinding.SEVERITY_NOTE: "[dim]note[/dim]",
     pb.ImportFinding.SEVERITY_REPAIR: "[yellow]repaired[/yellow]",
@@ -128,10 +130,19 @@ def import_openapi(
         errors.print(f"[dim]reading {escape(document)}[/dim]")
         if is_url(document):
             text, found = await download(document)
+            spread = await from_server(found, text)
         else:
             text, found = read(Path(document)), ""
+            spread = await from_folder(Path(document), text)
+        _show_spread(spread)
         request = pb.ImportOpenApiRequest(
-            document=text, slug=slug, owner=owner, server_url=server, source_uri=source or found
+            document=text,
+            slug=slug,
+            owner=owner,
+            server_url=server,
+            source_uri=source or found,
+            files=[pb.DescriptionFile(path=path, content=content) for path, content in spread.files.items()],
+            path=spread.path if spread.files else "",
         )
         async with as_operator(target(context)) as mesh:
             with errors.status(f"importing {len(text) / 1e6:.1f} MB"):
@@ -148,6 +159,15 @@ def import_openapi(
                 await _show_imported(mesh, answer)
 
     run(work)
+
+
+def _show_spread(spread: Spread) -> None:
+    if spread.files:
+        errors.print(f"[dim]{len(spread.files)} more files belong to it[/dim]")
+    for reference, problem in list(spread.left.items())[:MAX_LEFT]:
+        errors.print(f"not read: {reference}: {problem}", style="yellow", markup=False, highlight=False)
+    if len(spread.left) > MAX_LEFT:
+        errors.print(f"not read: {len(spread.left) - MAX_LEFT} more", style="yellow")
 
 
 async def _imported(

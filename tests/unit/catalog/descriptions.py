@@ -44,7 +44,7 @@ def answers(schema: Any, **members: Any) -> dict[str, Any]:
     return {"200": {"description": "ok", "content": {"application/json": {"schema": schema}}} | members}
 
 
-def imported(document: dict[str, Any], **arguments: str) -> Imported:
+def imported(document: dict[str, Any], **arguments: Any) -> Imported:
     """Returns what a document became; the definition can always be published."""
     became = import_document(json.dumps(document), **arguments)
     assert problems(became.definition) == []

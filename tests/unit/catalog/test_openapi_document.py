@@ -94,7 +94,7 @@ def test_a_slug_an_owner_and_a_server_can_be_given() -> None:
         ({"source_uri": "https://u:p@x.example/openapi.json"}, "source_uri"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: dict[str, str], field: str) -> None:
+def test_wrong_arguments_are_named(arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         import_document(json.dumps(a_document()), **arguments)
     assert [violation.field for violation in caught.value.violations] == [field]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from cordboard.catalog.openapi.document import Imported, import_document
+from cordboard.catalog.openapi.bundle import Files
+from cordboard.catalog.openapi.document import NO_FILES, Imported, import_document
 
-__all__ = ["Imported", "import_document"]
+__all__ = ["NO_FILES", "Files", "Imported", "import_document"]

@@ -13,6 +13,7 @@ import orjson
 from cordboard.catalog.action import object_schema
 from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.definition import problems
+from cordboard.catalog.openapi.bundle import Files, bundled
 from cordboard.catalog.openapi.failures import Failures
 from cordboard.catalog.openapi.operations import Operations, documentation_uri, plain_text
 from cordboard.catalog.openapi.report import Report
@@ -22,7 +23,7 @@ from cordboard.catalog.openapi.servers import Servers
 from cordboard.catalog.openapi.source import Source, mapping
 from cordboard.catalog.openapi.swagger import lifted
 from cordboard.catalog.syntax import url_problem
-from cordboard.catalog.text import parse, written
+from cordboard.catalog.text import parse
 from cordboard.catalog.v1.definition_pb2 import Category, Definition
 from cordboard.core.errors import DocumentInvalid, InvalidFields
 from cordboard.core.names import check_id
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cordboard.catalog.v1.catalog_service_pb2 import ImportReport
     from cordboard.core.errors import Violation
 
+NO_FILES: Final = Files()
 MAX_TITLE: Final = 200
 MAX_DESCRIPTION: Final = 2000
 
@@ -63,21 +65,21 @@ def import_document(
     owner: str = "",
     source_uri: str = "",
     server_url: str = "",
+    files: Files = NO_FILES,
     runtime: Collection[str] = RUNTIME,
 ) -> Imported:
     """Returns the definition and the report; raises DocumentInvalid, or InvalidFields for the other arguments.
 
     `source_uri` is where the document came from: relative URLs are resolved against it. `server_url` replaces the
-    document's servers. What is recognised and not among the capabilities in `runtime` is only noted.
+    document's servers. `files` are those that its references lead to. What is recognised and not among the capabilities
+    in `runtime` is only noted.
     """
     _check_arguments(slug, source_uri, server_url)
     parsed = parse(document, refuse_duplicates=False)
     report = Report()
-    root = _root(parsed.value, report)
+    root = _root(parsed.value, files, report)
     for path in parsed.duplicates:
-        report.repair(
-            "/" + "/".join(map(str, path)), f"the key {written(path)[-100:]!r} stands twice; the last one holds"
-        )
+        report.twice("/" + "/".join(map(str, path)), path)
     source = Source(root)
     info = mapping(root.get("info"))
     title = (
@@ -130,9 +132,10 @@ def _check_arguments(slug: str, source_uri: str, server_url: str) -> None:
             raise InvalidFields.one(name, problem)
 
 
-def _root(value: Any, report: Report) -> dict[str, Any]:
+def _root(value: Any, files: Files, report: Report) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DocumentInvalid("an OpenAPI document is a mapping; this one is not", 1, 1)
+    value = bundled(value, files, report)
     version = value.get("openapi")
     if version is None and "swagger" in value:
         if str(value["swagger"]).strip() not in _SWAGGER:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+from cordboard.catalog.openapi.bundle import told
+from cordboard.catalog.text import Path, written
 from cordboard.catalog.v1.catalog_service_pb2 import ImportFinding, ImportReport
 
 NOTE: Final = ImportFinding.SEVERITY_NOTE
@@ -34,6 +36,10 @@ class Report:
         """Notes something wrong that was repaired."""
         self._add(REPAIR, pointer, text, alike or text)
 
+    def twice(self, pointer: str, path: Path) -> None:
+        """Notes a key that its mapping has already; the last one holds."""
+        self.repair(pointer, f"the key {written(path)[-100:]!r} stands twice; the last one holds")
+
     def loss(self, pointer: str, text: str) -> None:
         """Notes something that was left out."""
         self._add(LOSS, pointer, text, pointer)
@@ -41,6 +47,8 @@ class Report:
     def message(self, actions: int) -> ImportReport:
         """Returns the report; `actions` is how many operations became actions."""
         findings = list(self._findings)
+        for finding in findings:
+            finding.pointer = told(finding.pointer)
         for (severity, alike), times in self._alike.items():
             if times > MAX_ALIKE:
                 findings.append(ImportFinding(severity=severity, text=f"{times - MAX_ALIKE} more like it: {alike}"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cordboard.catalog.openapi.bundle import plain_name
 from cordboard.catalog.openapi.source import Unresolved, join, mapping, sequence
 from cordboard.catalog.schemas import MANY, NAMED, ONE, REFERENCE, compile_problems, parts
 from cordboard.core.schema import JsonSchema, SchemaInvalid
@@ -195,8 +196,7 @@ class Schemas:
         key = (pointer, direction if self._directed.has(pointer, schema) else None)
         known = self._names.get(key)
         if known is None:
-            last = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-            wanted = _UNSAFE_NAME.sub("_", last).strip("_")[:100] or "schema"
+            wanted = _UNSAFE_NAME.sub("_", plain_name(pointer)).strip("_")[:100] or "schema"
             if key[1] is Direction.REQUEST:
                 wanted += ".request"
             known = wanted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.catalog.openapi.bundle import MEMBER
 from cordboard.catalog.openapi.source import Source, Unresolved, join, mapping, sequence, text
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class _Lifting:
         kept = {name: value for name, value in self._root.items() if name not in ("swagger", "host", "basePath")}
         kept["openapi"] = VERSION
         kept["servers"] = self._servers()
-        for name in ("definitions", "parameters", "responses"):
+        for name in ("definitions", "parameters", "responses", MEMBER):
             kept[name] = _schema(mapping(self._root.get(name)))
         kept["components"] = {"securitySchemes": self._security_schemes()}
         paths = mapping(self._root.get("paths"))
@@ -90,8 +91,15 @@ class _Lifting:
         return found
 
     def _item(self, item: Any, pointer: str) -> Any:
-        if not isinstance(item, dict):
+        try:
+            found, at = self._source.follow(item, pointer)
+        except Unresolved:
             return item
+        if not isinstance(found, dict):
+            return item
+        # A path that stands elsewhere is in Swagger's words too; what stands beside its reference goes before it.
+        item = found if found is item else {**found, **{name: one for name, one in item.items() if name != "$ref"}}
+        pointer = at
         lifted_item = dict(item)
         shared, body = self._parameters(item.get("parameters"), join(pointer, "parameters"), self._consumes)
         if "parameters" in item:
