@@ -142,9 +142,10 @@ async def test_the_breaker_opens_for_a_vendor_that_fails_and_closes_by_itself(
 ) -> None:
     tenant = await desk.tenant()
 
-    async def state() -> int:
+    async def states() -> set[int]:
         page = await operator.proxy.ListBreakers(proxy.ListBreakersRequest(integration=INTEGRATION))
-        return page.breakers[0].state if page.breakers else proxy.Breaker.STATE_UNSPECIFIED
+        # What other tests left of connections is none of the vendor's.
+        return {one.state for one in page.breakers if not one.connection}
 
     async with running_mesh.client(tenant.token) as client:
 
@@ -159,7 +160,7 @@ async def test_the_breaker_opens_for_a_vendor_that_fails_and_closes_by_itself(
 
         with desk.broken(status=503, path="/v1/me"):
             await until(opened, "the breaker to open", every=0.0)
-            assert await state() == proxy.Breaker.STATE_OPEN
+            assert proxy.Breaker.STATE_OPEN in await states()
             seen = len(desk.requests())
             with pytest.raises(Unavailable) as refused:
                 await client.execute(tenant.connection, "get_me")
@@ -167,5 +168,9 @@ async def test_the_breaker_opens_for_a_vendor_that_fails_and_closes_by_itself(
             assert refused.value.retry_after is not None
             # Nothing went out.
             assert len(desk.requests()) == seen
-        await desk.reach(client, tenant)
-    assert await state() == proxy.Breaker.STATE_CLOSED
+
+        async def closed() -> bool:
+            await desk.reach(client, tenant)
+            return await states() == {proxy.Breaker.STATE_CLOSED}
+
+        await until(closed, "the breaker to close")

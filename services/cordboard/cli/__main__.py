@@ -6,6 +6,7 @@ import typer
 
 from cordboard.cli import (
     audit,
+    breakers,
     calls,
     catalog,
     check,
@@ -74,6 +75,7 @@ def application() -> typer.Typer:
     app.add_typer(schedules.app, name="schedules", rich_help_panel=USE)
     app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=USE)
     app.add_typer(events.app, name="events", rich_help_panel=USE)
+    app.add_typer(breakers.app, name="breakers", rich_help_panel=OPERATE)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
     app.add_typer(rollouts.app, name="rollout", rich_help_panel=OPERATE)
     app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)

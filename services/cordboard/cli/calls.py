@@ -15,7 +15,7 @@ from cordboard.cli.output import Format, errors, moment, show_json, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
-app = typer.Typer(no_args_is_help=True, help="Look at calls that were made, and at circuit breakers.")
+app = typer.Typer(no_args_is_help=True, help="Look at calls that were made.")
 
 
 def call(
@@ -82,32 +82,6 @@ def list_calls(
                     each.trace_id,
                 )
                 for each in page.calls
-            ),
-        )
-
-    run(work)
-
-
-@app.command("breakers")
-def list_breakers(context: typer.Context, output: Output = Format.TABLE) -> None:
-    """List the circuit breakers."""
-
-    async def work() -> None:
-        async with as_operator(target(context)) as mesh:
-            page = await mesh.proxy.ListBreakers(pb.ListBreakersRequest(page_size=1000))
-        show_rows(
-            output,
-            page.breakers,
-            ("integration", "host", "state", "calls", "failures"),
-            (
-                (
-                    each.integration.partition("/")[2],
-                    each.host,
-                    pb.Breaker.State.Name(each.state).removeprefix("STATE_").lower(),
-                    each.calls,
-                    each.failures,
-                )
-                for each in page.breakers
             ),
         )
 

@@ -31,6 +31,7 @@ from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
+from cordboard.proxy.v1.breaker_service_pb2_grpc import BreakerServiceStub
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceStub
 from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
@@ -125,6 +126,7 @@ class Client:
         self.dead_letters = DeadLetterServiceStub(self._channel)
         self.schedules = ScheduleServiceStub(self._channel)
         self.events = EventServiceStub(self._channel)
+        self.breakers = BreakerServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 

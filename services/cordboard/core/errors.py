@@ -205,14 +205,18 @@ class BreakerOpen(CordboardError):
 
     reason = reasons.ERROR_REASON_BREAKER_OPEN
 
-    def __init__(self, integration: str, host: str, state: str, retry_after: float) -> None:
-        """Takes whose breaker it is, its state, and the seconds until it tries again."""
+    def __init__(
+        self, integration: str, host: str, state: str, retry_after: float, *, cause: str = "vendor", action: str = ""
+    ) -> None:
+        """Takes whose breaker it is, its state, the seconds until it tries again, and what is down."""
+        what = f"of {action} at {host}" if action else f"to {host}"
         super().__init__(
-            f"calls to {host} are held back: it failed too often",
+            f"calls {what} are held back: too many failed, or an operator stopped them",
             retry_after=retry_after,
             integration=integration,
             host=host,
             state=state,
+            cause=cause,
         )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from cordboard.core.database import Changes
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError
 from cordboard.core.server import run
@@ -13,7 +14,10 @@ from cordboard.core.times import SystemClock
 from cordboard.proxy.archive import Archive
 from cordboard.proxy.batch import Batches
 from cordboard.proxy.batch_servicer import BatchServicer
-from cordboard.proxy.breaker import Breakers
+from cordboard.proxy.breakers.breakers import Breakers
+from cordboard.proxy.breakers.override import Overrides
+from cordboard.proxy.breakers.servicer import BreakerServicer
+from cordboard.proxy.breakers.store import CHANNEL, BreakerStore
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
@@ -40,6 +44,7 @@ from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
+from cordboard.proxy.v1.breaker_service_pb2_grpc import add_BreakerServiceServicer_to_server
 from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
 
@@ -65,7 +70,12 @@ async def start(mesh: Process[ProxySettings]) -> None:
     quota_store = QuotaStore(mesh.database())
     quotas = Quotas(quota_store, monotonic=clock.monotonic)
     mesh.on_close(quotas.close)
-    breakers = Breakers(settings.breaker_policy, clock.monotonic)
+    breaker_store = BreakerStore(mesh.database())
+    breakers = Breakers(
+        settings.breaker_policy, clock.monotonic, breaker_store, Changes(mesh.database(), CHANNEL, poll=5.0)
+    )
+    overrides = Overrides(mesh.database(), breaker_store, breakers, mesh.journal())
+    add_BreakerServiceServicer_to_server(BreakerServicer(breakers, overrides, clock), mesh.server)
     observe_breakers(mesh.measures, breakers)
     guard = Guard(breakers, quotas)
     attempts = attempt_durations(mesh.measures)
@@ -110,7 +120,12 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.copies.add(flags.copy)
     recorder.open()
     following = (definitions.run(), flags.run(), connections.run())
-    for job in (*following, usage.run(), sweep(store, quota_store, settings.call_retention_days)):
+    for job in (
+        *following,
+        usage.run(),
+        breakers.run(),
+        sweep(store, (quota_store, breaker_store), settings.call_retention_days),
+    ):
         mesh.background(job)
 
 
@@ -125,12 +140,14 @@ async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding, door:
     mesh.background(server.run())
 
 
-async def sweep(store: ProxyStore, quotas: QuotaStore, days: int) -> None:
+async def sweep(store: ProxyStore, others: tuple[QuotaStore, BreakerStore], days: int) -> None:
     """Deletes what is too old, for ever."""
     while True:
         deleted = 0
         try:
-            deleted = await store.sweep(keys_live=KEY_LIVES, calls_live=days * 86_400.0) + await quotas.sweep()
+            deleted = await store.sweep(keys_live=KEY_LIVES, calls_live=days * 86_400.0)
+            for other in others:
+                deleted += await other.sweep()
         except CordboardError as error:
             logger.warning("old calls were not deleted", extra={"problem": type(error).__name__})
         await asyncio.sleep(SWEEP_PAUSE if deleted else SWEEP_EVERY)

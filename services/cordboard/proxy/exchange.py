@@ -20,7 +20,7 @@ from cordboard.planning.verdicts import Verdict
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.feed import Feed
-from cordboard.proxy.guard import Guard
+from cordboard.proxy.guard import Guard, Passage, Way
 from cordboard.proxy.quotas.bucket import Draw
 from cordboard.proxy.refusals import Asked, refusal, unreachable
 from cordboard.proxy.retry import Failure, Fate, RetryPolicy, policy_of
@@ -49,6 +49,8 @@ class _Progress:
     """The request as it last went, with its credential."""
     host: str = ""
     """Where it last went."""
+    passage: Passage | None = None
+    """By which leave."""
 
 
 class Exchange:
@@ -96,6 +98,8 @@ class Exchange:
             else:
                 call.stages.enter(INTERPRET)
                 verdict = target.action.interpretation.verdict(answer)
+                if progress.passage is not None:
+                    _conclude(progress.passage, progress.target, answer, verdict)
                 if verdict.good:
                     self._connections.accepted(progress.target.lease)
                     ignored = verdict.action == pb.ERROR_ACTION_IGNORE
@@ -136,7 +140,8 @@ class Exchange:
         url = check_url(placed.url, target.place.hosts)
         progress.host = host_key(url)
         draw = target.draw
-        passage = await self._guard.enter(call, progress.host, draw)
+        passage = await self._guard.enter(call, Way(progress.host, target.action.id, target.lease), draw)
+        progress.passage = passage
         timeout = min(target.action.timeout, call.left())
         if progress.attempt == 1:
             self._budget.called(progress.host)
@@ -157,14 +162,15 @@ class Exchange:
             if lost.fate is Fate.NOT_SENT:
                 call.doubtful = doubtful
             passage.note(healthy=self._says_healthy(lost, timeout))
+            passage.shown(accepted=None)
             raise
         except CordboardError:
             # Refused at the socket: nothing left the house.
             call.doubtful = doubtful
-            passage.note(healthy=None)
+            passage.left()
             raise
         except BaseException:
-            passage.note(healthy=None)
+            passage.left()
             raise
         call.vendor_status = answer.status
         # What a server error left behind nobody knows; any other answer is definite.
@@ -213,3 +219,14 @@ def _failure(answer: Answer, verdict: Verdict) -> Failure:
     limited = verdict.action == pb.ERROR_ACTION_RATE_LIMITED
     again = verdict.action == pb.ERROR_ACTION_RETRY if verdict.ruled else None
     return Failure(Fate.ANSWERED, answer.status, answer.wait(limited=limited), limited, again)
+
+
+def _conclude(passage: Passage, target: Target, answer: Answer, verdict: Verdict) -> None:
+    """Tells the breakers what an answer means for the credential, and for the calls after this one."""
+    refused = verdict.action == pb.ERROR_ACTION_REFRESH_TOKEN_THEN_RETRY and target.shows_credential
+    limited = verdict.action == pb.ERROR_ACTION_RATE_LIMITED
+    # A server that fails or is full need not have looked at the credential.
+    passage.shown(accepted=False if refused else None if limited or answer.status >= 500 else True)
+    wait = answer.wait(limited=True) if limited else None
+    if wait:
+        passage.limited(wait)

@@ -38,7 +38,7 @@ from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.credentials import Ready
 from cordboard.proxy.definitions import Definition
-from cordboard.proxy.guard import Guard
+from cordboard.proxy.guard import Guard, Way
 from cordboard.proxy.pipeline import Pipeline
 from cordboard.proxy.quotas.bucket import draw
 from cordboard.proxy.sender import TIMEOUT, trace_headers
@@ -177,7 +177,7 @@ class Forwarding:
         url, request, slug = sending.url, sending.request, sending.aim.definition.slug
         definition, lease = sending.aim.definition, sending.aim.lease
         taken = draw(definition.limits, slug=slug, connection=lease.connection, action=ACTION)
-        passage = await self._guard.enter(call, host_key(url), taken)
+        passage = await self._guard.enter(call, Way(host_key(url), call.order.action, lease), taken)
         left = call.left()
         call.stages.current = SEND
         call.attempts += 1
@@ -212,6 +212,8 @@ class Forwarding:
         finally:
             span.end()
             passage.note(healthy=healthy)
+            # Another status need not be about the credential.
+            passage.shown(accepted=True if 0 < call.vendor_status < 400 else None)
 
     @contextlib.asynccontextmanager
     async def _answer(

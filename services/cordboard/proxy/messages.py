@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -20,10 +19,6 @@ from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from cordboard.core.paging import Paging
-    from cordboard.proxy.breaker import Reading
     from cordboard.proxy.pipeline import Page
 
 # A stream without a deadline ends some time, in seconds.
@@ -160,24 +155,4 @@ def to_call(record: CallRecord) -> pb.Call:
         trace_id=record.trace_id,
         create_time=to_timestamp(record.create_time),
         credential_generation=record.generation,
-    )
-
-
-def to_breakers(readings: list[Reading], paging: Paging, now: datetime) -> pb.ListBreakersResponse:
-    """Returns a page of breakers; a reading more than the page holds tells that there is another page."""
-    shown = readings[: paging.size]
-    more = len(readings) > len(shown)
-    return pb.ListBreakersResponse(
-        breakers=[
-            pb.Breaker(
-                integration=f"integrations/{one.integration}",
-                host=one.host,
-                state=pb.Breaker.State.Value(f"STATE_{one.state.name}"),
-                retry_time=to_timestamp(now + timedelta(seconds=one.retry_after)) if one.retry_after else None,
-                calls=one.calls,
-                failures=one.failures,
-            )
-            for one in shown
-        ],
-        next_page_token=paging.token(f"{shown[-1].integration} {shown[-1].host}") if more else "",
     )

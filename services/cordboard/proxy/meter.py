@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from cordboard.core.measures import BYTES, Reading
 from cordboard.core.telemetry import ACTION, DEFINITION_VERSION, INTEGRATION, WORKSPACE
-from cordboard.proxy.breaker import State
+from cordboard.proxy.breakers.standing import Cause, State
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cordboard.core.measures import Measures
-    from cordboard.proxy.breaker import Breakers
+    from cordboard.proxy.breakers.breakers import Breakers
     from cordboard.proxy.calls import CallRecord
 
 LABELS = (WORKSPACE, INTEGRATION, ACTION, DEFINITION_VERSION)
@@ -48,8 +48,9 @@ def observe_breakers(measures: Measures, breakers: Breakers) -> None:
     def read() -> Iterator[Reading]:
         worst: dict[str, float] = {}
         for reading in breakers.readings(workspace=None):
-            level = levels[reading.state]
-            worst[reading.integration] = max(level, worst.get(reading.integration, 0.0))
+            if reading.key.cause in (Cause.VENDOR, Cause.ENDPOINT):
+                level = levels[reading.state]
+                worst[reading.key.integration] = max(level, worst.get(reading.key.integration, 0.0))
         for integration, level in worst.items():
             yield Reading((integration,), level)
 

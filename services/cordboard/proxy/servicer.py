@@ -12,8 +12,10 @@ from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.core.times import Clock
 from cordboard.proxy.archive import Archive
-from cordboard.proxy.breaker import Breakers
-from cordboard.proxy.messages import to_breakers, to_call, to_order, to_page, to_response
+from cordboard.proxy.breakers.breakers import Breakers
+from cordboard.proxy.breakers.messages import to_breakers, to_slug
+from cordboard.proxy.breakers.messages import to_order as to_after
+from cordboard.proxy.messages import to_call, to_order, to_page, to_response
 from cordboard.proxy.pipeline import Pipeline
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceServicer
@@ -56,10 +58,9 @@ class ProxyServicer(ProxyServiceServicer):
         return pb.ListCallsResponse(calls=map(to_call, records[: paging.size]), next_page_token=token)
 
     async def ListBreakers(self, request: pb.ListBreakersRequest, context: Any) -> pb.ListBreakersResponse:
-        """Lists the breakers that the caller's workspace has to do with; to operators, all of this process."""
+        """Lists the breakers that the caller's workspace has to do with; to operators, all."""
         paging, caller = Paging.of(request), current_caller()
-        slug = parse(request.integration, "integrations/*", field="integration")[0] if request.integration else ""
-        integration, _, host = paging.after.partition(" ")
         workspace = None if caller.is_operator else caller.workspace
-        readings = self._breakers.readings(workspace=workspace, integration=slug, after=(integration, host))
+        slug, after = to_slug(request.integration), to_after(paging.after)
+        readings = self._breakers.readings(workspace=workspace, integration=slug, after=after)
         return to_breakers(list(islice(readings, paging.size + 1)), paging, self._clock.now())

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from cordboard.core.egress import MAX_RESPONSE_BYTES
 from cordboard.core.settings import Address, OptionalAddress, Settings
-from cordboard.proxy.breaker import BreakerPolicy
+from cordboard.proxy.breakers.standing import BreakerPolicy
 from cordboard.proxy.retry_budget import BudgetPolicy
 
 

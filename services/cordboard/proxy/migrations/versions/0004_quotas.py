@@ -170,6 +170,29 @@ def upgrade() -> None:
         prefixes=["UNLOGGED"],
     )
     op.create_index("quota_use_age", "quota_use", ["end_time"])
-    protect(op, "quota_use")
+    op.execute("CREATE SEQUENCE breaker_revision")
+    op.create_table(
+        "breaker",
+        # Empty: everybody's.
+        sa.Column("workspace_id", sa.Text, primary_key=True),
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("integration", "host", "cause")),
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("action", "connection")),
+        sa.Column("state", sa.Text, nullable=False),
+        # When it may be tried; times of the database alone.
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("open_seconds", sa.Float, nullable=False),
+        sa.Column("override", sa.Text, nullable=False),
+        # The credential that was refused.
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        # What was seen when it opened.
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("calls", "failures")),
+        sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("nextval('breaker_revision')")),
+        # While one process tries: until when it is taken to live.
+        sa.Column("trying_until", sa.DateTime(timezone=True)),
+        sa.Column("change_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+        sa.CheckConstraint("state IN ('closed', 'open', 'half_open')", name="breaker_state_is_known"),
+        sa.CheckConstraint("override IN ('auto', 'open', 'closed')", name="override_is_known"),
+    )
+    protect(op, "quota_use", "breaker")
     for function in (SLIDE, TAKE, CORRECT):
         op.execute(function)
