@@ -6,18 +6,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from cordboard.core.database import Changes
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
+from cordboard.proxy.admission import Admission, Limits
 from cordboard.proxy.archive import Archive
+from cordboard.proxy.asking import Asking
 from cordboard.proxy.batch import Batches
 from cordboard.proxy.batch_servicer import BatchServicer
-from cordboard.proxy.breakers.breakers import Breakers
-from cordboard.proxy.breakers.override import Overrides
-from cordboard.proxy.breakers.servicer import BreakerServicer
-from cordboard.proxy.breakers.store import CHANNEL, BreakerStore
+from cordboard.proxy.breakers.store import BreakerStore
+from cordboard.proxy.breakers.wiring import start_breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
@@ -30,7 +29,7 @@ from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
-from cordboard.proxy.pipeline import Limits, Pipeline
+from cordboard.proxy.pipeline import Pipeline
 from cordboard.proxy.quotas.quotas import Quotas
 from cordboard.proxy.quotas.store import QuotaStore
 from cordboard.proxy.recorder import Recorder
@@ -44,9 +43,9 @@ from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.store import ProxyStore
 from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
-from cordboard.proxy.v1.breaker_service_pb2_grpc import add_BreakerServiceServicer_to_server
 from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
+from cordboard.proxy.walking import Walking
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -70,34 +69,36 @@ async def start(mesh: Process[ProxySettings]) -> None:
     quota_store = QuotaStore(mesh.database())
     quotas = Quotas(quota_store, monotonic=clock.monotonic)
     mesh.on_close(quotas.close)
-    breaker_store = BreakerStore(mesh.database())
-    breakers = Breakers(
-        settings.breaker_policy, clock.monotonic, breaker_store, Changes(mesh.database(), CHANNEL, poll=5.0)
-    )
-    overrides = Overrides(mesh.database(), breaker_store, breakers, mesh.journal())
-    add_BreakerServiceServicer_to_server(BreakerServicer(breakers, overrides, clock), mesh.server)
+    breakers, breaker_store = start_breakers(mesh, clock)
     observe_breakers(mesh.measures, breakers)
     guard = Guard(breakers, quotas)
     attempts = attempt_durations(mesh.measures)
-    pipeline = Pipeline(
+    admission = Admission(
         definitions=definitions,
         usage=usage,
         flags=flags,
         connections=connections,
-        exchange=Exchange(
-            Sender(session, clock, settings.max_response_bytes, attempts),
-            connections,
-            guard,
-            RetryPolicy(),
-            RetryBudget(settings.budget_policy, clock.monotonic),
-        ),
-        ledger=Ledger(store, keys),
         recorder=recorder,
-        meter=Meter(mesh.measures),
         limits=Limits(
             Bulkhead("workspace_calls", settings.workspace_calls),
             Bulkhead("integration_calls", settings.integration_calls),
         ),
+    )
+    exchange = Exchange(
+        Sender(session, clock, settings.max_response_bytes, attempts),
+        connections,
+        guard,
+        RetryPolicy(),
+        RetryBudget(settings.budget_policy, clock.monotonic),
+    )
+    asking = Asking(exchange)
+    pipeline = Pipeline(
+        admission=admission,
+        asking=asking,
+        walking=Walking(asking),
+        ledger=Ledger(store, keys),
+        recorder=recorder,
+        meter=Meter(mesh.measures),
         owned=set(),
     )
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)

@@ -199,7 +199,7 @@ class Forwarding:
                 span.set_attribute("http.response.status_code", response.status)
                 healthy = response.status < 500
                 if response.status < 400:
-                    self._pipeline.connections.accepted(sending.aim.lease)
+                    self._pipeline.admission.connections.accepted(sending.aim.lease)
                 yield Reply(response.status, answered(response), _chunks(response, slug), call)
         except VendorUnreachable as error:
             telemetry.mark_failed(span, error)

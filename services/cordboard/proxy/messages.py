@@ -19,7 +19,7 @@ from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from cordboard.proxy.pipeline import Page
+    from cordboard.proxy.walking import Page
 
 # A stream without a deadline ends some time, in seconds.
 LONGEST_STREAM: Final = 3600.0

@@ -1,0 +1,118 @@
+"""Lets calls in: who may run how much at once, what is called in which version, whether it is on, and as whom."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cordboard.core.errors import DeadlineExceeded, NotFound
+from cordboard.proxy.calls import Call
+from cordboard.proxy.connections import Connections, Lease
+from cordboard.proxy.definitions import Definition
+from cordboard.proxy.ledger import check_key
+from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.recorder import Recorder
+from cordboard.proxy.snapshot import Definitions, Flags
+from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, RESOLVE
+from cordboard.proxy.target import Target, aim
+from cordboard.proxy.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many calls may run at once."""
+
+    workspace: Bulkhead
+    integration: Bulkhead
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The stages up to the plan: admit, resolve, gate, authorise; and room at the vendor."""
+
+    definitions: Definitions
+    usage: Usage
+    flags: Flags
+    connections: Connections
+    recorder: Recorder
+    limits: Limits
+
+    @contextlib.contextmanager
+    def admitted(self, call: Call) -> Iterator[None]:
+        """Takes a place for a call as long as the block runs; raises LimitExceeded, InvalidFields, DeadlineExceeded."""
+        call.stages.enter(ADMIT)
+        order = call.order
+        if call.left() <= 0:
+            raise DeadlineExceeded("anything")
+        check_key(order.idempotency_key)
+        with (
+            self.limits.workspace.place(order.workspace, f"workspaces/{order.workspace}"),
+            self.recorder.expecting(),
+        ):
+            yield
+
+    async def target(self, call: Call) -> Target:
+        """Returns what an action's call reaches, and as whom; raises as `resolved` does, and StateConflict."""
+        definition, lease = await self.resolved(call, call.order.action)
+        action = definition.action(call.order.action)
+        return aim(definition, action, lease)
+
+    async def resolved(self, call: Call, switch: str) -> tuple[Definition, Lease]:
+        """Returns the version and the credential that a call uses.
+
+        `switch` is what flags name the action. Raises NotFound, SwitchedOff, ReconnectRequired, DependencyUnavailable.
+        """
+        call.stages.enter(RESOLVE)
+        order, caller = call.order, call.order.caller
+        lease = await self._lease(call)
+        call.integration = lease.integration
+        context = _context(call, lease)
+        definition = self.definitions.resolve(
+            lease.integration,
+            self.flags.version(lease.integration, context),
+            workspace=order.workspace,
+            environment=lease.environment,
+        )
+        call.version = definition.version
+        self.usage.count(order.workspace, lease.environment, lease.integration, definition.version)
+        call.stages.enter(GATE)
+        self.flags.gate(lease.integration, switch, context)
+        call.stages.enter(AUTHORISE)
+        if lease.environment != caller.environment and caller.token_id and not caller.is_operator:
+            # Another environment's connection is not there, as another workspace's is not.
+            raise NotFound(order.connection)
+        call.generation = lease.generation
+        return definition, lease
+
+    async def _lease(self, call: Call) -> Lease:
+        known = self.connections.known(call.order.connection)
+        if known is not None:
+            return known
+        with call.stages.working(AUTHORISE):
+            lease = await self.connections.lease(call.order.connection, call.left())
+        call.stages.enter(RESOLVE)
+        return lease
+
+    @contextlib.contextmanager
+    def room(self, call: Call, slug: str) -> Iterator[None]:
+        """Takes a place at an integration as long as the block runs; raises LimitExceeded."""
+        call.stages.enter(GUARD)
+        workspace = call.order.workspace
+        with self.limits.integration.place((workspace, slug), f"workspaces/{workspace} at integrations/{slug}"):
+            yield
+
+
+def _context(call: Call, lease: Lease) -> dict[str, str]:
+    caller = call.order.caller
+    workspace = call.order.workspace
+    own = caller.workspace == workspace
+    # What the token says holds for its own workspace; an operator who calls in another has only the names.
+    return {
+        "targetingKey": workspace,
+        "workspace": workspace,
+        "customer": caller.customer if own else "",
+        "tier": caller.tier if own else "",
+        "region": caller.region if own else "",
+        "environment": caller.environment if own else lease.environment,
+    }
