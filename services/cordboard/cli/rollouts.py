@@ -48,6 +48,19 @@ def put(
         str, typer.Option(help="The slice of a group that is this rollout's: `checkout=0-50`, in percent.")
     ] = "",
     start: Annotated[str, typer.Option(help="When it begins, such as 2026-12-01T08:00:00Z. Default: now.")] = "",
+    guard: Annotated[
+        bool,
+        typer.Option("--guard", help="Take it back by itself when the version's calls are worse; with `version.SLUG`."),
+    ] = False,
+    guard_failures: Annotated[
+        float, typer.Option(help="By how many percentage points more calls have to fail for that.")
+    ] = 1.0,
+    guard_slowness: Annotated[
+        float, typer.Option(help="By how many percentage points more calls have to be slow for that.")
+    ] = 10.0,
+    guard_false_alarm: Annotated[
+        float, typer.Option(help="The percentage of versions as good as the active one that may be taken back.")
+    ] = 5.0,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     etag: Annotated[str, typer.Option(help="Change only what has this etag.")] = "",
     reason: Reason = "",
@@ -69,6 +82,11 @@ def put(
         stages=[_stage(each) for each in stage],
         holdout_percent=holdout,
         exclusion=_exclusion(exclusive) if exclusive else None,
+        guard=pb.Guard(
+            failures_percent=guard_failures, slowness_percent=guard_slowness, false_alarm_percent=guard_false_alarm
+        )
+        if guard
+        else None,
         etag=etag,
     )
     if start:
@@ -105,7 +123,7 @@ def list_rollouts(context: typer.Context, output: Output = Format.TABLE) -> None
                     f"{each.stage} of {len(each.stages)}",
                     _reaches(each.stages[each.stage - 1]) if each.stage else "nobody",
                     _next_stage(each),
-                    f"frozen: {each.freeze_reason}" if each.freeze_reason else "",
+                    _state(each),
                 )
                 for each in found
             ),
@@ -163,6 +181,18 @@ def thaw(context: typer.Context, key: Key, reason: Reason = "", output: Output =
         async with as_operator(target(context)) as mesh:
             request = pb.ThawRolloutRequest(name=_name(key), reason=reason)
             _show(output, await mesh.rollouts.ThawRollout(request))
+
+    run(work)
+
+
+@app.command("unlock")
+def unlock(context: typer.Context, key: Key, reason: Why, output: Output = Format.TABLE) -> None:
+    """Agree that a rollout which its guard has taken back may move again. Nobody gets it before `rollout move`."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.UnlockRolloutRequest(name=_name(key), reason=reason)
+            _show(output, await mesh.rollouts.UnlockRollout(request))
 
     run(work)
 
@@ -229,6 +259,34 @@ def _next_stage(rollout: pb.Rollout) -> str:
     return rollout.next_stage_time.ToJsonString() if rollout.HasField("next_stage_time") else ""
 
 
+def _state(rollout: pb.Rollout) -> str:
+    if rollout.HasField("lock"):
+        return f"taken back: {rollout.lock.reason}"
+    return f"frozen: {rollout.freeze_reason}" if rollout.freeze_reason else ""
+
+
+def _guard_text(guard: pb.Guard) -> str:
+    return (
+        f"failures +{guard.failures_percent:g} %, slowness +{guard.slowness_percent:g} %, "
+        f"false alarms {guard.false_alarm_percent:g} %"
+    )
+
+
+def _comparison_text(found: pb.Comparison) -> str:
+    lines = []
+    for name, figures in (("reached", found.reached), ("others", found.others)):
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(figures.causes.items()))
+        failed = f"{figures.failures} failed{f' ({causes})' if causes else ''}"
+        lines.append(f"{name}: {figures.calls} calls, {failed}, {figures.slow_calls} of {figures.timed_calls} slow")
+    lines.append(f"evidence: failures {found.failure_evidence:.3g}, slowness {found.slowness_evidence:.3g}")
+    return "\n".join(lines)
+
+
+def _lock_text(lock: pb.Lock) -> str:
+    when = lock.create_time.ToJsonString()
+    return f"for its {lock.reason}, {when}\n{_comparison_text(lock.comparison)}\nuntil `cordboard rollout unlock`"
+
+
 def _show(output: Format, rollout: pb.Rollout) -> None:
     audience = rollout.audience
     stages = (
@@ -250,6 +308,9 @@ def _show(output: Format, rollout: pb.Rollout) -> None:
             "stages": "\n".join(stages),
             "next stage": _next_stage(rollout),
             "frozen": rollout.freeze_reason,
+            "guard": _guard_text(rollout.guard) if rollout.HasField("guard") else "",
+            "comparison": _comparison_text(rollout.comparison) if rollout.HasField("comparison") else "",
+            "taken back": _lock_text(rollout.lock) if rollout.HasField("lock") else "",
             "etag": rollout.etag,
         },
     )

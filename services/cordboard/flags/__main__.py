@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from openfeature.schemas.protobuf.flagd.evaluation.v1.evaluation_pb2_grpc import (
     add_ServiceServicer_to_server as add_evaluation_v1_to_server,
@@ -25,6 +26,8 @@ from cordboard.flags.openfeature.ofrep_servicer import OfrepServicer
 from cordboard.flags.openfeature.sync_servicer import FlagSync
 from cordboard.flags.replica import Replica
 from cordboard.flags.replica_servicer import FlagReplicaServicer
+from cordboard.flags.rollouts.guards import Guards
+from cordboard.flags.rollouts.outcome_servicer import OutcomeServicer
 from cordboard.flags.rollouts.rollouts import Rollouts
 from cordboard.flags.rollouts.servicer import RolloutServicer
 from cordboard.flags.rollouts.store import RolloutStore
@@ -34,11 +37,15 @@ from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
 from cordboard.flags.v1.ofrep_service_pb2_grpc import add_OfrepServiceServicer_to_server
+from cordboard.flags.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
+
+# Far longer than a report may be on its way.
+REPORTERS_LIVE: Final = timedelta(days=1)
 
 
 async def start(mesh: Process[FlagsSettings]) -> None:
@@ -51,7 +58,10 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     add_FlagServiceServicer_to_server(FlagServicer(flags, live), mesh.server)
     add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(History(store)), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
-    rollouts = Rollouts(RolloutStore(database), flags, mesh.journal(), SystemClock(), tiers=mesh.settings.tiers)
+    plans, clock = RolloutStore(database), SystemClock()
+    rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers)
+    guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
+    add_OutcomeServiceServicer_to_server(OutcomeServicer(guards), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
     events = Events(live)
     add_evaluation_v1_to_server(EvaluationV1(live, events), mesh.server)

@@ -29,6 +29,7 @@ from cordboard.proxy.ledger import KEY_LIVES, Ledger
 from cordboard.proxy.limits import Bulkhead
 from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
+from cordboard.proxy.outcomes import Outcomes
 from cordboard.proxy.pipeline import Pipeline
 from cordboard.proxy.quotas.quotas import Quotas
 from cordboard.proxy.quotas.store import QuotaStore
@@ -65,7 +66,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     egress = Egress(settings.egress_allowed_networks)
     session = egress.session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
-    usage = Usage(mesh.channels)
+    usage, outcomes = Usage(mesh.channels), Outcomes(mesh.channels)
     quota_store = QuotaStore(mesh.database())
     quotas = Quotas(quota_store, monotonic=clock.monotonic)
     mesh.on_close(quotas.close)
@@ -99,6 +100,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         ledger=Ledger(store, keys),
         recorder=recorder,
         meter=Meter(mesh.measures),
+        outcomes=outcomes,
         owned=set(),
     )
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
@@ -124,6 +126,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     for job in (
         *following,
         usage.run(),
+        outcomes.run(),
         breakers.run(),
         sweep(store, (quota_store, breaker_store), settings.call_retention_days),
     ):

@@ -68,12 +68,10 @@ class Admission:
         lease = await self._lease(call)
         call.integration = lease.integration
         context = _context(call, lease)
-        definition = self.definitions.resolve(
-            lease.integration,
-            self.flags.version(lease.integration, context),
-            workspace=order.workspace,
-            environment=lease.environment,
-        )
+        version, led = self.flags.version(lease.integration, context)
+        place = {"workspace": order.workspace, "environment": lease.environment}
+        call.led = None if self.definitions.pinned(lease.integration, **place) else led
+        definition = self.definitions.resolve(lease.integration, version, **place)
         call.version = definition.version
         self.usage.count(order.workspace, lease.environment, lease.integration, definition.version)
         call.stages.enter(GATE)

@@ -72,6 +72,16 @@ class CallRecord:
     create_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Led:
+    """The variant of a flag that led a call."""
+
+    flag: str
+    """The flag's key."""
+    revision: int
+    variant: str
+
+
 class Call:
     """A call on its way through the stages."""
 
@@ -87,6 +97,8 @@ class Call:
         self.stages = Stages()
         self.integration = ""
         self.version = ""
+        # The flag's variant that chose the version.
+        self.led: Led | None = None
         self.generation = 0
         self.attempts = 0
         self.vendor_status = 0

@@ -17,11 +17,12 @@ from cordboard.planning.answers import Answer
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.admission import Admission
 from cordboard.proxy.asking import Asking
-from cordboard.proxy.calls import Call, Order
+from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.definitions import Action, Definition
 from cordboard.proxy.ledger import Ledger
 from cordboard.proxy.meter import Meter
+from cordboard.proxy.outcomes import Outcomes
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.stages import GUARD, RECORD
 from cordboard.proxy.target import Target
@@ -43,6 +44,7 @@ class Pipeline:
     ledger: Ledger
     recorder: Recorder
     meter: Meter
+    outcomes: Outcomes
     # Calls that go on when their callers have left: the strong references that the event loop does not keep.
     owned: set[asyncio.Task[Any]]
 
@@ -123,8 +125,14 @@ class Pipeline:
         call.stages.enter(RECORD)
         call.stages.tell(call.labels)
         row = call.record(error)
-        self.meter.ended(row, call.received)
+        self._counted(call, row)
         await self.recorder.record(row)
+
+    def _counted(self, call: Call, row: CallRecord) -> None:
+        self.meter.ended(row, call.received)
+        # An answer that was kept says nothing of the version that would give it now.
+        if call.led is not None and not call.replayed:
+            self.outcomes.ended(call.led, row)
 
     # How they are put together.
 
@@ -183,7 +191,7 @@ class Pipeline:
             # Nobody waits any more, and this task is to end: the recorder has the row, and writes it by itself.
             call.settled = True
             row = call.record(error)
-            self.meter.ended(row, call.received)
+            self._counted(call, row)
             self.recorder.submit(row)
             call.stages.tell(call.labels)
             return

@@ -21,6 +21,7 @@ from cordboard.core.flagging import Decision, FlagSet
 from cordboard.core.ownership import owner_of
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
+from cordboard.proxy.calls import Led
 from cordboard.proxy.definitions import Definition
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,10 @@ class Definitions:
         instead = f": use {ended[-1]}" if ended[-1] else ""
         return StateConflict(f"integrations/{slug}", "retired", f"the integration {slug!r} is retired{instead}")
 
+    def pinned(self, slug: str, *, workspace: str, environment: str) -> bool:
+        """Tells whether a workspace's environment is pinned to a version, whatever flags say."""
+        return (workspace, environment, slug) in self._pins
+
     async def _watch(self) -> AsyncIterator[None]:
         stub = CatalogServiceStub(self._channels.to("catalog"))
         async for message in stub.WatchDefinitions(
@@ -174,10 +179,16 @@ class Flags:
         if self._flags is None:
             raise DependencyUnavailable("flags")
 
-    def version(self, slug: str, context: Mapping[str, str]) -> str:
-        """Returns the definition version that `version.{slug}` gives in this context; empty: the active one."""
-        value = self._decide(f"version.{slug}", context).value
-        return value if isinstance(value, str) else ""
+    def version(self, slug: str, context: Mapping[str, str]) -> tuple[str, Led | None]:
+        """Returns the definition version that `version.{slug}` gives in this context, and which variant says so.
+
+        An empty version is the active one; None means that no flag says anything.
+        """
+        key = f"version.{slug}"
+        decision = self._decide(key, context)
+        if not isinstance(decision.value, str) or decision.variant is None:
+            return "", None
+        return decision.value, Led(key, decision.revision or 0, decision.variant)
 
     def gate(self, slug: str, action: str, context: Mapping[str, str]) -> None:
         """Returns when the integration and the action are on in this context; raises SwitchedOff.

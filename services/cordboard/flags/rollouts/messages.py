@@ -10,13 +10,16 @@ from cordboard.core.errors import InvalidFields
 from cordboard.core.names import parse
 from cordboard.core.times import to_duration, to_seconds, to_timestamp
 from cordboard.flags.content import Slice, is_key
-from cordboard.flags.rollouts.plan import Audience, Plan, Reach, Stage
+from cordboard.flags.rollouts.plan import Audience, Guard, Plan, Reach, Stage
 from cordboard.flags.v1 import rollout_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from cordboard.flags.rollouts.store import RolloutRecord
+    from cordboard.flags.rollouts.comparison import Comparison, Contrast
+    from cordboard.flags.rollouts.store import Lock, RolloutRecord
 
 
 def key_of(name: str, field: str = "name") -> str:
@@ -54,6 +57,7 @@ def plan_of(rollout: pb.Rollout) -> Plan:
         )
         if rollout.HasField("exclusion")
         else None,
+        guard=_guard(rollout.guard) if rollout.HasField("guard") else None,
     )
 
 
@@ -86,6 +90,52 @@ def rollout_message(record: RolloutRecord) -> pb.Rollout:
         etag=record.etag,
         create_time=to_timestamp(record.create_time),
         update_time=to_timestamp(record.update_time),
+        guard=_guard_message(plan.guard),
+        lock=_lock_message(record.lock),
+        comparison=None if record.comparison is None else _comparison_message(record.comparison),
+    )
+
+
+def _guard(guard: pb.Guard) -> Guard:
+    usual, path = Guard(), "rollout.guard"
+    return Guard(
+        _share(guard.failures_percent, f"{path}.failures_percent") or usual.failures,
+        _share(guard.slowness_percent, f"{path}.slowness_percent") or usual.slowness,
+        _share(guard.false_alarm_percent, f"{path}.false_alarm_percent") or usual.false_alarms,
+    )
+
+
+def _guard_message(guard: Guard | None) -> pb.Guard | None:
+    if guard is None:
+        return None
+    return pb.Guard(
+        failures_percent=guard.failures / 100,
+        slowness_percent=guard.slowness / 100,
+        false_alarm_percent=guard.false_alarms / 100,
+    )
+
+
+def _lock_message(lock: Lock | None) -> pb.Lock | None:
+    if lock is None:
+        return None
+    return pb.Lock(
+        reason=lock.reason, create_time=to_timestamp(lock.time), comparison=_comparison_message(lock.comparison)
+    )
+
+
+def _comparison_message(found: Comparison) -> pb.Comparison:
+    return pb.Comparison(
+        reached=_figures(found.failures, found.slowness, found.new_causes, new=True),
+        others=_figures(found.failures, found.slowness, found.old_causes, new=False),
+        failure_evidence=found.failures.evidence,
+        slowness_evidence=found.slowness.evidence,
+    )
+
+
+def _figures(failures: Contrast, slowness: Contrast, causes: Mapping[str, int], *, new: bool) -> pb.VariantFigures:
+    failed, slow = (failures.new, slowness.new) if new else (failures.old, slowness.old)
+    return pb.VariantFigures(
+        calls=failed.calls, failures=failed.bad, causes=causes, timed_calls=slow.calls, slow_calls=slow.bad
     )
 
 

@@ -50,6 +50,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """When a rollout is taken back by itself, in hundredths of a percent."""
+
+    failures: int = 100
+    """By how much the share of failed calls has to be higher than without it."""
+    slowness: int = 1_000
+    """By how much the share of slow calls has to be higher than without it."""
+    false_alarms: int = 500
+    """The chance to take back, at some time, a rollout that is as good as what it replaces."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Who gets something, and in which stages."""
 
@@ -60,6 +72,7 @@ class Plan:
     holdout: int = 0
     """The share of all workspaces that is not reached, in hundredths of a percent."""
     exclusion: Slice | None = None
+    guard: Guard | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as JSON, for keeping."""
@@ -69,6 +82,8 @@ class Plan:
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """Returns the plan that `to_json` wrote."""
         exclusion = document["exclusion"]
+        # Plans of before there were guards have none.
+        guard = document.get("guard")
         return cls(
             stages=tuple(
                 Stage(tuple(Reach(**reach) for reach in stage["reaches"]), stage["soak"])
@@ -79,6 +94,7 @@ class Plan:
             version=document["version"],
             holdout=document["holdout"],
             exclusion=None if exclusion is None else Slice(**exclusion),
+            guard=None if guard is None else Guard(**guard),
         )
 
 
@@ -111,6 +127,7 @@ def violations(key: str, plan: Plan, tiers: Sequence[str]) -> Iterator[Violation
     if not 0 <= plan.holdout < WHOLE:
         yield Violation("rollout.holdout_percent", "must be from 0 to below 100", "OUT_OF_RANGE")
     yield from _exclusion(plan.exclusion)
+    yield from _guard(key, plan.guard)
     yield from _stages(plan.stages)
 
 
@@ -129,6 +146,19 @@ def _exclusion(part: Slice | None) -> Iterator[Violation]:
         )
     if not 0 <= part.begin < part.end <= WHOLE:
         yield Violation("rollout.exclusion.end_percent", "must be above begin, both from 0 to 100", "OUT_OF_RANGE")
+
+
+def _guard(key: str, guard: Guard | None) -> Iterator[Violation]:
+    if guard is None:
+        return
+    if not key.startswith("version."):
+        # Who is not reached by the others is refused: there are no calls to compare with.
+        yield Violation("rollout.guard", "must be left out unless the key is `version.*`", "WRONG_KEY")
+    for name, share in (("failures", guard.failures), ("slowness", guard.slowness)):
+        if not 0 < share <= WHOLE:
+            yield Violation(f"rollout.guard.{name}_percent", "must be above 0, at most 100", "OUT_OF_RANGE")
+    if not 0 < guard.false_alarms <= WHOLE // 2:
+        yield Violation("rollout.guard.false_alarm_percent", "must be above 0, at most 50", "OUT_OF_RANGE")
 
 
 def _stages(stages: Sequence[Stage]) -> Iterator[Violation]:

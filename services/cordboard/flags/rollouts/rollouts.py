@@ -13,7 +13,7 @@ from cordboard.core.errors import CordboardError, EtagMismatch, InvalidFields, N
 from cordboard.flags.content import violations as flag_violations
 from cordboard.flags.flags import Cause
 from cordboard.flags.rollouts.plan import content_at, violations
-from cordboard.flags.rollouts.store import RolloutRecord
+from cordboard.flags.rollouts.store import Lock, RolloutRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cordboard.core.audit import Journal
     from cordboard.core.times import Clock
     from cordboard.flags.flags import Flags
+    from cordboard.flags.rollouts.comparison import Comparison
     from cordboard.flags.rollouts.plan import Plan
     from cordboard.flags.rollouts.store import RolloutStore
     from cordboard.flags.store import FlagChange
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 # Seconds between two looks for stages that are due.
 LOOK_EVERY: Final = 5.0
 SCHEDULE: Final = "schedule"
+GUARD: Final = "guard"
+# What makes the guard forget, and compare from then on: what it knew was about something else.
+ANEW: Final = frozenset({"put", "unlock"})
 
 
 class Rollouts:
@@ -106,9 +110,33 @@ class Rollouts:
                 raise StateConflict(current.name, "not-frozen", f"{current.name!r} is not frozen")
             record = replace(self._next(current), freeze_reason="")
             # A stage has to hold for its whole soak time while somebody looks.
-            record = replace(record, next_time=_due(replace(record, stage_time=self._clock.now())))
+            if record.lock is None:
+                record = replace(record, next_time=_due(replace(record, stage_time=self._clock.now())))
             await self._publish(change, record, "thaw", cause)
         return record
+
+    async def unlock(self, key: str, *, cause: Cause) -> RolloutRecord:
+        """Lets a rollout that was taken back move again; raises NotFound, InvalidFields and StateConflict."""
+        if not cause.why.strip():
+            raise InvalidFields.one("reason", "must say why", "REQUIRED")
+        async with self._flags.changing() as change:
+            current = _existing(key, await self._store.current(change.connection, key))
+            if current.lock is None:
+                raise StateConflict(current.name, "not-locked", f"{current.name!r} is not locked")
+            record = replace(self._next(current), lock=None)
+            await self._publish(change, record, "unlock", cause)
+        return record
+
+    async def take_back(self, key: str, worse: str, comparison: Comparison) -> bool:
+        """Takes a rollout from everybody and locks it; returns False where that is not to be done any more."""
+        async with self._flags.changing() as change:
+            current = await self._store.current(change.connection, key)
+            if current is None or current.lock is not None or current.comparison is None:
+                return False
+            now = self._clock.now()
+            record = replace(_at(self._next(current), 0, now), lock=Lock(worse, now, comparison), next_time=None)
+            await self._publish(change, record, GUARD, Cause(GUARD, _evidence(worse, comparison)))
+        return True
 
     async def run(self) -> None:
         """Begins stages when their time has come, for ever."""
@@ -141,8 +169,17 @@ class Rollouts:
         content = content_at(record.key, record.plan, record.stage, self._tiers)
         flag = await self._flags.publish(change, record.key, content, Cause(cause.actor, cause.why), stage)
         await self._store.write(change.connection, record)
+        if act in ANEW or record.lock is not None:
+            guarded = record.plan.guard is not None and record.lock is None
+            await self._store.compare_anew(change.connection, record.key, flag.revision if guarded else None)
         details = {"stage": record.stage, "edition": record.edition, "revision": flag.revision, "reason": cause.why}
-        entry = Entry(action=f"flags.rollout.{act}", resource=record.name, workspace="", outcome="ok", details=details)
+        entry = Entry(
+            action=f"flags.rollout.{act}",
+            resource=record.name,
+            details=details,
+            # Reports come from a Proxy, which has decided nothing.
+            actor=GUARD if act == GUARD else "",
+        )
         await self._journal.append(change.connection, entry)
 
     def _next(self, record: RolloutRecord) -> RolloutRecord:
@@ -177,7 +214,18 @@ def _existing(key: str, record: RolloutRecord | None) -> RolloutRecord:
     return record
 
 
+def _evidence(worse: str, comparison: Comparison) -> str:
+    test = comparison.failures if worse == "failures" else comparison.slowness
+    return (
+        f"{worse} of {test.new.rate:.1%} of {test.new.calls} calls, and of {test.old.rate:.1%} of {test.old.calls} "
+        f"without it; evidence {test.evidence:.3g}"
+    )
+
+
 def _check_moving(record: RolloutRecord) -> None:
+    if record.lock is not None:
+        text = f"{record.name!r} was taken back for its {record.lock.reason}, and waits for somebody to unlock it"
+        raise StateConflict(record.name, "locked", text)
     if record.freeze_reason:
         raise StateConflict(record.name, "frozen", f"{record.name!r} is frozen: {record.freeze_reason}")
 

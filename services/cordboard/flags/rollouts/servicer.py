@@ -47,6 +47,9 @@ class RolloutServicer(RolloutServiceServicer):
     async def FreezeRollout(self, request: pb.FreezeRolloutRequest, _context: Any) -> pb.Rollout:
         return rollout_message(await self._rollouts.freeze(key_of(request.name), cause=_cause(request.reason)))
 
+    async def UnlockRollout(self, request: pb.UnlockRolloutRequest, _context: Any) -> pb.Rollout:
+        return rollout_message(await self._rollouts.unlock(key_of(request.name), cause=_cause(request.reason)))
+
     async def ThawRollout(self, request: pb.ThawRolloutRequest, _context: Any) -> pb.Rollout:
         return rollout_message(await self._rollouts.thaw(key_of(request.name), cause=_cause(request.reason)))
 

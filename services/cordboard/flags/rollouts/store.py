@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
+from cordboard.flags.rollouts.comparison import Comparison
 from cordboard.flags.rollouts.plan import Plan
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,9 +33,46 @@ _rollout = sa.Table(
     sa.Column("stage_time", sa.DateTime(timezone=True)),
     sa.Column("next_time", sa.DateTime(timezone=True)),
     sa.Column("freeze_reason", sa.Text),
+    sa.Column("lock", sa.JSON(none_as_null=True)),
     sa.Column("create_time", sa.DateTime(timezone=True)),
     sa.Column("update_time", sa.DateTime(timezone=True)),
 )
+_trial = sa.Table(
+    "rollout_trial",
+    _metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("comparison", sa.JSON),
+)
+_reporter = sa.Table(
+    "outcome_reporter",
+    _metadata,
+    sa.Column("reporter", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("report_time", sa.DateTime(timezone=True)),
+)
+_whole = sa.select(_rollout, _trial.c.comparison).select_from(
+    _rollout.outerjoin(_trial, _rollout.c.key == _trial.c.key)
+)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Why a guard took a rollout back."""
+
+    reason: str
+    time: datetime
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the lock as JSON, for keeping."""
+        return {"reason": self.reason, "time": self.time.isoformat(), "comparison": self.comparison.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Lock:
+        """Returns the lock that `to_json` wrote."""
+        time = datetime.fromisoformat(document["time"])
+        return cls(document["reason"], time, Comparison.from_json(document["comparison"]))
 
 
 @dataclass(frozen=True)
@@ -51,6 +92,10 @@ class RolloutRecord:
     freeze_reason: str
     create_time: datetime
     update_time: datetime
+    lock: Lock | None = None
+    """Why it was taken back and may not move."""
+    comparison: Comparison | None = None
+    """What its guard knows; it is kept apart, and not written with the rest."""
 
     @property
     def name(self) -> str:
@@ -61,6 +106,50 @@ class RolloutRecord:
     def etag(self) -> str:
         """Returns the tag of this edition."""
         return hashlib.sha256(f"{self.name}/{self.edition}/{self.create_time}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a guarded rollout since a revision of its flag."""
+
+    revision: int
+    comparison: Comparison
+
+
+class Reporting:
+    """One transaction that counts a report."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Takes the transaction."""
+        self._connection = connection
+
+    async def is_new(self, reporter: str, sequence: int, now: datetime, *, forget: datetime) -> bool:
+        """Tells whether the report was not counted before, and has it count as counted.
+
+        Reporters that were silent since `forget` are forgotten.
+        """
+        values = {"reporter": reporter, "sequence": sequence, "report_time": now}
+        insert = postgresql.insert(_reporter).values(values)
+        statement = insert.on_conflict_do_update(
+            index_elements=[_reporter.c.reporter], set_=values, where=_reporter.c.sequence < sequence
+        )
+        done = await self._connection.execute(statement.returning(_reporter.c.sequence))
+        if done.one_or_none() is None:
+            return False
+        if sequence == 1:
+            await self._connection.execute(sa.delete(_reporter).where(_reporter.c.report_time < forget))
+        return True
+
+    async def trial(self, key: str) -> Trial | None:
+        """Returns what is known of a rollout, which waits for this transaction; None where it has no guard."""
+        statement = sa.select(_trial).where(_trial.c.key == key).with_for_update()
+        row = (await self._connection.execute(statement)).one_or_none()
+        return None if row is None else Trial(row.revision, Comparison.from_json(row.comparison))
+
+    async def keep(self, key: str, comparison: Comparison) -> None:
+        """Writes what is known now."""
+        values = {"comparison": comparison.to_json()}
+        await self._connection.execute(sa.update(_trial).where(_trial.c.key == key).values(values))
 
 
 class RolloutStore:
@@ -77,7 +166,7 @@ class RolloutStore:
 
     async def rollouts(self, *, after: str, limit: int) -> list[RolloutRecord]:
         """Returns up to `limit` rollouts with a key above `after`, in order of key."""
-        statement = sa.select(_rollout).where(_rollout.c.key > after).order_by(_rollout.c.key).limit(limit)
+        statement = _whole.where(_rollout.c.key > after).order_by(_rollout.c.key).limit(limit)
         async with self._database.shared() as connection:
             return [_record(row) for row in await connection.execute(statement)]
 
@@ -89,21 +178,39 @@ class RolloutStore:
 
     async def current(self, connection: AsyncConnection, key: str) -> RolloutRecord | None:
         """Returns the rollout as this transaction sees it, or None when there is none."""
-        row = (await connection.execute(sa.select(_rollout).where(_rollout.c.key == key))).one_or_none()
+        row = (await connection.execute(_whole.where(_rollout.c.key == key))).one_or_none()
         return None if row is None else _record(row)
 
     async def all(self, connection: AsyncConnection) -> list[RolloutRecord]:
         """Returns all rollouts as this transaction sees them."""
-        return [_record(row) for row in await connection.execute(sa.select(_rollout))]
+        return [_record(row) for row in await connection.execute(_whole)]
 
     async def write(self, connection: AsyncConnection, record: RolloutRecord) -> None:
         """Writes a rollout: the first edition anew, others in the place of the one before."""
-        values = {each.name: getattr(record, each.name) for each in fields(record)} | {"plan": record.plan.to_json()}
+        values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "comparison"}
+        values |= {"plan": record.plan.to_json(), "lock": record.lock.to_json() if record.lock else None}
         if record.edition == 1:
             await connection.execute(sa.insert(_rollout).values(values))
         else:
             await connection.execute(sa.update(_rollout).where(_rollout.c.key == record.key).values(values))
 
+    @contextlib.asynccontextmanager
+    async def reporting(self) -> AsyncIterator[Reporting]:
+        """Opens a transaction for one report."""
+        async with self._database.shared() as connection:
+            yield Reporting(connection)
+
+    async def compare_anew(self, connection: AsyncConnection, key: str, revision: int | None) -> None:
+        """Forgets what is known of a rollout's variants, and begins with a revision of its flag; None: not again."""
+        await connection.execute(sa.delete(_trial).where(_trial.c.key == key))
+        if revision is not None:
+            values = {"key": key, "revision": revision, "comparison": Comparison().to_json()}
+            await connection.execute(sa.insert(_trial).values(values))
+
 
 def _record(row: Any) -> RolloutRecord:
-    return RolloutRecord(**{**row._mapping, "plan": Plan.from_json(row.plan)})
+    values = dict(row._mapping)
+    values["plan"] = Plan.from_json(row.plan)
+    values["lock"] = None if row.lock is None else Lock.from_json(row.lock)
+    values["comparison"] = None if row.comparison is None else Comparison.from_json(row.comparison)
+    return RolloutRecord(**values)
