@@ -24,6 +24,7 @@ from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
+from cordboard.client import staleness
 from cordboard.core.channel import Channels
 from cordboard.core.database import Database
 from cordboard.core.times import SystemClock
@@ -84,6 +85,29 @@ async def everything(served: Served) -> dict[str, Any]:
     return found | {pin.name: pin.version for pin in pins.pins}
 
 
+async def endures(alone: Served, clock: Later, at_hub: dict[str, Any]) -> None:
+    """Lets a month pass at an edge that is cut off, and looks at it each day."""
+    catalog: Any = CatalogServiceStub(alone.as_role("reader", workspace="acme"))
+    sync: Any = SyncServiceStub(alone.as_role("reader", workspace="acme"))
+    for day in range(MONTH + 1):
+        clock.days = day
+        state = await sync.GetSyncState(pb.GetSyncStateRequest())
+        assert timedelta(days=day) <= state.age.ToTimedelta() < timedelta(days=day, hours=1)
+        assert not state.connected
+        assert await everything(alone) == at_hub
+        answer = catalog.ListIntegrations(catalog_pb.ListIntegrationsRequest())
+        await answer
+        stale = staleness(await answer.trailing_metadata())
+        source, _, age = stale.partition(";age=")
+        assert source == ("hub" if day else "")
+        assert 0 <= int(age or 0) - day * 86_400 < 3600
+
+    async def said() -> bool:
+        return "the hub cannot be reached" in (await sync.GetSyncState(pb.GetSyncStateRequest())).last_error
+
+    await until(said)
+
+
 async def test_an_edge_that_is_cut_off_for_a_month_serves_everything_and_says_its_age(
     filled: Hub,
     make_edge: MakeEdge,
@@ -107,18 +131,7 @@ async def test_an_edge_that_is_cut_off_for_a_month_serves_everything_and_says_it
     bootstrap.write_bytes(replace(bootstrap_of(registered), address=DEAD).to_json())
     monkeypatch.setattr(wiring, "SystemClock", lambda: clock)
     async with serving("catalog", CatalogSettings, start, database_url=own.url, edge_bootstrap_file=bootstrap) as alone:
-        sync: Any = SyncServiceStub(alone.as_role("reader", workspace="acme"))
-        for day in range(MONTH + 1):
-            clock.days = day
-            state = await sync.GetSyncState(pb.GetSyncStateRequest())
-            assert timedelta(days=day) <= state.age.ToTimedelta() < timedelta(days=day, hours=1)
-            assert not state.connected
-            assert await everything(alone) == at_hub
-
-        async def said() -> bool:
-            return "the hub cannot be reached" in (await sync.GetSyncState(pb.GetSyncStateRequest())).last_error
-
-        await until(said)
+        await endures(alone, clock, at_hub)
     async with edge.store.reading() as connection:
         held = await HubStore(edge.database).flags(connection)
     assert held is not None

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # The most that a source which is asked every second may take.
 ANSWERS_WITHIN: Final = 5.0
+# A hub says every ten seconds that nothing is new, thirty at most. Whoever has not heard it for longer is cut off.
+HUB_ANSWERS_WITHIN: Final = 45.0
 
 
 class Copy:
@@ -26,9 +28,9 @@ class Copy:
         self._seen = clock()
         self._lost = False
 
-    def current(self) -> None:
-        """Notes that the source has answered: there is nothing newer."""
-        self._seen = self._clock()
+    def current(self, at: float | None = None) -> None:
+        """Notes that the source has answered, now or at a time of the copy's clock: there was nothing newer."""
+        self._seen = self._clock() if at is None else at
         self._lost = False
 
     def lost(self) -> None:

@@ -9,6 +9,7 @@ from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
 from cordboard.uqi.feed import CatalogFeed
 from cordboard.uqi.forms import FormCache, Forms
+from cordboard.uqi.hub_age import HubAge
 from cordboard.uqi.options import Options
 from cordboard.uqi.proxied import ProxiedActions
 from cordboard.uqi.servicer import FormServicer
@@ -33,6 +34,7 @@ async def start(mesh: Process[UqiSettings]) -> None:
     add_FormServiceServicer_to_server(FormServicer(forms, options), mesh.server)
     mesh.copies.add(upkeep.copy)
     mesh.background(upkeep.run())
+    mesh.background(HubAge(lambda: mesh.channels.to("catalog"), mesh.copies, SystemClock()).run())
     mesh.on_close(upkeep.close)
 
 

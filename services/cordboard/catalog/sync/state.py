@@ -27,7 +27,7 @@ class SyncStates:
         """Returns what this mesh follows and how far it is."""
         async with self._store.reading() as connection:
             record = await self._store.replica(connection)
-        if record is None:
+        if record is None or self._follower is None:
             return pb.SyncState()
         state = pb.SyncState(
             hub=record.hub_id,
@@ -36,7 +36,7 @@ class SyncStates:
             sequence=record.sequence,
             target_sequence=record.target,
             # A replica of the Catalog that does not follow itself knows it from what the one that does has written.
-            connected=self._follower is not None and self._follower.connected,
+            connected=self._follower.connected,
             last_error=record.last_error,
         )
         if record.fresh_time is not None:

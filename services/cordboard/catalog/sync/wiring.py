@@ -14,6 +14,7 @@ from cordboard.catalog.sync.customers import Customers
 from cordboard.catalog.sync.flags_relay import EdgeFlags, HubFlags
 from cordboard.catalog.sync.follower import Follower, dial
 from cordboard.catalog.sync.hub import Hub
+from cordboard.catalog.sync.hub_age import HubAge
 from cordboard.catalog.sync.keys import HubKeys
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.replica import Begin, Replica
@@ -51,6 +52,9 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
         follower = Follower(database, replica, bootstrap, release, lambda: dial(bootstrap, settings.hub_address))
         await _take_bundle(settings, replica, follower)
         mesh.background(follower.run())
+        age = HubAge(replica_store, clock)
+        mesh.copies.add(age.copy)
+        mesh.background(age.run())
         if settings.flags_address:
             mesh.background(EdgeFlags(mesh.channels, hub_store, changes).run())
     elif settings.hub_key_file is not None and settings.flags_address:
