@@ -13,7 +13,7 @@ OPENAPI ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo soak scale bench node clean
+.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo soak scale bench node web clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ $(WEB_STAMP): web/package-lock.json
 	@echo "Installing what web/ is compiled with"
 	@cd web && npm ci --no-progress --loglevel=error
 	@touch $@
+
+web: $(WEB_STAMP) ## Compile what runs in browsers into the files that are served
+	@cd web && node build.mjs
 
 protos: $(STAMP) ## Compile the protos again
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/build.py

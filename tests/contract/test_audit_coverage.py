@@ -13,7 +13,9 @@ from cordboard.local.certificates import SERVICES
 
 CODE: Final = Path(__file__).parents[2] / "services" / "cordboard"
 # What only looks. A watch of rotations and an export of journals look too, and the latter is written down besides.
-READS: Final = re.compile(r"(Get|List|Watch|Search|Check|Evaluate|Validate|Diff|Bind|Server|Preview|Simulate|Explain)")
+READS: Final = re.compile(
+    r"(Get|List|Watch|Search|Check|Evaluate|Validate|Diff|Bind|Server|Preview|Simulate|Explain|Show|Open)"
+)
 # The actions that each RPC writes. A new RPC is added here together with what it writes.
 WRITES: Final = {
     "CreateWorkspace": "auth.workspace.{verb}",
@@ -41,6 +43,8 @@ WRITES: Final = {
     "CreateConnectSession": "auth.connect-session.create",
     "SubmitConnectSession": "auth.connection.create",
     "HandleCallback": "auth.connection.create",
+    "CreateConnectLink": "auth.connect-link.create",
+    "SubmitConnectPage": "auth.connection.create",
     "SetOAuthClient": "auth.oauth-client.put",
     "SetWorkspaceOAuthClient": "auth.oauth-client.put",
     "DeleteWorkspaceOAuthClient": "auth.oauth-client.delete",

@@ -7,9 +7,10 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 // WCAG 2.2, A and AA.
 const RULES = { runOnly: { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] } };
 
-// Starts it. As root, and in containers, its own sandbox cannot work.
+// Starts it. As root, and in containers, its own sandbox cannot work; and the mesh of a test is on this machine, to which
+// pages of the web have no access else.
 export async function launch(program) {
-  return await chromium.launch({ executablePath: program, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  return await chromium.launch({ executablePath: program, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"] });
 }
 
 // Returns a list that everything is added to that goes wrong on the pages of a context.
@@ -40,7 +41,7 @@ export async function accessible(page) {
 export async function act(page, [what, label, given]) {
   // Marks such as `(required)` stand behind a label.
   const pattern = new RegExp(`^${label.replace(/[^\w\s]/g, "\\$&")}( \\(|$)`);
-  const labelled = () => page.getByLabel(pattern).and(page.locator("input, select, textarea"));
+  const labelled = () => page.getByLabel(pattern).and(page.locator("input:not([type=radio]), select, textarea"));
   switch (what) {
     case "fill":
       return await labelled().fill(given);
@@ -48,6 +49,8 @@ export async function act(page, [what, label, given]) {
       return await labelled().last().fill(given);
     case "check":
       return await labelled().setChecked(given ?? true);
+    case "choose":
+      return await page.getByRole("radio", { name: pattern }).check();
     case "select":
       return await labelled().selectOption(given);
     case "click":

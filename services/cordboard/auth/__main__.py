@@ -16,11 +16,14 @@ from cordboard.auth.incidents import Incidents
 from cordboard.auth.keepalive import KeepAlive
 from cordboard.auth.kek import ProviderHealth, open_ring
 from cordboard.auth.leases import Leases
+from cordboard.auth.links import ConnectLinks
 from cordboard.auth.login import SignIn
 from cordboard.auth.logins import Logins
 from cordboard.auth.oauth import EXCHANGE_SECONDS, TokenEndpoints
 from cordboard.auth.oauth1 import OAuth1Endpoints
 from cordboard.auth.oidc import OpenIdProvider, Registration
+from cordboard.auth.page_files import PageFiles
+from cordboard.auth.page_forms import PageForms
 from cordboard.auth.reads import ReadWatch
 from cordboard.auth.refresh import Refresher, refresh_durations
 from cordboard.auth.revocations import Revocations
@@ -35,6 +38,7 @@ from cordboard.auth.servicer import (
     WorkspaceServicer,
 )
 from cordboard.auth.servicers.api_keys import ApiKeyServicer
+from cordboard.auth.servicers.connect_links import ConnectLinkServicer, ConnectPageServicer
 from cordboard.auth.servicers.incidents import IncidentServicer
 from cordboard.auth.servicers.login import LoginServicer
 from cordboard.auth.servicers.sealing_keys import SealingKeyServicer
@@ -50,6 +54,8 @@ from cordboard.auth.token_revocations import TokenRevocations
 from cordboard.auth.tokens import TokenIssuer
 from cordboard.auth.transfer import Transfers
 from cordboard.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
+from cordboard.auth.v1.connect_link_service_pb2_grpc import add_ConnectLinkServiceServicer_to_server
+from cordboard.auth.v1.connect_page_service_pb2_grpc import add_ConnectPageServiceServicer_to_server
 from cordboard.auth.v1.connect_service_pb2_grpc import add_ConnectServiceServicer_to_server
 from cordboard.auth.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
 from cordboard.auth.v1.credential_service_pb2_grpc import add_CredentialServiceServicer_to_server
@@ -102,6 +108,7 @@ async def start(mesh: Process[AuthSettings]) -> None:
         database, vault, ways, vendors.grants, revocations, journal, feed, refresh_durations(mesh.measures)
     )
     connect = Connect(database, vault, ways, vendors, connections, journal, redirect_uri=settings.redirect_uri)
+    _invite(mesh, vault, ways, connect)
     devices = Devices(database, connect)
     mesh.on_close(refresher.close)
     mesh.on_close(connect.close)
@@ -167,6 +174,15 @@ def _sign_in(mesh: Process[AuthSettings], vault: Vault, issuer: TokenIssuer) -> 
     )
     servicer = LoginServicer(sign_in, session_seconds=settings.login_session_seconds)
     add_LoginServiceServicer_to_server(servicer, mesh.server)
+
+
+def _invite(mesh: Process[AuthSettings], vault: Vault, ways: Ways, connect: Connect) -> None:
+    uqi = (lambda: mesh.channels.to("uqi")) if mesh.settings.uqi_address else None
+    links = ConnectLinks(
+        mesh.database(), vault, ways, connect, PageForms(uqi), mesh.journal(), public_url=mesh.settings.public_url
+    )
+    add_ConnectLinkServiceServicer_to_server(ConnectLinkServicer(links), mesh.server)
+    add_ConnectPageServiceServicer_to_server(ConnectPageServicer(links, PageFiles()), mesh.server)
 
 
 async def _vault(mesh: Process[AuthSettings]) -> Vault:

@@ -36,8 +36,10 @@ class CallbackPage:
         """Returns the page that says that an integration is connected, or what went wrong.
 
         A session with an origin tells the window that opened it, if that is of the origin; one with a return URL has a
-        link to it.
+        link to it. One of the connect page goes on to that, which says all of this itself.
         """
+        if ended.link:
+            return _page("One moment", f'<p><a href="{escape(_onward(ended))}">Go on</a></p>', "", _onward(ended))
         title, problem, script = escape(ended.title), escape(ended.problem), _script(ended)
         back = f'<p><a href="{escape(_back(ended))}">Go back</a></p>' if ended.return_url else ""
         close = back or "<p>You can close this window.</p>"
@@ -68,7 +70,11 @@ def _back(ended: Ended) -> str:
     return f"{ended.return_url}{separator}{urlencode({'session': ended.session, 'state': state})}"
 
 
-def _page(heading: str, body: str, script: str) -> Page:
+def _onward(ended: Ended) -> str:
+    return f"/connect/{ended.link}"
+
+
+def _page(heading: str, body: str, script: str, onward: str = "") -> Page:
     scripts = f" script-src 'sha256-{_digest(script)}';" if script else ""
     headers = (
         (
@@ -80,11 +86,13 @@ def _page(heading: str, body: str, script: str) -> Page:
         ("x-content-type-options", "nosniff"),
         ("cache-control", "no-store"),
     )
+    # A page, for a redirect has no place in gRPC.
+    head = f'<meta http-equiv="refresh" content="0;url={escape(onward)}">' if onward else ""
     told = f"<script>{script}</script>" if script else ""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
-        f"<title>{heading}</title><style>{_STYLE}</style></head>"
+        f"{head}<title>{heading}</title><style>{_STYLE}</style></head>"
         f'<body><main role="status"><h1>{heading}</h1>{body}</main>{told}</body></html>'
     )
     return Page(text, headers)

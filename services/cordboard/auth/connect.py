@@ -102,6 +102,8 @@ class Wish:
     """What the browser that comes back has to bring."""
     return_url: str = ""
     origin: str = ""
+    link: str = ""
+    """The link whose page began it."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Ended:
     """The session's name."""
     return_url: str = ""
     origin: str = ""
+    link: str = ""
+    """The link whose page goes on."""
 
 
 @dataclass(frozen=True)
@@ -416,9 +420,9 @@ class Connect:
         except CordboardError as error:
             problem = reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_").lower()
         else:
-            return Ended(title, "", name, row.return_url, row.origin)
+            return Ended(title, "", name, row.return_url, row.origin, row.link_id)
         await self._failed(row, problem)
-        return Ended(title, problem, name, row.return_url, row.origin)
+        return Ended(title, problem, name, row.return_url, row.origin, row.link_id)
 
     async def _connected(self, row: SessionRow, definition: Definition, back: Return) -> None:
         scheme = definition.scheme(row.auth_scheme)
@@ -607,9 +611,38 @@ class Connect:
                 resource=_name(workspace, session_id),
                 workspace=workspace,
                 details=details,
+                # Whoever opens a link has no name: it is the link's maker who connects.
+                actor=actor,
             )
             await self._journal.append(connection, entry)
         return row
+
+
+def an_own_id(integration: str) -> str:
+    """Returns an id for a connection that nobody has named, short enough to be one."""
+    return f"{integration[:50].rstrip('-')}-{secrets.token_hex(5)}"
+
+
+def wrong_way_back(wish: Wish) -> list[Violation]:
+    """Checks where a browser is sent, who is told, and what the browser brings."""
+    wrong = a_web_page(wish.return_url, "return_url") + an_origin(wish.origin, "origin")
+    length = len(wish.browser.reveal())
+    if length and not SHORTEST_BINDING <= length <= LONGEST_BINDING:
+        text = f"must be {SHORTEST_BINDING} to {LONGEST_BINDING} characters that nobody can guess"
+        wrong.append(Violation("browser_binding", text))
+    return wrong
+
+
+def wrong_scopes(scopes: tuple[str, ...], scheme: Scheme) -> list[Violation]:
+    """Checks the scopes that are asked for: each is one of the scheme's."""
+    if scopes and scheme.oauth is None:
+        return [Violation("scopes", "must be empty: this scheme knows no scopes")]
+    known = scheme.oauth.scopes if scheme.oauth else frozenset[str]()
+    return [
+        Violation(f"scopes[{index}]", "is not a scope of this integration")
+        for index, scope in enumerate(scopes)
+        if not is_scope(scope) or (known and scope not in known)
+    ]
 
 
 def _settled(
@@ -637,9 +670,9 @@ def _settled(
         wrong += an_id(wish.connection_id, "connection_id")
     if known is not None and known.integration != wish.integration:
         wrong.append(Violation("connection_id", "is the id of a connection to another integration"))
-    wrong += _wrong_scopes(wish.scopes, scheme)
+    wrong += wrong_scopes(wish.scopes, scheme)
     wrong += definition.wrong_configuration(configuration, wish.secret_configuration, elsewhere)
-    wrong += _wrong_way_back(wish)
+    wrong += wrong_way_back(wish)
     if wrong:
         raise InvalidFields(wrong)
     return {
@@ -648,34 +681,14 @@ def _settled(
         "auth_scheme": scheme.id,
         "kind": scheme.kind,
         "environment": chosen,
-        # An id of its own where none is wished for, short enough to be one.
-        "connection_id": wish.connection_id or f"{wish.integration[:50].rstrip('-')}-{secrets.token_hex(5)}",
+        "connection_id": wish.connection_id or an_own_id(wish.integration),
         "display_name": wish.display_name or (known.display_name if known else ""),
         "scopes": list(wish.scopes or (scheme.oauth.default_scopes if scheme.oauth else ())),
         "configuration": dict(configuration),
         "return_url": wish.return_url,
         "origin": wish.origin,
+        "link_id": wish.link,
     }
-
-
-def _wrong_scopes(scopes: tuple[str, ...], scheme: Scheme) -> list[Violation]:
-    if scopes and scheme.oauth is None:
-        return [Violation("scopes", "must be empty: this scheme knows no scopes")]
-    known = scheme.oauth.scopes if scheme.oauth else frozenset[str]()
-    return [
-        Violation(f"scopes[{index}]", "is not a scope of this integration")
-        for index, scope in enumerate(scopes)
-        if not is_scope(scope) or (known and scope not in known)
-    ]
-
-
-def _wrong_way_back(wish: Wish) -> list[Violation]:
-    wrong = a_web_page(wish.return_url, "return_url") + an_origin(wish.origin, "origin")
-    length = len(wish.browser.reveal())
-    if length and not SHORTEST_BINDING <= length <= LONGEST_BINDING:
-        text = f"must be {SHORTEST_BINDING} to {LONGEST_BINDING} characters that nobody can guess"
-        wrong.append(Violation("browser_binding", text))
-    return wrong
 
 
 def _inputs(wish: Wish, scheme: Scheme) -> Secrets:

@@ -43,6 +43,8 @@ class Variable:
     urls: tuple[str, ...] = ()
     """Of the servers in whose address it stands."""
     schema: JsonSchema | None = None
+    title: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,12 @@ class Definition:
         """Returns the config variables that somebody has to set."""
         return [variable for variable in self.variables if not (variable.optional or variable.default)]
 
+    def asked(self, known: Collection[str]) -> list[Variable]:
+        """Returns the variables that a person can give values for, without those that have one already."""
+        servers = [variable for variable in next(iter(self.servers), ()) if not variable.default]
+        found = {variable.name: variable for variable in (*servers, *self.variables)}
+        return [variable for name, variable in found.items() if name not in known]
+
     @property
     def defaults(self) -> dict[str, str]:
         """Returns the values of the config variables that nobody has set."""
@@ -169,6 +177,7 @@ def _read(integration: str, definition: pb.Definition) -> Definition:
                 variable.default_value,
                 frozenset(variable.allowed_values),
                 urls=(server.url,),
+                description=variable.description,
             )
             for variable in server.variables
         )
@@ -193,6 +202,8 @@ def _variable(told: pb.ConfigVariable, urls: Collection[str]) -> Variable:
         not told.required,
         urls=tuple(url for url in urls if told.name in _PLACE.findall(url)),
         schema=schema_of(told.schema_json),
+        title=told.title,
+        description=told.description,
     )
 
 

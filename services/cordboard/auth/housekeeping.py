@@ -8,6 +8,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from cordboard.auth.store.links import drop_old_links
 from cordboard.auth.store.logins import drop_old_logins
 from cordboard.auth.store.sessions import drop_old_sessions
 from cordboard.auth.store.token_revocations import drop_old_revocations
@@ -29,6 +30,7 @@ async def keep_house(database: Database) -> None:
         try:
             async with database.everywhere() as connection:
                 await drop_old_sessions(connection, seconds=KEEP_SESSIONS_SECONDS)
+                await drop_old_links(connection, seconds=KEEP_SESSIONS_SECONDS)
                 await drop_old_revocations(connection)
                 await drop_old_logins(connection)
         except DependencyUnavailable:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cordboard.auth.v1 import connect_link_service_pb2 as links
 from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.auth.v1 import connection_service_pb2 as pb
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
@@ -53,7 +54,14 @@ def connect(
     scope: Annotated[
         list[str] | None, typer.Option(help="A scope to ask for. Default: the definition's. Repeatable.")
     ] = None,
-    browser: Annotated[bool, typer.Option(help="Open the vendor's page in a browser.")] = True,
+    page: Annotated[
+        bool, typer.Option("--page", help="Print a link to the connect page, for whoever has the account, and wait.")
+    ] = False,
+    origin: Annotated[
+        str, typer.Option(help="With --page: the only web origin that may show the page in a frame and hears of it.")
+    ] = "",
+    return_url: Annotated[str, typer.Option(help="With --page: where the person goes at the end.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     check: Annotated[bool, typer.Option(help="Make the definition's check call once it is connected.")] = True,
     output: Output = Format.TABLE,
 ) -> None:
@@ -61,7 +69,27 @@ def connect(
 
     async def work() -> None:
         given = _pairs(value or []) | _files(value_file or [])
+        if page and given:
+            raise CommandFailed("--page asks the person for values: leave out --value and --value-file", 2)
+        if (origin or return_url) and not page:
+            raise CommandFailed("--origin and --return-url need --page", 2)
         async with as_workspace(target(context), workspace, environment) as mesh:
+            if page:
+                wanted = links.CreateConnectLinkRequest(
+                    parent=f"workspaces/{workspace}",
+                    integration=f"integrations/{integration}",
+                    auth_schemes=[scheme] if scheme else [],
+                    environment=environment,
+                    connection_id=name,
+                    scopes=scope or [],
+                    configuration=_pairs(configure or []),
+                    secret_configuration=_pairs(configure_secret or []),
+                    origin=origin,
+                    return_url=return_url,
+                )
+                made = await _by_link(mesh, wanted, browser=browser)
+                _show(output, await _checked(mesh, made) if check else made)
+                return
             request = connecting.CreateConnectSessionRequest(
                 parent=f"workspaces/{workspace}",
                 integration=f"integrations/{integration}",
@@ -121,6 +149,21 @@ async def _by_page(mesh: Client, session: connecting.ConnectSession, *, browser:
             f"not connected: {session.error or State.Name(session.state).removeprefix('STATE_').lower()}"
         )
     return await mesh.connections.GetConnection(pb.GetConnectionRequest(name=session.connection))
+
+
+async def _by_link(mesh: Client, wanted: links.CreateConnectLinkRequest, *, browser: bool) -> pb.Connection:
+    link = await mesh.connect_links.CreateConnectLink(wanted)
+    errors.print("Open this page, or send it to whoever has the account; it works once, for half an hour:")
+    errors.print(link.url, markup=False, highlight=False, soft_wrap=True)
+    if browser:
+        webbrowser.open(link.url)
+    with errors.status("waiting for the person"):
+        while link.state == links.ConnectLink.STATE_PENDING:
+            await asyncio.sleep(POLL_SECONDS)
+            link = await mesh.connect_links.GetConnectLink(links.GetConnectLinkRequest(name=link.name))
+    if link.state != links.ConnectLink.STATE_CONNECTED:
+        raise CommandFailed(f"not connected: {link.error or 'nobody came in time'}")
+    return await mesh.connections.GetConnection(pb.GetConnectionRequest(name=link.connection))
 
 
 async def _checked(mesh: Client, made: pb.Connection) -> pb.Connection:

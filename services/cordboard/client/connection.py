@@ -12,6 +12,7 @@ from typing import Any, Final, Self, cast
 import grpc
 
 from cordboard.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from cordboard.auth.v1.connect_link_service_pb2_grpc import ConnectLinkServiceStub
 from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from cordboard.auth.v1.incident_service_pb2_grpc import IncidentServiceStub
@@ -107,6 +108,7 @@ class Client:
         self.api_keys = ApiKeyServiceStub(self._channel)
         self.revocations = RevocationServiceStub(self._channel)
         self.connect = ConnectServiceStub(self._channel)
+        self.connect_links = ConnectLinkServiceStub(self._channel)
         self.connections = ConnectionServiceStub(self._channel)
         self.vault = VaultServiceStub(self._channel)
         self.incidents = IncidentServiceStub(self._channel)

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from cordboard.auth.page_files import FOLDER
 from cordboard.uqi.canonical import _read_condition
 from cordboard.uqi.conditions import holds
 from cordboard.uqi.v1 import form_pb2
 from tests.fixtures.chromium import ROOT, WEB
 
 VECTORS = ROOT / "tests" / "vectors" / "conditions.json"
+# The whole page, in bytes, before compression.
+LIGHT = 40_000
 with_web = pytest.mark.skipif(not WEB, reason="needs Node.js and `make node`")
 
 
@@ -48,6 +51,16 @@ def test_the_unit_tests_pass() -> None:
     said = run(ROOT / "web", "node", "test.mjs")
     assert "fail 0" in said
     assert "pass 0" not in said
+
+
+@with_web
+def test_the_files_of_the_connect_page_are_what_the_sources_compile_to(tmp_path: Path) -> None:
+    run(ROOT / "web", "node", "build.mjs", str(tmp_path))
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_bytes() for path in FOLDER.iterdir()}, (
+        "run `make web`, and commit what it makes"
+    )
+    assert sum(map(len, made.values())) < LIGHT
 
 
 def test_the_vectors_of_conditions_are_what_the_server_says() -> None:

@@ -44,6 +44,7 @@ class SessionRow:
     poll_seconds: int
     return_url: str
     origin: str
+    link_id: str
     expired: bool
 
 
@@ -72,6 +73,7 @@ _COLUMNS = (
     table.c.poll_seconds,
     table.c.return_url,
     table.c.origin,
+    table.c.link_id,
     (table.c.expire_time <= func.now()).label("expired"),
 )
 

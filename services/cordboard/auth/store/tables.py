@@ -136,6 +136,29 @@ connect_session: Final = Table(
     Column("poll_time", _Moment),
     Column("return_url", Text),
     Column("origin", Text),
+    Column("link_id", Text),
+)
+
+connect_link: Final = Table(
+    "connect_link",
+    _metadata,
+    Column("workspace_id", Text, primary_key=True),
+    Column("link_id", Text, primary_key=True),
+    Column("key_hash", LargeBinary),
+    Column("integration", Text),
+    Column("auth_schemes", ARRAY(Text)),
+    Column("environment", Text),
+    Column("connection_id", Text),
+    Column("display_name", Text),
+    Column("scopes", ARRAY(Text)),
+    Column("configuration", JSONB),
+    Column("inputs", LargeBinary),
+    Column("return_url", Text),
+    Column("origin", Text),
+    Column("session_id", Text),
+    Column("actor", Text),
+    Column("create_time", _Moment),
+    Column("expire_time", _Moment),
 )
 
 workspace_oauth_client: Final = Table(

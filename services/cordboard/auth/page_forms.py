@@ -1,0 +1,78 @@
+"""The forms of the connect page: those of the auth schemes, which UQI makes, and one for the variables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import orjson
+
+from cordboard.core.errors import DependencyUnavailable
+from cordboard.uqi.v1 import form_pb2 as pb
+from cordboard.uqi.v1.form_service_pb2 import GetFormDocumentRequest
+from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
+
+if TYPE_CHECKING:
+    from cordboard.auth.definitions import Variable
+    from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceAsyncStub
+
+ASK_SECONDS: Final = 5.0
+
+
+class PageForms:
+    """Asks UQI."""
+
+    def __init__(self, uqi: Callable[[], grpc.aio.Channel] | None) -> None:
+        """Takes what returns the channel to use now; None where this process knows no UQI."""
+        self._uqi = uqi
+
+    async def of_schemes(self, integration: str, schemes: Iterable[str]) -> list[pb.FormDocument]:
+        """Returns the form of each scheme, an empty one where it has none; raises DependencyUnavailable."""
+        return await asyncio.gather(*(self._form(integration, scheme) for scheme in schemes))
+
+    async def _form(self, integration: str, scheme: str) -> pb.FormDocument:
+        if self._uqi is None:
+            raise DependencyUnavailable("uqi")
+        stub: FormServiceAsyncStub = FormServiceStub(self._uqi())
+        request = GetFormDocumentRequest(name=f"integrations/{integration}/forms/auth.{scheme}")
+        try:
+            return await stub.GetFormDocument(request, timeout=ASK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return pb.FormDocument(kind=pb.FORM_KIND_CONNECTION, title=scheme)
+            raise DependencyUnavailable("uqi") from None
+
+
+def of_variables(variables: Iterable[Variable]) -> pb.FormDocument | None:
+    """Returns the form of an integration's variables; None where there are none to ask for."""
+    fields = [_field(variable) for variable in variables]
+    if not fields:
+        return None
+    layout = [pb.LayoutNode(field_id=each.id) for each in fields]
+    return pb.FormDocument(model_version=1, kind=pb.FORM_KIND_ACTION, fields=fields, layout=layout)
+
+
+def _field(variable: Variable) -> pb.FormField:
+    kind = pb.FieldType(text=pb.TextType())
+    if variable.secret:
+        kind = pb.FieldType(secret=pb.SecretType())
+    elif variable.allowed:
+        choices = (pb.Choice(value_json=_json(value), label=value) for value in sorted(variable.allowed))
+        kind = pb.FieldType(choice=pb.ChoiceType(choices=choices))
+    key = "".join(letter if letter.isalnum() else "_" for letter in variable.name)
+    return pb.FormField(
+        id=key,
+        key=key,
+        wire_name=variable.name,
+        type=kind,
+        label=variable.title or variable.name,
+        help=variable.description,
+        required=not (variable.optional or variable.default),
+        default_json=_json(variable.default) if variable.default and not variable.secret else None,
+    )
+
+
+def _json(value: str) -> str:
+    return orjson.dumps(value).decode()
