@@ -118,3 +118,20 @@ async def test_what_has_not_begun_when_the_caller_leaves_is_left_out(mesh: Mesh)
     seen = len(mesh.requests)
     await asyncio.sleep(0.5)
     assert len(mesh.requests) <= seen + 4
+
+
+async def test_a_batch_never_takes_the_places_of_those_who_wait_for_one_call(
+    serving: Serving, identities: Identities, database: Databases
+) -> None:
+    limits = {"process_calls": 4, "batch_calls": 4}
+    async with a_mesh(serving, identities, database("proxy").url, **limits) as mesh:
+        mesh.break_vendor(latency_ms=200)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(outcomes(mesh, batch(*(call() for _ in range(12)), concurrency=8)))
+            await until(lambda: len(mesh.requests) >= 2)
+            # Both places that batches may not have are free all the time.
+            for _ in range(3):
+                await asyncio.gather(*(mesh.stub().Execute(execute()) for _ in range(2)))
+        found = running.result()
+        assert len(found) == 12
+        assert all(not outcome.HasField("error") for outcome in found.values())

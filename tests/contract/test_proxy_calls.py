@@ -25,6 +25,7 @@ from tests.unit.proxy.running import (
     calls,
     execute,
     last_call,
+    read,
     refusal,
     stream,
     until,
@@ -548,3 +549,20 @@ async def test_a_callers_departure_is_recorded(mesh: Mesh) -> None:
         return [kept.outcome for kept in await calls(mesh)] == [pb.Call.OUTCOME_CANCELLED]
 
     await until(recorded)
+
+
+async def test_a_caller_and_a_workspace_call_only_so_often(
+    serving: Serving, identities: Identities, database: Databases
+) -> None:
+    async with a_mesh(serving, identities, database("proxy").url, caller_rate=3, workspace_rate=5) as mesh:
+        stubs = [mesh.stub(sub=f"user-{number}") for number in range(2)]
+
+        async def refused(stub: Any) -> set[str]:
+            ended = await asyncio.gather(*(stub.Execute(execute()) for _ in range(10)), return_exceptions=True)
+            found = [read(one) for one in ended if isinstance(one, grpc.aio.AioRpcError)]
+            assert all(one.code is Code.RESOURCE_EXHAUSTED for one in found)
+            assert all((one.retry_after or 0) > 0 for one in found)
+            return {one.metadata["limit"] for one in found}
+
+        assert "caller_rate" in await refused(stubs[0])
+        assert "workspace_rate" in await refused(stubs[1]) | await refused(stubs[0])

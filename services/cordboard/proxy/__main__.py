@@ -26,7 +26,7 @@ from cordboard.proxy.forwarding import Forwarding
 from cordboard.proxy.guard import Guard
 from cordboard.proxy.jobs.wiring import start_jobs
 from cordboard.proxy.ledger import KEY_LIVES, Ledger
-from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.limits import Bulkhead, Pace
 from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.outcomes import Outcomes
@@ -80,10 +80,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         flags=flags,
         connections=connections,
         recorder=recorder,
-        limits=Limits(
-            Bulkhead("workspace_calls", settings.workspace_calls),
-            Bulkhead("integration_calls", settings.integration_calls),
-        ),
+        limits=limits_of(settings),
     )
     exchange = Exchange(
         Sender(session, clock, settings.max_response_bytes, attempts),
@@ -131,6 +128,17 @@ async def start(mesh: Process[ProxySettings]) -> None:
         sweep(store, (quota_store, breaker_store), settings.call_retention_days),
     ):
         mesh.background(job)
+
+
+def limits_of(settings: ProxySettings) -> Limits:
+    """Returns how much may run at once, and how often."""
+    return Limits(
+        Bulkhead("process_calls", settings.process_calls),
+        Bulkhead("workspace_calls", settings.workspace_calls),
+        Bulkhead("integration_calls", settings.integration_calls),
+        Pace("workspace_rate", settings.workspace_rate),
+        Pace("caller_rate", settings.caller_rate),
+    )
 
 
 async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding, door: Door) -> None:

@@ -11,7 +11,7 @@ from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
 from cordboard.proxy.definitions import Definition
 from cordboard.proxy.ledger import check_key
-from cordboard.proxy.limits import Bulkhead
+from cordboard.proxy.limits import Bulkhead, Pace
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, RESOLVE
@@ -21,10 +21,13 @@ from cordboard.proxy.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many calls may run at once."""
+    """How much may run at once in this process, and how often."""
 
+    process: Bulkhead
     workspace: Bulkhead
     integration: Bulkhead
+    workspace_pace: Pace
+    caller_pace: Pace
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,14 @@ class Admission:
         if call.left() <= 0:
             raise DeadlineExceeded("anything")
         check_key(order.idempotency_key)
+        whose, limits, background = f"workspaces/{order.workspace}", self.limits, order.background
+        if not background:
+            # What runs in the background was counted when it came in, as one.
+            limits.workspace_pace.take(order.workspace, whose)
+            limits.caller_pace.take((order.workspace, order.caller.actor), order.caller.actor)
         with (
-            self.limits.workspace.place(order.workspace, f"workspaces/{order.workspace}"),
+            limits.workspace.place(order.workspace, whose, background=background),
+            limits.process.place("", "this process", background=background),
             self.recorder.expecting(),
         ):
             yield
@@ -97,7 +106,8 @@ class Admission:
         """Takes a place at an integration as long as the block runs; raises LimitExceeded."""
         call.stages.enter(GUARD)
         workspace = call.order.workspace
-        with self.limits.integration.place((workspace, slug), f"workspaces/{workspace} at integrations/{slug}"):
+        whose = f"workspaces/{workspace} at integrations/{slug}"
+        with self.limits.integration.place((workspace, slug), whose, background=call.order.background):
             yield
 
 

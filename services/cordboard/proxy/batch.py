@@ -17,7 +17,7 @@ from cordboard.proxy.pipeline import Pipeline
 
 SPAN: Final = "proxy.batch_call"
 # The places of the mesh's own, for which a call of a batch waits instead of being refused.
-OWN_LIMITS: Final = frozenset({"workspace_calls", "integration_calls"})
+OWN_LIMITS: Final = frozenset({"process_calls", "workspace_calls", "integration_calls"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,15 @@ class ProxySettings(Settings):
         0.1, ge=0, le=1, description="second attempts at a vendor's host, as a share of its calls in ten seconds"
     )
     retry_floor: int = Field(10, ge=0, le=10_000, description="second attempts in ten seconds where calls are few")
+    process_calls: int = Field(
+        256, ge=2, description="calls at once in this process, batches and jobs half of them at most"
+    )
+    workspace_rate: int = Field(
+        2000, ge=1, le=1_000_000, description="calls of one workspace in a second; more get RESOURCE_EXHAUSTED"
+    )
+    caller_rate: int = Field(
+        1000, ge=1, le=1_000_000, description="calls of one caller in a second; more get RESOURCE_EXHAUSTED"
+    )
     workspace_calls: int = Field(256, ge=1, description="calls of one workspace at once; more get RESOURCE_EXHAUSTED")
     integration_calls: int = Field(128, ge=1, description="calls of one workspace to one integration at once")
     batch_calls: int = Field(32, ge=1, description="calls of one workspace's batches at once; more wait")
