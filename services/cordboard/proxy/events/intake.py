@@ -197,7 +197,7 @@ class Intake:
         """Returns the definition that a connection uses; raises NotFound, StateConflict, DependencyUnavailable."""
         context = {"targetingKey": workspace, "workspace": workspace, "customer": "", "tier": "", "region": ""}
         context["environment"] = lease.environment
-        version = self._flags.version(lease.integration, context)
+        version, _ = self._flags.version(lease.integration, context)
         return self._definitions.resolve(lease.integration, version, workspace=workspace, environment=lease.environment)
 
     async def events(self, workspace: str, lease: Lease, definition: Definition, told: Sequence[Told]) -> list[Event]:
