@@ -72,6 +72,37 @@ async def test_a_call_prints_the_output_and_leaves_a_record_and_a_trace(desk: De
     assert await as_json(desk, "trace", "list", "--attribute", "cordboard.action=list_tickets")
 
 
+async def test_connect_by_page_prints_a_link_and_waits_for_whoever_opens_it(desk: Desk, northwind: Tenant) -> None:
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "--state-dir", str(desk.mesh.state_dir), "connect", "acme-desk", "-w", northwind.workspace, "--page",
+        "--no-browser", "--id", "by-link", "--scheme", desk.schemes["api_key"], "-o", "json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    url = ""
+    while "/connect/" not in url:
+        line = await process.stderr.readline()
+        assert line, "it ended without a link"
+        url = line.decode().strip()
+    place, _, key = url.partition("#")
+    told = {"link": place.rpartition("/")[2], "key": key, "authScheme": desk.schemes["api_key"]}
+    values = {"api_key": desk.vendor.settings.api_key}
+    answer = await desk.mesh.http("POST", "/v1/connectPages:submit", json={**told, "values": values})
+    assert answer.json()["state"] == "STATE_CONNECTED"
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    made = json.loads(output)
+    assert made["name"] == f"workspaces/{northwind.workspace}/connections/by-link"
+    assert made["state"] == "STATE_READY", "the check call was made"
+
+
+async def test_connect_by_page_takes_no_values(desk: Desk, northwind: Tenant) -> None:
+    given = "connect", "acme-desk", "-w", northwind.workspace
+    code, _, errors = await command(desk, *given, "--page", "--value", "api_key=x")
+    assert (code, "leave out --value" in errors) == (2, True)
+    code, _, errors = await command(desk, *given, "--origin", "https://app.test")
+    assert (code, "need --page" in errors) == (2, True)
+
+
 async def test_a_workspace_is_made_connected_and_gets_a_token(desk: Desk) -> None:
     workspace = f"cli-{uuid4().hex[:8]}"
     await as_json(desk, "workspaces", "create", workspace, "--tier", "business")

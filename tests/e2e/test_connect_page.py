@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from cordboard.auth.v1 import connect_link_service_pb2 as pb
 from cordboard.client import Client
-from tests.fixtures.chromium import INSTALLED, MISSING, NODE, PROGRAM
+from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import INTEGRATION, Desk, Tenant
 from tests.fixtures.mesh import until
 
@@ -31,16 +30,23 @@ async def a_link(member: Client, tenant: Tenant, **fields: Any) -> pb.ConnectLin
     return link
 
 
-async def played(link: pb.ConnectLink, mode: str = "window", **given: Any) -> dict[str, Any]:
-    """What a person saw, and what the product's page heard."""
-    told = json.dumps({"chromium": PROGRAM, "url": link.url, "mode": mode, "origin": ORIGIN, **given})
-    process = await asyncio.create_subprocess_exec(
-        "node", "connect.mjs", told, cwd=NODE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, err.decode()[-4000:]
-    found: dict[str, Any] = json.loads(out)
-    return found
+class Person:
+    """Opens links in Chromium."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+
+    async def play(self, link: pb.ConnectLink, mode: str = "window", **given: Any) -> dict[str, Any]:
+        """Returns what the person saw, and what the product's page heard."""
+        request = {"url": link.url, "mode": mode, "origin": ORIGIN, **given}
+        (found,) = await asyncio.to_thread(self._browser, request)
+        return found
+
+
+@pytest.fixture(scope="module")
+def ada(person: Browser) -> Person:
+    """A person with a browser."""
+    return Person(person)
 
 
 async def after(member: Client, link: pb.ConnectLink) -> pb.ConnectLink:
@@ -59,10 +65,12 @@ def key_of(link: pb.ConnectLink) -> str:
     return str(link.url.partition("#")[2])
 
 
-async def test_an_account_is_connected_by_an_api_key(desk: Desk, northwind: Tenant, member: Client) -> None:
+async def test_an_account_is_connected_by_an_api_key(
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
+) -> None:
     link = await a_link(member, northwind, return_url="https://app.test/done?a=1")
     acts = [["choose", "API key"], ["fill", "API key", desk.vendor.settings.api_key], ["click", "Connect"]]
-    page = asyncio.create_task(played(link, acts=acts, dark=True, after="has accepted it in a call"))
+    page = asyncio.create_task(ada.play(link, acts=acts, dark=True, after="has accepted it in a call"))
     await until(partial(connected, member, link), "the connection")
     now = await after(member, link)
     assert (now.connection, now.url) == (f"workspaces/{northwind.workspace}/connections/by-page", "")
@@ -75,12 +83,12 @@ async def test_an_account_is_connected_by_an_api_key(desk: Desk, northwind: Tena
     assert key_of(link) not in seen["address"]
     assert sum(seen["sizes"].values()) < LIGHT, seen["sizes"]
     # Whoever has the key sees what came of it, and can do no more with it.
-    again = await played(link)
+    again = await ada.play(link)
     assert again["wrong"] == [], again
 
 
 async def test_a_popup_is_connected_by_a_password_and_tells_its_origin(
-    desk: Desk, northwind: Tenant, member: Client
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
 ) -> None:
     link = await a_link(member, northwind, origin=ORIGIN)
     settings = desk.vendor.settings
@@ -93,7 +101,7 @@ async def test_a_popup_is_connected_by_a_password_and_tells_its_origin(
         ["fill", "User name", settings.basic_user],
         ["click", "Connect"],
     ]
-    seen = await played(link, "popup", acts=acts)
+    seen = await ada.play(link, "popup", acts=acts)
     assert [each for each in seen["wrong"] if "400" not in each] == [], seen
     now = await after(member, link)
     assert now.state == CONNECTED
@@ -102,15 +110,17 @@ async def test_a_popup_is_connected_by_a_password_and_tells_its_origin(
     assert seen["heard"] == [{**told, "state": "connected", "origin": page}]
 
 
-async def test_a_person_consents_at_the_vendor_and_comes_back(desk: Desk, northwind: Tenant, member: Client) -> None:
+async def test_a_person_consents_at_the_vendor_and_comes_back(
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
+) -> None:
     link = await a_link(member, northwind, auth_schemes=[desk.schemes["oauth2"]])
-    denied = await played(
+    denied = await ada.play(
         link, acts=[["click", "Go on to Acme Desk"]], consent="Deny", ends="Connect Acme Desk", after="was not allowed"
     )
     assert denied["wrong"] == [], denied
     now = await after(member, link)
     assert (now.state, now.error) == (pb.ConnectLink.STATE_PENDING, "access_denied")
-    seen = await played(link, acts=[["click", "Go on to Acme Desk"]], consent="Allow")
+    seen = await ada.play(link, acts=[["click", "Go on to Acme Desk"]], consent="Allow")
     assert seen["wrong"] == [], seen
     assert (await after(member, link)).state == CONNECTED
     [cookie] = [each for each in seen["cookies"] if each["name"] == "__Host-cordboard-connect"]
@@ -118,31 +128,35 @@ async def test_a_person_consents_at_the_vendor_and_comes_back(desk: Desk, northw
 
 
 async def test_a_frame_of_the_declared_origin_goes_on_when_the_person_has_consented(
-    desk: Desk, northwind: Tenant, member: Client
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
 ) -> None:
     link = await a_link(member, northwind, auth_schemes=[desk.schemes["oauth2"]], origin=ORIGIN)
-    seen = await played(link, "frame", acts=[["click", "Go on to Acme Desk"]], consent="Allow")
+    seen = await ada.play(link, "frame", acts=[["click", "Go on to Acme Desk"]], consent="Allow")
     assert seen["wrong"] == [], seen
     assert (await after(member, link)).state == CONNECTED
     assert [each["state"] for each in seen["heard"]] == ["connected"]
 
 
-async def test_another_origin_sees_no_frame_and_hears_nothing(desk: Desk, northwind: Tenant, member: Client) -> None:
+async def test_another_origin_sees_no_frame_and_hears_nothing(
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
+) -> None:
     for origin in ("https://other.test", ""):
         link = await a_link(member, northwind, auth_schemes=[desk.schemes["api_key"]], origin=origin)
-        framed = await played(link, "frame", refused=True)
+        framed = await ada.play(link, "frame", refused=True)
         assert framed["refusedFrame"], origin
         assert any("frame-ancestors" in each for each in framed["wrong"]), framed["wrong"]
         acts = [["fill", "API key", desk.vendor.settings.api_key], ["click", "Connect"]]
-        popup = await played(link, "popup", acts=acts)
+        popup = await ada.play(link, "popup", acts=acts)
         assert (await after(member, link)).state == CONNECTED
         assert popup["heard"] == []
 
 
-async def test_a_link_with_another_key_opens_nothing(desk: Desk, northwind: Tenant, member: Client) -> None:
+async def test_a_link_with_another_key_opens_nothing(
+    ada: Person, desk: Desk, northwind: Tenant, member: Client
+) -> None:
     link = await a_link(member, northwind, origin=ORIGIN)
     link.url = link.url[:-2] + ("AA" if not link.url.endswith("AA") else "BB")
-    seen = await played(link, "popup", ends="This link does not work")
+    seen = await ada.play(link, "popup", ends="This link does not work")
     assert [each for each in seen["wrong"] if "404" not in each] == [], seen
     assert seen["heard"] == []
     assert "Acme" not in seen["said"]

@@ -14,7 +14,7 @@ from cordboard.core.schema import JsonSchema
 from cordboard.uqi.binding import bound
 from cordboard.uqi.drafts import Draft
 from cordboard.uqi.v1 import form_pb2
-from tests.fixtures.chromium import INSTALLED, MISSING, Painter
+from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.unit.uqi.judges import Filler, tree_of
 from tests.unit.uqi.samples import an_auth_form, an_input, the_draft
 from tests.unit.uqi.torture import CASES, EVIL
@@ -64,7 +64,7 @@ def asked(draft: Draft, **given: Any) -> dict[str, Any]:
     return {"document": told, **given}
 
 
-def test_every_type_of_field_is_filled_in_by_a_person(drawn: Painter) -> None:
+def test_every_type_of_field_is_filled_in_by_a_person(drawn: Browser) -> None:
     acts = [
         ["fill", "Title", "Printer"],
         ["fill", "Story", "It\nbroke"],
@@ -105,7 +105,7 @@ def test_every_type_of_field_is_filled_in_by_a_person(drawn: Painter) -> None:
     }  # fmt: skip
 
 
-def test_what_is_wrong_is_said_at_the_field_and_above_and_the_person_is_put_there(drawn: Painter) -> None:
+def test_what_is_wrong_is_said_at_the_field_and_above_and_the_person_is_put_there(drawn: Browser) -> None:
     draft = the_draft(EVERYTHING)
     told = [
         {"pointer": "/owner/name", "text": "is taken"},
@@ -132,7 +132,7 @@ def test_what_is_wrong_is_said_at_the_field_and_above_and_the_person_is_put_ther
     assert {"Count must be a whole number", "Free must be JSON text of: object"} <= set(clicked["summary"])
 
 
-def test_every_hard_case_gives_back_what_it_was_drawn_with(drawn: Painter) -> None:
+def test_every_hard_case_gives_back_what_it_was_drawn_with(drawn: Browser) -> None:
     """The server makes the same of the values that came back as of those that it began with."""
     requests, trees = [], []
     for name, given in CASES.items():
@@ -148,13 +148,13 @@ def test_every_hard_case_gives_back_what_it_was_drawn_with(drawn: Painter) -> No
         assert bool(found["problems"]) <= bool(went.problems), name
 
 
-def test_text_of_a_definition_is_text_on_the_page(drawn: Painter) -> None:
+def test_text_of_a_definition_is_text_on_the_page(drawn: Browser) -> None:
     (found,) = drawn(asked(the_draft(CASES["hostile"])))
     assert found["wrong"] == []
     assert EVIL in found["text"]
 
 
-def test_fields_come_and_go_with_their_case(drawn: Painter) -> None:
+def test_fields_come_and_go_with_their_case(drawn: Browser) -> None:
     draft = the_draft(CASES["cases"])
     acts = [["select", "Kind", "mail"], ["fill", "Address", "a@b.c"], ["fill", "Copies", "5"]]
     turned = [*acts, ["select", "Kind", "phone"], ["fill", "Number", "1"]]
@@ -164,7 +164,7 @@ def test_fields_come_and_go_with_their_case(drawn: Painter) -> None:
     assert "Address" not in phone["text"]
 
 
-def test_a_secret_is_never_on_the_page_and_a_stored_one_may_stay_empty(drawn: Painter) -> None:
+def test_a_secret_is_never_on_the_page_and_a_stored_one_may_stay_empty(drawn: Browser) -> None:
     basic = an_auth_form(basic=pb.Basic())
     held = {"username": "ada", "password": "hunter2"}
     key = "-----BEGIN KEY-----\nabc\n-----END KEY-----\n"
@@ -183,14 +183,14 @@ def test_a_secret_is_never_on_the_page_and_a_stored_one_may_stay_empty(drawn: Pa
     assert pasted["wrong"] == []
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_sent(drawn: Painter) -> None:
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(drawn: Browser) -> None:
     large = {"name": "a.txt", "mimeType": "text/plain", "text": "x" * 1001}
     draft = the_draft(an_input("paper", paper=EVERYTHING["properties"]["paper"]))
     (found,) = drawn(asked(draft, acts=[["upload", "Paper", large]]))
     assert [each["text"] for each in found["problems"]] == ["must be at most 0 MB"]
 
 
-def test_choices_that_only_the_vendor_knows_are_asked_for_with_what_they_hang_on(drawn: Painter) -> None:
+def test_choices_that_only_the_vendor_knows_are_asked_for_with_what_they_hang_on(drawn: Browser) -> None:
     draft = the_draft(an_input("project", team={"type": "integer", "title": "Team"}, project={"type": "integer"}))
     document = asked(draft)["document"]
     source = {"id": "project", "action": "list_projects", "inputs": {"team": "team"}, "searchProperty": "q"}
@@ -211,7 +211,7 @@ def test_choices_that_only_the_vendor_knows_are_asked_for_with_what_they_hang_on
     assert away["values"] == {"team": 3, "project": 4}
 
 
-def test_what_must_not_be_would_be_seen(drawn: Painter) -> None:
+def test_what_must_not_be_would_be_seen(drawn: Browser) -> None:
     (found,) = drawn(asked(the_draft(an_input(a=TEXT)), audit=True, spoil=True))
     assert any(each.startswith("axe label") for each in found["wrong"])
     assert any(each.startswith("policy: style-src") for each in found["wrong"])
