@@ -130,7 +130,8 @@ class Access:
         if not brought and evidence.certificate:
             return self._agent("mtls")
         if not brought:
-            raise Unauthenticated("a credential is required", headers={"WWW-Authenticate": _CHALLENGE})
+            told = f"{_CHALLENGE}, {self._digest.challenge()}"
+            raise Unauthenticated("a credential is required", headers={"WWW-Authenticate": told})
         if session is not None:
             return self._by_session(session)
         if authorization is None:

@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote
 
 REALM: Final = "Acme Desk"
 NONCE_SECONDS: Final = 300
+# At this many, the ones that ended are dropped.
+MOST_NONCES: Final = 10_000
 CLOCK_SKEW_SECONDS: Final = 300
 SERVICE: Final = "desk"
 REGION: Final = "eu-west-1"
@@ -53,6 +55,8 @@ class Digest:
 
     def challenge(self, *, stale: bool = False) -> str:
         """Returns a challenge with a new nonce; the strongest algorithm alone, as most clients take the first."""
+        if len(self._counts) >= MOST_NONCES:
+            self._counts = {known: told for known, told in self._counts.items() if told[0] > self._clock()}
         nonce = secrets.token_urlsafe(18)
         self._counts[nonce] = (self._clock() + NONCE_SECONDS, 0)
         told = f'Digest realm="{REALM}", qop="auth", algorithm=SHA-256, nonce="{nonce}", opaque="desk"'
