@@ -26,6 +26,7 @@ from cordboard.auth.page_files import PageFiles
 from cordboard.auth.page_forms import PageForms
 from cordboard.auth.reads import ReadWatch
 from cordboard.auth.refresh import Refresher, refresh_durations
+from cordboard.auth.relay import Relay
 from cordboard.auth.revocations import Revocations
 from cordboard.auth.roles import Roles
 from cordboard.auth.rotation import Rotations
@@ -107,7 +108,8 @@ async def start(mesh: Process[AuthSettings]) -> None:
     refresher = Refresher(
         database, vault, ways, vendors.grants, revocations, journal, feed, refresh_durations(mesh.measures)
     )
-    connect = Connect(database, vault, ways, vendors, connections, journal, redirect_uri=settings.redirect_uri)
+    relay = Relay(settings.relay_name, settings.relays)
+    connect = Connect(database, vault, ways, vendors, connections, journal, relay, redirect_uri=settings.redirect_uri)
     _invite(mesh, vault, ways, connect)
     devices = Devices(database, connect)
     mesh.on_close(refresher.close)
@@ -117,7 +119,7 @@ async def start(mesh: Process[AuthSettings]) -> None:
     server = mesh.server
     add_WorkspaceServiceServicer_to_server(WorkspaceServicer(Workspaces(database, journal)), server)
     add_TokenServiceServicer_to_server(TokenServicer(issuer, keys, jwks_max_age=settings.jwks_max_age_seconds), server)
-    add_ConnectServiceServicer_to_server(ConnectServicer(connect, clients, CallbackPage()), server)
+    add_ConnectServiceServicer_to_server(ConnectServicer(connect, clients, CallbackPage(), relay), server)
     add_ConnectionServiceServicer_to_server(ConnectionServicer(connections, configurations), server)
     add_CredentialServiceServicer_to_server(
         CredentialServicer(

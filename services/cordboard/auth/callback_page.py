@@ -39,7 +39,7 @@ class CallbackPage:
         link to it. One of the connect page goes on to that, which says all of this itself.
         """
         if ended.link:
-            return _page("One moment", f'<p><a href="{escape(_onward(ended))}">Go on</a></p>', "", _onward(ended))
+            return self.onward(f"/connect/{ended.link}")
         title, problem, script = escape(ended.title), escape(ended.problem), _script(ended)
         back = f'<p><a href="{escape(_back(ended))}">Go back</a></p>' if ended.return_url else ""
         close = back or "<p>You can close this window.</p>"
@@ -48,6 +48,10 @@ class CallbackPage:
         again = "Nothing was stored. You can connect again."
         body = f"<p>What happened: <code>{problem}</code></p><p>{again}</p>{close}"
         return _page(f"{title} was not connected", body, script)
+
+    def onward(self, url: str) -> Page:
+        """Returns the page that goes on to another one; a page, for a redirect has no place in gRPC."""
+        return _page("One moment", f'<p><a href="{escape(url)}">Go on</a></p>', "", url)
 
 
 def _script(ended: Ended) -> str:
@@ -70,10 +74,6 @@ def _back(ended: Ended) -> str:
     return f"{ended.return_url}{separator}{urlencode({'session': ended.session, 'state': state})}"
 
 
-def _onward(ended: Ended) -> str:
-    return f"/connect/{ended.link}"
-
-
 def _page(heading: str, body: str, script: str, onward: str = "") -> Page:
     scripts = f" script-src 'sha256-{_digest(script)}';" if script else ""
     headers = (
@@ -86,7 +86,6 @@ def _page(heading: str, body: str, script: str, onward: str = "") -> Page:
         ("x-content-type-options", "nosniff"),
         ("cache-control", "no-store"),
     )
-    # A page, for a redirect has no place in gRPC.
     head = f'<meta http-equiv="refresh" content="0;url={escape(onward)}">' if onward else ""
     told = f"<script>{script}</script>" if script else ""
     text = (

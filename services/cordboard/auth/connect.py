@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from cordboard.auth.grants import Grants
     from cordboard.auth.oauth import TokenEndpoints
     from cordboard.auth.oauth1 import OAuth1Endpoints
+    from cordboard.auth.relay import Relay
     from cordboard.auth.schemes import Scheme
     from cordboard.auth.store.connections import ConnectionRow
     from cordboard.auth.store.sessions import SessionRow
@@ -194,10 +195,12 @@ class Connect:
         vendors: Vendors,
         connections: Connections,
         journal: Journal,
+        relay: Relay,
         *,
         redirect_uri: str,
     ) -> None:
-        """Takes the redirect URI that every vendor must know."""
+        """Takes the redirect URI that every vendor must know, and what makes states that come back from there."""
+        self._relay = relay
         self._database = database
         self._vault = vault
         self._definitions = ways.definitions
@@ -236,7 +239,7 @@ class Connect:
         scheme = await self._filled(wish.workspace, wish.integration, scheme, values["configuration"], inputs)
         if scheme.active.kind == "device":
             return await self._begun_device(session_id, values, actor, scheme, owned.client, drawer)
-        state = new_secret()
+        state = self._relay.state()
         values["state_hash"] = state_hash(state.reveal())
         if scheme.active.kind == "oauth1":
             url, kept = await self._begun_oauth1(scheme, owned.client, state)

@@ -149,6 +149,11 @@ def vendor_return(request: connect_pb.HandleCallbackRequest, cookie: str) -> con
     )
 
 
+def callback_query(request: connect_pb.HandleCallbackRequest) -> dict[str, str]:
+    """Returns what a vendor sent the person back with, as it was sent."""
+    return {field.name: value for field, value in request.ListFields()}
+
+
 def browser_binding(header: str) -> str:
     """Returns what a browser's cookie header has for a connect session, or an empty text."""
     for each in header.split(";"):

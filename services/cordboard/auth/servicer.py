@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cordboard.auth.connect import Connect
     from cordboard.auth.connections import Connection, Connections
     from cordboard.auth.leases import Leases
+    from cordboard.auth.relay import Relay
     from cordboard.auth.signing_keys import SigningKeys
     from cordboard.auth.tokens import TokenIssuer
     from cordboard.auth.workspaces import Workspaces
@@ -135,11 +136,12 @@ class TokenServicer(TokenServiceServicer):
 class ConnectServicer(ConnectServiceServicer):
     """Answers ConnectService."""
 
-    def __init__(self, connect: Connect, clients: OAuthClients, page: CallbackPage) -> None:
-        """Takes the page that a person sees at the end."""
+    def __init__(self, connect: Connect, clients: OAuthClients, page: CallbackPage, relay: Relay) -> None:
+        """Takes the page that a person sees at the end, and what knows the browsers that only pass."""
         self._connect = connect
         self._clients = clients
         self._page = page
+        self._relay = relay
 
     async def CreateConnectSession(
         self, request: connect_pb.CreateConnectSessionRequest, _: Any
@@ -162,9 +164,12 @@ class ConnectServicer(ConnectServiceServicer):
         return messages.connection_message(await self._connect.submit(workspace, session, values))
 
     async def HandleCallback(self, request: connect_pb.HandleCallbackRequest, context: Any) -> HttpBody:
-        cookies = [str(value) for name, value in context.invocation_metadata() if name == "cookie"]
-        ended = await self._connect.finish(messages.vendor_return(request, ";".join(cookies)))
-        page = self._page.of(ended)
+        onward = self._relay.onward(request.state, messages.callback_query(request))
+        if onward:
+            page = self._page.onward(onward)
+        else:
+            cookies = [str(value) for name, value in context.invocation_metadata() if name == "cookie"]
+            page = self._page.of(await self._connect.finish(messages.vendor_return(request, ";".join(cookies))))
         await context.send_initial_metadata(page.headers)
         return HttpBody(content_type=CONTENT_TYPE, data=page.text.encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final, Self
 
@@ -9,10 +10,15 @@ from pydantic import Field, field_validator, model_validator
 
 from cordboard.auth.kek import open_ring
 from cordboard.auth.login import RULE
+from cordboard.auth.relay import NAME
 from cordboard.core.settings import Address, Network, Settings
 
 # Where a key provider of one's own usually is. It is the operator's choice, no tenant's, and so may be inside.
 PRIVATE_NETWORKS: Final = ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+
+
+CALLBACK: Final = "/connect/callback"
+_ORIGIN: Final = re.compile(r"(?:https://[A-Za-z0-9.-]+|http://(?:localhost|127\.0\.0\.1))(?::[0-9]{1,5})?/?", re.ASCII)
 
 
 class AuthSettings(Settings):
@@ -67,6 +73,38 @@ class AuthSettings(Settings):
         (), description="private networks in which the sign-in provider may be"
     )
 
+    relay_uri: str = Field(
+        "", description="the callback of another mesh to register at vendors, where this one has no public address"
+    )
+    relay_name: str = Field("", description="the name by which that mesh knows this one")
+    relay_targets: tuple[str, ...] = Field(
+        (), description="meshes that browsers are sent on to: NAME=URL, where URL is the other's public URL"
+    )
+
+    @field_validator("relay_uri")
+    @classmethod
+    def _relay_uri(cls, value: str) -> str:
+        if value and not value.startswith("https://"):
+            raise ValueError("must begin with https://")
+        return value
+
+    @field_validator("relay_targets")
+    @classmethod
+    def _relay_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for target in value:
+            name, _, url = target.partition("=")
+            if not NAME.fullmatch(name) or not _ORIGIN.fullmatch(url):
+                raise ValueError("each must be NAME=https://HOST, or http:// on localhost")
+        return value
+
+    @model_validator(mode="after")
+    def _relay(self) -> Self:
+        if bool(self.relay_uri) != bool(self.relay_name):
+            raise ValueError("relay_uri and relay_name need each other")
+        if self.relay_name and not NAME.fullmatch(self.relay_name):
+            raise ValueError("relay_name must be of a-z, 0-9 and hyphens, and begin with a letter")
+        return self
+
     @field_validator("login_issuer")
     @classmethod
     def _login_issuer(cls, value: str) -> str:
@@ -115,7 +153,13 @@ class AuthSettings(Settings):
     @property
     def redirect_uri(self) -> str:
         """Returns the redirect URI to register at every vendor."""
-        return f"{self.public_url.rstrip('/')}/connect/callback"
+        return self.relay_uri or f"{self.public_url.rstrip('/')}{CALLBACK}"
+
+    @property
+    def relays(self) -> dict[str, str]:
+        """Returns the callbacks of the meshes that browsers are sent on to, by name."""
+        pairs = (target.partition("=") for target in self.relay_targets)
+        return {name: f"{url.rstrip('/')}{CALLBACK}" for name, _, url in pairs}
 
     @property
     def login_redirect_uri(self) -> str:
