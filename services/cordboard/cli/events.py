@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cordboard.cli import subscriptions
 from cordboard.cli.calls import connection_name
 from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
@@ -16,6 +17,7 @@ from cordboard.proxy.v1 import event_service_pb2 as pb
 app = typer.Typer(no_args_is_help=True, help="See what happened at vendors, and have it handed on.")
 endpoints = typer.Typer(no_args_is_help=True, help="The addresses that vendors send webhooks to.")
 app.add_typer(endpoints, name="endpoints")
+app.add_typer(subscriptions.app, name="subscriptions")
 
 Workspace = Annotated[str, typer.Argument(help="The workspace's id.")]
 

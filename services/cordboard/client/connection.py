@@ -39,6 +39,7 @@ from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
@@ -129,6 +130,7 @@ class Client:
         self.schedules = ScheduleServiceStub(self._channel)
         self.events = EventServiceStub(self._channel)
         self.breakers = BreakerServiceStub(self._channel)
+        self.subscriptions = SubscriptionServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 

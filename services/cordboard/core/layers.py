@@ -58,9 +58,10 @@ DEFAULT_DEADLINE: Final = 30.0
 # How long a refused stream of requests is read on for its end, in seconds.
 DRAIN_SECONDS: Final = 0.5
 CANCELLED: Final = "CANCELLED"
-# Streams without end of other people's protos; ours begin with Watch.
+# Streams without end that do not begin with Watch, as all others of ours do.
 WATCHES: Final = frozenset(
     {
+        "cordboard.proxy.v1.SubscriptionService/Subscribe",
         "flagd.evaluation.v1.Service/EventStream",
         "flagd.evaluation.v2.Service/EventStream",
         "flagd.sync.v1.FlagSyncService/SyncFlags",

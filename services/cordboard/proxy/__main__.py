@@ -107,7 +107,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.on_close(raw.close)
     forwarding = Forwarding(pipeline, raw, guard)
     add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
-    door = start_events(mesh, keys, definitions, flags, connections)
+    door = start_events(mesh, keys, definitions, flags, connections, egress)
     if settings.forward_address:
         await serve_http(mesh, forwarding, door)
     start_jobs(mesh, pipeline, keys)

@@ -58,6 +58,15 @@ class ProxySettings(Settings):
 
     max_webhook_bytes: int = Field(1 << 20, ge=1024, le=4 << 20, description="the largest webhook that is taken")
     event_retention_days: int = Field(7, ge=1, le=3650, description="how long an event is kept")
+    event_acknowledge_seconds: float = Field(
+        60.0, ge=1, le=3600, description="how long a reader may take over an event before it is told again"
+    )
+    event_first_wait_seconds: float = Field(
+        2.0,
+        gt=0,
+        le=600,
+        description="how long an event that was not taken waits at first, then twice as long",
+    )
 
     @property
     def budget_policy(self) -> BudgetPolicy:

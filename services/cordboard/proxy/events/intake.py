@@ -40,6 +40,7 @@ KNOWN_SECONDS: Final = 5.0
 AT_ONCE: Final = 10
 _KNOWN: Final = 10_000
 _MOST_DRIFT: Final = 20
+CLOSE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Gathering:
         if workspace not in self._writing:
             self._writing[workspace] = asyncio.create_task(self._write(workspace))
         return await future
+
+    async def close(self) -> None:
+        """Returns when what came was written."""
+        if self._writing:
+            await asyncio.wait(self._writing.values(), timeout=CLOSE_SECONDS)
 
     async def _write(self, workspace: str) -> None:
         try:
@@ -114,6 +120,10 @@ class Intake:
         self._clock = clock
         self._gathering = Gathering(store)
         self._known: OrderedDict[bytes, tuple[Endpoint, float]] = OrderedDict()
+
+    async def close(self) -> None:
+        """Returns when what came was written."""
+        await self._gathering.close()
 
     async def create(self, workspace: str, endpoint_id: str, connection: str, caller: Caller) -> tuple[Endpoint, str]:
         """Creates an address; returns it with its token. Raises NotFound, AlreadyExists, InvalidFields."""

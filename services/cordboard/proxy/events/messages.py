@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
-from cordboard.core.errors import NotFound
+from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.names import parse
 from cordboard.core.times import to_timestamp
+from cordboard.proxy.events.subscription import PULL, WEBHOOK, Handed, Lost, Progress, Subscription
+from cordboard.proxy.events.subscriptions import Wanted
 from cordboard.proxy.v1 import event_service_pb2 as pb
+from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cordboard.proxy.events.event import Endpoint, Event
 
-MOST_DIGITS = 18
+MOST_DIGITS: Final = 18
+MOST_OFFSETS: Final = 1000
+MOST_ATTEMPTS: Final = 100
+_TYPE: Final = re.compile(r"[A-Za-z0-9_.-]{1,255}(\.\*)?", re.ASCII)
 
 
 def to_event(event: Event, data: bytes = b"") -> pb.Event:
@@ -49,3 +58,75 @@ def to_offset(name: str) -> tuple[str, int]:
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise NotFound(name)
     return workspace, int(text)
+
+
+def to_wanted(request: subscription_pb.CreateSubscriptionRequest) -> Wanted:
+    """Returns what a subscription is to be; raises InvalidFields."""
+    (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+    told = request.subscription
+    for index, one in enumerate(told.types):
+        if not _TYPE.fullmatch(one):
+            raise InvalidFields.one(f"subscription.types[{index}]", "must be a type, or the beginning of one and '.*'")
+    for index, one in enumerate(told.connections):
+        field = f"subscription.connections[{index}]"
+        owner, _ = parse(one, "workspaces/*/connections/*", field=field)
+        if owner != workspace:
+            raise InvalidFields.one(field, f"must be one of {request.parent!r}")
+    for field in ("types", "connections"):
+        if len(getattr(told, field)) > MOST_OFFSETS:
+            raise InvalidFields.one(f"subscription.{field}", f"must be at most {MOST_OFFSETS}")
+    if not 0 <= told.max_attempts <= MOST_ATTEMPTS:
+        raise InvalidFields.one("subscription.max_attempts", f"must be 1 to {MOST_ATTEMPTS}, or 0")
+    return Wanted(
+        workspace=workspace,
+        id=request.subscription_id,
+        types=tuple(told.types),
+        connections=tuple(told.connections),
+        kind=WEBHOOK if told.HasField("webhook") else PULL,
+        url=told.webhook.url,
+        max_attempts=told.max_attempts,
+        from_beginning=request.from_beginning,
+    )
+
+
+def to_subscription(found: Subscription, progress: Progress) -> subscription_pb.Subscription:
+    """Returns a subscription as a message."""
+    message = subscription_pb.Subscription(
+        name=found.name,
+        types=found.types.split("\n") if found.types else (),
+        connections=found.connections.split("\n") if found.connections else (),
+        max_attempts=found.max_attempts,
+        acknowledged_offset=progress.acknowledged,
+        last_offset=progress.last,
+        dead_count=progress.dead,
+        create_time=to_timestamp(found.create_time),
+    )
+    if found.kind == WEBHOOK:
+        message.webhook.url = found.url
+    if found.resume_time is not None:
+        message.resume_time.CopyFrom(to_timestamp(found.resume_time))
+    return message
+
+
+def to_told(handed: Handed, data: bytes) -> subscription_pb.SubscribeResponse:
+    """Returns an event that is told as a message."""
+    return subscription_pb.SubscribeResponse(event=to_event(handed.event, data), attempt=handed.attempt)
+
+
+def to_dead(lost: Lost) -> subscription_pb.DeadEvent:
+    """Returns an event that could not be told as a message."""
+    return subscription_pb.DeadEvent(event=to_event(lost.event), attempts=lost.attempts, reason=lost.reason)
+
+
+def to_offsets(offsets: Collection[int]) -> Collection[int]:
+    """Returns offsets; raises InvalidFields where they are too many."""
+    if len(offsets) > MOST_OFFSETS:
+        raise InvalidFields.one("offsets", f"must be at most {MOST_OFFSETS}")
+    return list(offsets)
+
+
+def check_offset(offset: int, field: str) -> int:
+    """Returns an offset; raises InvalidFields."""
+    if offset < 0:
+        raise InvalidFields.one(field, "must not be negative")
+    return offset

@@ -1,8 +1,10 @@
-"""EventService: messages in, one call of the domain, messages out."""
+"""EventService and SubscriptionService: messages in, one call of the domain, messages out."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -13,9 +15,27 @@ from cordboard.core.paging import Paging
 from cordboard.proxy.events.door import WEBHOOKS
 from cordboard.proxy.events.events import Events
 from cordboard.proxy.events.intake import Intake
-from cordboard.proxy.events.messages import to_endpoint, to_event, to_offset
+from cordboard.proxy.events.messages import (
+    check_offset,
+    to_dead,
+    to_endpoint,
+    to_event,
+    to_offset,
+    to_offsets,
+    to_subscription,
+    to_told,
+    to_wanted,
+)
+from cordboard.proxy.events.subscription import Subscription
+from cordboard.proxy.events.subscriptions import Subscriptions
 from cordboard.proxy.v1 import event_service_pb2 as pb
+from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceServicer
+from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
+
+PATTERN: Final = "workspaces/*/subscriptions/*"
+OUTSTANDING: Final = 100
+MOST_OUTSTANDING: Final = 1000
 
 
 class EventServicer(EventServiceServicer):
@@ -70,3 +90,107 @@ class EventServicer(EventServiceServicer):
         )
         token = paging.token(str(found[paging.size - 1].number)) if len(found) > paging.size else ""
         return pb.ListEventsResponse(events=map(to_event, found[: paging.size]), next_page_token=token)
+
+
+class SubscriptionServicer(SubscriptionServiceServicer):
+    """Answers SubscriptionService."""
+
+    def __init__(self, subscriptions: Subscriptions, events: Events) -> None:
+        """Takes the subscriptions, and what opens the data of events."""
+        self._subscriptions = subscriptions
+        self._events = events
+
+    async def CreateSubscription(
+        self, request: subscription_pb.CreateSubscriptionRequest, context: Any
+    ) -> subscription_pb.CreateSubscriptionResponse:
+        """Creates a subscription."""
+        made, secret = await self._subscriptions.create(to_wanted(request), current_caller())
+        return subscription_pb.CreateSubscriptionResponse(subscription=await self._told(made), secret=secret)
+
+    async def GetSubscription(
+        self, request: subscription_pb.GetSubscriptionRequest, context: Any
+    ) -> subscription_pb.Subscription:
+        """Returns a subscription."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        return await self._told(await self._subscriptions.subscription(workspace, subscription_id, current_caller()))
+
+    async def ListSubscriptions(
+        self, request: subscription_pb.ListSubscriptionsRequest, context: Any
+    ) -> subscription_pb.ListSubscriptionsResponse:
+        """Lists subscriptions by id."""
+        paging, caller = Paging.of(request), current_caller()
+        (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+        found = await self._subscriptions.subscriptions(workspace, caller, after=paging.after, limit=paging.size + 1)
+        token = paging.token(found[paging.size - 1].id) if len(found) > paging.size else ""
+        told = [await self._told(each) for each in found[: paging.size]]
+        return subscription_pb.ListSubscriptionsResponse(subscriptions=told, next_page_token=token)
+
+    async def DeleteSubscription(self, request: subscription_pb.DeleteSubscriptionRequest, context: Any) -> Empty:
+        """Deletes a subscription."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        await self._subscriptions.delete(workspace, subscription_id, current_caller())
+        return Empty()
+
+    async def SeekSubscription(
+        self, request: subscription_pb.SeekSubscriptionRequest, context: Any
+    ) -> subscription_pb.Subscription:
+        """Moves a subscription."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        offset = check_offset(request.offset, "offset")
+        return await self._told(await self._subscriptions.seek(workspace, subscription_id, offset, current_caller()))
+
+    async def Subscribe(
+        self, request: subscription_pb.SubscribeRequest, context: Any
+    ) -> AsyncIterator[subscription_pb.SubscribeResponse]:
+        """Streams events as they come."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        if not 0 <= request.max_outstanding <= MOST_OUTSTANDING:
+            raise InvalidFields.one("max_outstanding", f"must be 1 to {MOST_OUTSTANDING}, or 0 for {OUTSTANDING}")
+        most = request.max_outstanding or OUTSTANDING
+        stream = self._subscriptions.stream(workspace, subscription_id, current_caller(), most=most)
+        async with contextlib.aclosing(stream) as told:
+            async for each in told:
+                yield to_told(each, await self._events.data(each.event))
+
+    async def AcknowledgeEvents(
+        self, request: subscription_pb.AcknowledgeEventsRequest, context: Any
+    ) -> subscription_pb.AcknowledgeEventsResponse:
+        """Forgets events that were dealt with."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        offsets, up_to = to_offsets(request.offsets), check_offset(request.up_to_offset, "up_to_offset")
+        count = await self._subscriptions.acknowledge(workspace, subscription_id, offsets, up_to, current_caller())
+        return subscription_pb.AcknowledgeEventsResponse(acknowledged_count=count)
+
+    async def ListDeadEvents(
+        self, request: subscription_pb.ListDeadEventsRequest, context: Any
+    ) -> subscription_pb.ListDeadEventsResponse:
+        """Lists events that could not be told."""
+        paging, caller = Paging.of(request), current_caller()
+        workspace, subscription_id = parse(request.parent, PATTERN, field="parent")
+        after, limit = int(paging.after or 0), paging.size + 1
+        found = await self._subscriptions.lost(workspace, subscription_id, caller, after=after, limit=limit)
+        token = paging.token(str(found[paging.size - 1].event.number)) if len(found) > paging.size else ""
+        return subscription_pb.ListDeadEventsResponse(
+            dead_events=map(to_dead, found[: paging.size]), next_page_token=token
+        )
+
+    async def ReplayDeadEvents(
+        self, request: subscription_pb.ReplayDeadEventsRequest, context: Any
+    ) -> subscription_pb.ReplayDeadEventsResponse:
+        """Has events that could not be told be told again."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        offsets, caller = to_offsets(request.offsets), current_caller()
+        count = await self._subscriptions.replay(workspace, subscription_id, offsets, caller)
+        return subscription_pb.ReplayDeadEventsResponse(replayed_count=count)
+
+    async def DiscardDeadEvents(
+        self, request: subscription_pb.DiscardDeadEventsRequest, context: Any
+    ) -> subscription_pb.DiscardDeadEventsResponse:
+        """Gives up events that could not be told."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        offsets, caller = to_offsets(request.offsets), current_caller()
+        count = await self._subscriptions.discard(workspace, subscription_id, offsets, caller)
+        return subscription_pb.DiscardDeadEventsResponse(discarded_count=count)
+
+    async def _told(self, found: Subscription) -> subscription_pb.Subscription:
+        return to_subscription(found, await self._subscriptions.progress(found))

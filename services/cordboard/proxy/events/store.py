@@ -102,10 +102,18 @@ class EventStore:
             found = (await connection.execute(query.order_by(table.number.desc()).limit(limit))).mappings()
             return [Event(**row, data=b"") for row in found]
 
-    async def sweep(self, *, live: float) -> int:
-        """Deletes some events that were kept so many seconds ago; returns how many."""
+    async def sweep(self, *, live: float, given_up_live: float) -> int:
+        """Deletes some events that were kept so many seconds ago, later those that are still to be told; returns how
+        many.
+        """
         keys = (event_table.c.workspace_id, event_table.c.number)
-        old = event_table.c.receive_time < sa.func.now() - timedelta(seconds=live)
+        told = sa.table("event_delivery", sa.column("workspace_id"), sa.column("number")).alias("told")
+        wanted = sa.exists().where(told.c.workspace_id == keys[0], told.c.number == keys[1])
+        age = sa.func.now() - event_table.c.receive_time
+        old = sa.or_(
+            sa.and_(age > timedelta(seconds=live), sa.not_(wanted)),
+            age > timedelta(seconds=max(live, given_up_live)),
+        )
         chosen = sa.select(*keys).where(old).order_by(event_table.c.receive_time).limit(SWEEP_ROWS)
         async with self._database.everywhere() as connection:
             return (await connection.execute(sa.delete(event_table).where(sa.tuple_(*keys).in_(chosen)))).rowcount

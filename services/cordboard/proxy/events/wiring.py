@@ -6,16 +6,24 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from cordboard.core.database import Changes
 from cordboard.core.errors import CordboardError
 from cordboard.core.times import SystemClock
+from cordboard.proxy.events.deliveries import DeliveryStore
 from cordboard.proxy.events.door import Door
 from cordboard.proxy.events.events import Events
 from cordboard.proxy.events.intake import Intake
-from cordboard.proxy.events.servicer import EventServicer
-from cordboard.proxy.events.store import EventStore
+from cordboard.proxy.events.sending import Sender
+from cordboard.proxy.events.servicer import EventServicer, SubscriptionServicer
+from cordboard.proxy.events.store import CHANNEL, EventStore
+from cordboard.proxy.events.subscription import WEBHOOK
+from cordboard.proxy.events.subscriptions import Subscriptions
+from cordboard.proxy.events.targets import TIMEOUT, Target, WebhookTarget
 from cordboard.proxy.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
+from cordboard.proxy.v1.subscription_service_pb2_grpc import add_SubscriptionServiceServicer_to_server
 
 if TYPE_CHECKING:
+    from cordboard.core.egress import Egress
     from cordboard.core.server import Process
     from cordboard.proxy.connections import Connections
     from cordboard.proxy.sealing import SealingKeys
@@ -34,21 +42,35 @@ def start_events(
     definitions: Definitions,
     flags: Flags,
     connections: Connections,
+    egress: Egress,
 ) -> Door:
-    """Serves events; returns what takes webhooks."""
+    """Serves events, and sends them on; returns what takes webhooks."""
     settings, database = mesh.settings, mesh.database()
     store = EventStore(database)
     intake = Intake(database, store, keys, mesh.journal(), definitions, flags, connections, SystemClock())
-    add_EventServiceServicer_to_server(EventServicer(Events(store, keys), intake), mesh.server)
-    mesh.background(_sweep(store, settings.event_retention_days))
+    events, changes, deliveries = Events(store, keys), Changes(database, CHANNEL), DeliveryStore(database)
+    add_EventServiceServicer_to_server(EventServicer(events, intake), mesh.server)
+    subscriptions = Subscriptions(
+        database, deliveries, keys, mesh.journal(), changes, egress.allows, settings.event_acknowledge_seconds
+    )
+    add_SubscriptionServiceServicer_to_server(SubscriptionServicer(subscriptions, events), mesh.server)
+    mesh.on_close(subscriptions.close)
+    mesh.on_close(intake.close)
+    session = egress.session(timeout=TIMEOUT)
+    mesh.on_close(session.close)
+    targets: dict[str, Target] = {WEBHOOK: WebhookTarget(session, keys, SystemClock())}
+    sender = Sender(deliveries, events, changes, targets, mesh.measures, first_wait=settings.event_first_wait_seconds)
+    for job in (changes.run(), sender.run(), _sweep(store, settings)):
+        mesh.background(job)
     return Door(intake, mesh.measures, settings.max_webhook_bytes)
 
 
-async def _sweep(store: EventStore, days: int) -> None:
+async def _sweep(store: EventStore, settings: ProxySettings) -> None:
+    live, given_up = settings.event_retention_days * 86_400.0, settings.dead_letter_retention_days * 86_400.0
     while True:
         deleted = 0
         try:
-            deleted = await store.sweep(live=days * 86_400.0)
+            deleted = await store.sweep(live=live, given_up_live=given_up)
         except CordboardError as error:
             logger.warning("old events were not deleted", extra={"problem": type(error).__name__})
         await asyncio.sleep(SWEEP_PAUSE if deleted else SWEEP_EVERY)

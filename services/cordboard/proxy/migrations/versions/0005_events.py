@@ -44,7 +44,43 @@ def upgrade() -> None:
     # What the vendor sends again is known by it.
     op.create_index("event_id", "event", ["workspace_id", "connection", "id"], unique=True)
     op.create_index("event_age", "event", ["receive_time"])
-    protect(op, "webhook_endpoint", "event_counter", "event")
+    op.create_table(
+        "event_subscription",
+        sa.Column("workspace_id", sa.Text, primary_key=True),
+        sa.Column("id", sa.Text(collation="C"), primary_key=True),
+        *_text("environment", "types", "connections", "kind", "url"),
+        # What its webhooks are signed with, sealed.
+        sa.Column("secret", sa.LargeBinary, nullable=False),
+        sa.Column("max_attempts", sa.Integer, nullable=False),
+        sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.Column("resume_time", sa.DateTime(timezone=True)),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "event_delivery",
+        sa.Column("workspace_id", sa.Text, primary_key=True),
+        sa.Column("subscription_id", sa.Text(collation="C"), primary_key=True),
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        *_text("ordering_key"),
+        # 1: waits, 2: is told, 3: was given up.
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("due_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("lease_until", sa.DateTime(timezone=True)),
+        *_text("holder", "reason"),
+        # What is deleted is not told.
+        sa.ForeignKeyConstraint(["workspace_id", "number"], ["event.workspace_id", "event.number"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["workspace_id", "subscription_id"],
+            ["event_subscription.workspace_id", "event_subscription.id"],
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("event_delivery_event", "event_delivery", ["workspace_id", "number"])
+    op.create_index(
+        "event_delivery_order", "event_delivery", ["workspace_id", "subscription_id", "state", "ordering_key", "number"]
+    )
+    protect(op, "webhook_endpoint", "event_counter", "event", "event_subscription", "event_delivery")
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
