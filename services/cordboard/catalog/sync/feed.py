@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cordboard.catalog.store import PinRecord
     from cordboard.catalog.sync.customer_store import CustomerStore
     from cordboard.catalog.sync.pin_store import PinStore
-    from cordboard.catalog.sync.store import HubStore
+    from cordboard.catalog.sync.store import FlagsRecord, HubStore
     from cordboard.catalog.v1.lifecycle_pb2 import Pin
 
 # A delta is applied in one transaction, and a break costs at most one delta: neither very large nor very small.
@@ -106,15 +106,17 @@ class Feed:
             sequence = head if len(taken) == len(found) else taken[-1].sequence
             changes = await self._changes(connection, taken, scope)
             flags = await self._store.flags(connection)
-            customers = await self._customers.known(connection, scope.workspaces)
-        if flags is not None and after < flags.sequence <= sequence:
-            records = scoped(flags.records, scope.workspaces, {*customers.values()})
-            change = pb.Change(sequence=flags.sequence, flags=pb.FlagSet(revision=flags.revision, records=records))
-            changes.append(change)
-            changes.sort(key=lambda one: one.sequence)
+            if flags is not None and after < flags.sequence <= sequence:
+                changes.append(await self._flag_change(connection, flags, scope))
+                changes.sort(key=lambda one: one.sequence)
         # Compression of megabytes would hold up everybody else.
         payload = await asyncio.to_thread(Payload.of, pb.Delta(changes=changes)) if changes else Payload(b"", 0)
         return Step(payload, max(sequence, after), max(head, after))
+
+    async def _flag_change(self, connection: AsyncConnection, flags: FlagsRecord, scope: Scope) -> pb.Change:
+        customers = await self._customers.known(connection, scope.workspaces)
+        records = scoped(flags.records, scope.workspaces, {*customers.values()})
+        return pb.Change(sequence=flags.sequence, flags=pb.FlagSet(revision=flags.revision, records=records))
 
     async def _found(
         self, connection: AsyncConnection, after: int, head: int, scope: Scope

@@ -50,13 +50,17 @@ class HubPins:
         if not (told.pins or told.slugs or told.begins or (told.current and await self._store.are_left(connection))):
             return
         said = {_key(pin): pin for pin in told.pins}
-        # Nobody may pin here meanwhile: numbers are given under this lock, and held until the commit.
-        await self._replica.advance(connection, 0)
+        if not told.slugs:
+            # Nobody may pin here meanwhile: numbers are given under a lock that lasts until the commit. Versions have
+            # taken it already.
+            await self._replica.advance(connection, 0)
         if told.begins:
             await self._store.begin_anew(connection)
         found = await self._store.concerned(connection, keys=said, slugs=told.slugs, ended=told.current)
         known = {(one.workspace_id, one.environment, one.slug): one for one in found}
         meant = known | {key: self._meant(key, known.get(key), pin) for key, pin in said.items()}
+        if not meant:
+            return
         there = await self._store.there(connection, {(one.slug, one.hub_version) for one in meant.values()})
         changed = [(key, self._settled(one, there)) for key, one in meant.items()]
         changed = [(key, one) for key, one in changed if one != known.get(key)]
