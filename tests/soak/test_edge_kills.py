@@ -133,7 +133,8 @@ class Victims:
         if self.kills % 2:
             while last != "applying":
                 last = await self._line()
-            await asyncio.sleep(chance.uniform(0.0, 0.03))
+            # How long an update takes depends on what else this machine does.
+            await asyncio.sleep(chance.uniform(0.0, chance.choice((0.01, 0.03, 0.1, 0.3))))
         else:
             await asyncio.sleep(chance.uniform(0.0, 0.6))
         os.kill(edge, signal.SIGKILL)
