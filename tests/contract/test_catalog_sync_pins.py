@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cordboard.catalog.capabilities import RUNTIME
 from cordboard.catalog.pins import Pins
 from cordboard.catalog.snapshot import PinKey
 from cordboard.catalog.store import PinRecord
@@ -187,6 +188,23 @@ async def test_an_edge_of_an_older_release_gets_pins_after_its_upgrade(hub: Hub,
     upgraded = make_edge(old.bootstrap, url=old.database.url.render_as_string(hide_password=False))
     async with upgraded.following():
         await AtEdge(upgraded).has(first)
+
+
+async def test_edges_of_a_hub_that_was_of_an_older_release_get_pins_after_its_upgrade(
+    hub: Hub, make_edge: MakeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = await versions(hub, "One")
+    await pin(hub, first)
+    edge = make_edge(await hub.register("shop", "acme"))
+    with monkeypatch.context() as older:
+        older.setattr("cordboard.catalog.sync.hub.ABLE", RUNTIME)
+        async with edge.following():
+            await edge.has("desk")
+            await hub.publish("mark")
+            await edge.has("mark")
+        assert await AtEdge(edge).known() is None
+    async with edge.following():
+        await AtEdge(edge).has(first)
 
 
 async def test_pins_that_a_restored_hub_never_set_end_with_its_new_log(
