@@ -14,6 +14,7 @@ from cordboard.catalog.paging import check_paging
 from cordboard.catalog.response import check_error_rules, check_response, check_retry
 from cordboard.catalog.schemas import wording_problem
 from cordboard.catalog.syntax import (
+    LINE,
     RESERVED_HEADERS,
     has_stray_brace,
     is_line,
@@ -93,7 +94,7 @@ class ActionCheck:
             "id",
             "must be 1 to 128 letters, digits, underscores, dots and hyphens, and begin with none of the last two",
         )
-        found.require(len(action.title) <= MAX_TITLE and is_line(action.title), "title", "must be one line of text")
+        found.require(len(action.title) <= MAX_TITLE and is_line(action.title), "title", LINE)
         found.require(
             len(action.description) <= MAX_DESCRIPTION and is_prose(action.description),
             "description",
@@ -247,7 +248,7 @@ def _check_path(path: str, found: Findings) -> None:
 
 
 def _check_parameter(parameter: Parameter, found: Findings) -> None:
-    found.require(0 < len(parameter.name) <= 256 and is_line(parameter.name), "name", "must be one line of text")
+    found.require(0 < len(parameter.name) <= 256 and is_line(parameter.name), "name", LINE)
     allowed = _STYLES.get(parameter.placement)
     found.require(
         not parameter.json or not (parameter.style or parameter.allow_reserved),
@@ -315,7 +316,7 @@ def _check_idempotency_key(action: Action, found: Findings) -> None:
     if key.placement == Placement.PLACEMENT_HEADER:
         _check_header(key.name, "name", below)
     elif key.placement in (Placement.PLACEMENT_QUERY, Placement.PLACEMENT_BODY):
-        below.require(0 < len(key.name) <= 256 and is_line(key.name), "name", "must be one line of text")
+        below.require(0 < len(key.name) <= 256 and is_line(key.name), "name", LINE)
         if key.placement == Placement.PLACEMENT_BODY and (
             not action.request.HasField("body") or action.request.body.encoding in _WHOLE_ONLY
         ):
@@ -347,7 +348,7 @@ def _check_body(body: Body, found: Findings) -> Counter[str]:
         names[one.name] += 1
         below = found.below("fields", index)
         found.require(names[one.name] == 1, f"fields[{index}].name", f"{shown(one.name)} stands there already")
-        below.require(is_line(one.name), "name", "must be one line of text")
+        below.require(is_line(one.name), "name", LINE)
         below.require(not one.media_type or is_media_type(one.media_type), "media_type", "is not a media type")
     return Counter([body.property] if body.property else [one.property for one in body.fields])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.catalog.findings import shown
 from cordboard.catalog.syntax import (
+    LINE,
     RESERVED_HEADERS,
     has_stray_brace,
     is_line,
@@ -93,7 +94,7 @@ def check_auth_schemes(definition: Definition, found: Findings) -> None:
             "must be letters, digits, underscores, dots and hyphens, begin with a letter, and be at most 64",
         )
         below.require(ids[scheme.id] == 1, "id", f"{shown(scheme.id)} stands there already")
-        below.require(len(scheme.title) <= 200 and is_line(scheme.title), "title", "must be one line of text")
+        below.require(len(scheme.title) <= 200 and is_line(scheme.title), "title", LINE)
         below.require(
             len(scheme.description) <= MAX_TEXT and is_prose(scheme.description), "description", "must be text"
         )
@@ -243,7 +244,7 @@ def _check_session(session: SessionLogin, found: Findings) -> None:
 
 def _check_api_key(key: ApiKey, found: Findings) -> None:
     if key.placement in (Placement.PLACEMENT_QUERY, Placement.PLACEMENT_BODY, Placement.PLACEMENT_PATH):
-        found.require(0 < len(key.name) <= 128 and is_line(key.name), "name", "must be one line of text")
+        found.require(0 < len(key.name) <= 128 and is_line(key.name), "name", LINE)
     elif key.placement in (Placement.PLACEMENT_HEADER, Placement.PLACEMENT_COOKIE):
         held = is_token(key.name) and key.name.lower() not in _NOT_FOR_KEYS
         found.require(held, "name", "is not a header or cookie that can hold a key")

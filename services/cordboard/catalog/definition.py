@@ -26,6 +26,8 @@ from cordboard.catalog.schemas import NAME, compile_problems, wording_problem
 from cordboard.catalog.semver import SemVer
 from cordboard.catalog.shape import check_shape
 from cordboard.catalog.syntax import (
+    LINE,
+    foreign,
     host_of,
     host_problem,
     is_line,
@@ -131,7 +133,8 @@ def _check_head(definition: Definition, found: Findings) -> None:
     found.require(
         _SLUG.fullmatch(definition.slug) is not None,
         "slug",
-        "must be 2 to 63 of a-z, 0-9 and hyphens, begin with a letter and not end in a hyphen",
+        "must be 2 to 63 of a-z, 0-9 and hyphens, begin with a letter and not end in a hyphen"
+        + foreign(definition.slug),
     )
     # `rpartition`: a private integration has its workspace's id before its own slug.
     found.require(definition.slug.rpartition("--")[2] not in RESERVED_SLUGS, "slug", "is a reserved word")
@@ -142,14 +145,14 @@ def _check_head(definition: Definition, found: Findings) -> None:
     found.require(
         len(definition.title.strip()) > 0 and len(definition.title) <= 200 and is_line(definition.title),
         "title",
-        "must be one line of text",
+        LINE,
     )
     found.require(
         len(definition.description) <= MAX_TEXT and is_prose(definition.description),
         "description",
         f"must be text of at most {MAX_TEXT} characters",
     )
-    found.require(len(definition.owner) <= 200 and is_line(definition.owner), "owner", "must be one line of text")
+    found.require(len(definition.owner) <= 200 and is_line(definition.owner), "owner", LINE)
     if definition.documentation_uri:
         problem = url_problem(definition.documentation_uri, base=False)
         found.require(not problem, "documentation_uri", problem)

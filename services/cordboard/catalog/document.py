@@ -10,23 +10,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import yaml
 from google.protobuf.descriptor import FieldDescriptor
 
-from cordboard.catalog.text import Parsed, Path, parse, written
+from cordboard.catalog.text import Parsed, Path, Position, parse, written
 from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.core.errors import DocumentInvalid, Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.descriptor import EnumDescriptor
     from google.protobuf.message import Message
 
 JSON_SUFFIX: Final = "_json"
 OBJECTS: Final = ("schema_json", "schemas_json", "input_json", "config_json")
 MAX_PROBLEMS: Final = 10
+# How a description begins that is imported, and not published.
+_OTHERS: Final = ("openapi", "swagger")
 
 _DURATION: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?s")
 _STEP: Final = re.compile(r"[^.\[\]]+|\[\d+\]")
@@ -60,6 +65,11 @@ def read(text: str) -> Document:
     Reading checks the shape alone: `cordboard.catalog.definition.check` checks what it means.
     """
     parsed = parse(text, refuse_duplicates=True)
+    for word in _OTHERS:
+        if isinstance(parsed.value, dict) and word in parsed.value:
+            place = parsed.position((word,)) or Position(1, 1)
+            problem = "this is an API description (OpenAPI or Swagger) and no definition: import it"
+            raise DocumentInvalid(problem, place.line, place.column)
     reader = _Reader()
     definition = Definition()
     reader.message(definition, parsed.value, ())
@@ -136,6 +146,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Path, str]] = []
+        self._told: set[str] = set()
         self._fields: dict[str, dict[str, FieldDescriptor]] = {}
 
     def message(self, message: Message, value: Any, path: Path) -> None:
@@ -147,7 +158,7 @@ class _Reader:
         for key, item in value.items():
             descriptor = fields.get(key)
             if descriptor is None:
-                self._wrong((*path, key), f"is not a field here; there are {', '.join(fields)}")
+                self._wrong((*path, key), f"is not a field here{self._meant(key, fields)}")
                 continue
             oneof = descriptor.containing_oneof
             if oneof is not None and len(oneof.fields) > 1:
@@ -156,6 +167,16 @@ class _Reader:
                     continue
                 chosen[oneof.name] = key
             self._field(message, descriptor, item, (*path, key))
+
+    def _meant(self, key: str, fields: Iterable[str]) -> str:
+        close = get_close_matches(key, fields, n=1)
+        if close:
+            return f"; {close[0]!r} is"
+        names = ", ".join(fields)
+        if names in self._told:
+            return ""
+        self._told.add(names)
+        return f"; there are {names}"
 
     def _fields_of(self, descriptor: Any) -> dict[str, FieldDescriptor]:
         known = self._fields.get(descriptor.full_name)

@@ -51,6 +51,15 @@ RESERVED_HEADERS: Final = frozenset(
 )
 
 
+LINE: Final = "must be one line of text, without hidden characters"
+
+
+def foreign(text: str) -> str:
+    """Returns a remark on the first character of a text that is not ASCII, which may look like one that is."""
+    found = next((one for one in text if not one.isascii()), "")
+    return f"; {found!r} is {unicodedata.name(found, f'U+{ord(found):04X}')}" if found else ""
+
+
 def is_token(text: str) -> bool:
     """Tells whether a text can be a header's name (RFC 9110 section 5.6.2)."""
     return _TOKEN.fullmatch(text) is not None

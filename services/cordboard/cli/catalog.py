@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,14 +20,6 @@ LONG = 300.0
 def state_text(state: lifecycle.VersionState.ValueType) -> str:
     """Returns a state as people read it."""
     return lifecycle.VersionState.Name(state).removeprefix("VERSION_STATE_").lower() if state else ""
-
-
-def read(path: Path) -> str:
-    """Returns a document's text; raises CommandFailed."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{path}: {error}", 2) from None
 
 
 @app.command("list")

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from cordboard.catalog.folder import RULES, File, Finding, Report, check_files
+from cordboard.cli.documents import read
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output
 from cordboard.cli.output import Format, console, errors, show_json
@@ -20,7 +21,6 @@ from cordboard.cli.session import run
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 # The JSON Schema of definitions, which stands beside them.
 NO_DEFINITION: Final = frozenset({"schema.json"})
-MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 def check(
@@ -42,7 +42,7 @@ def check(
         files = [path for given in paths for path in definition_files(given)]
         if not files:
             raise CommandFailed("there is no definition (*.yaml, *.yml, *.json) to check", 2)
-        reports = check_files([File(str(path), _read(path)) for path in files], _earlier(against, files))
+        reports = check_files([File(str(path), read(path)) for path in files], _earlier(against, files))
         if junit is not None:
             _write(junit, junit_xml(reports))
         if output is Format.JSON:
@@ -106,7 +106,7 @@ def _earlier(against: str, files: list[Path]) -> list[File]:
         return []
     folder = Path(against)
     if folder.is_dir():
-        return [File(str(path), _read(path)) for path in definition_files(folder)]
+        return [File(str(path), read(path)) for path in definition_files(folder)]
     found = []
     for path in files:
         _git(path.parent, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{against}^{{commit}}")
@@ -133,15 +133,6 @@ def _git(folder: Path, *arguments: str, missing: bool = False) -> str | None:
     if missing:
         return None
     raise CommandFailed("--against names neither a folder nor a commit of the repository that the files are in", 2)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CommandFailed(f"{path} is larger than {MAX_BYTES // 1024 // 1024} MiB", 2)
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{path}: {error}", 2) from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,11 +8,11 @@ from urllib.parse import urljoin
 
 import aiohttp
 
+from cordboard.cli.documents import MAX_BYTES, text_of
 from cordboard.cli.failures import CommandFailed
 from cordboard.core.egress import Egress, ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied
 
-MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_SECONDS: Final = 60.0
 MAX_REDIRECTS: Final = 5
 
@@ -38,12 +38,12 @@ async def download(url: str) -> tuple[str, str]:
         raise CommandFailed(
             f"{url}: only http and https URLs without user, password and fragment are fetched", 2
         ) from None
+    except aiohttp.ClientConnectorError as error:
+        why = (error.os_error.strerror or str(error.os_error)).lower()
+        raise CommandFailed(f"{url}: {error.host}:{error.port} cannot be reached: {why}") from None
     except aiohttp.ClientError as error:
         raise CommandFailed(f"{url}: cannot be fetched: {error}") from None
-    try:
-        return content.decode("utf-8-sig"), found
-    except UnicodeDecodeError as error:
-        raise CommandFailed(f"{url}: the document is not UTF-8: {error.reason} at byte {error.start}", 2) from None
+    return text_of(content, url), found
 
 
 async def _follow(url: str) -> tuple[bytes, str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from cordboard.auth.v1.workspace_service_pb2 import GetWorkspaceRequest
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
@@ -150,6 +151,8 @@ def pin(
     async def work() -> None:
         wanted = lifecycle.Pin(name=_pin_name(workspace, environment, slug), version=version, reason=reason)
         async with as_operator(target(context)) as mesh:
+            # The Catalog knows no workspaces: a pin of one that does not exist would wait for it unseen.
+            await mesh.workspaces.GetWorkspace(GetWorkspaceRequest(name=f"workspaces/{workspace}"))
             found = await mesh.governance.SetPin(pb.SetPinRequest(pin=wanted))
         if output is Format.JSON:
             show_json(plain(found))

@@ -14,8 +14,9 @@ from rich.markup import escape
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
-from cordboard.cli.catalog import LONG, read, state_text
+from cordboard.cli.catalog import LONG, state_text
 from cordboard.cli.differences import show_difference, show_refusals
+from cordboard.cli.documents import read
 from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Output, target
@@ -185,7 +186,7 @@ async def _show_imported(mesh: Client, answer: pb.ImportOpenApiResponse) -> None
         console.print(f"nothing differs from version {version}, which is active: there is no new version")
         return
     _show_version(Format.TABLE, answer.definition_version)
-    if answer.previous_version:
+    if answer.previous_version and answer.definition_version.active:
         request = governance.DiffDefinitionVersionsRequest(
             parent=parent, old_version=answer.previous_version, new_version=version
         )
@@ -206,6 +207,8 @@ def _write_report(file: Path | None, report: pb.ImportReport) -> None:
 def _show_report(report: pb.ImportReport, notes: bool) -> None:
     counted = Counter(finding.severity for finding in report.findings)
     console.print(f"{report.action_count} of {report.operation_count} operations became actions")
+    if not report.action_count:
+        console.print("[yellow]nothing can be called: there is no action[/yellow]")
     console.print(
         f"{counted[pb.ImportFinding.SEVERITY_LOSS]} left out, {counted[pb.ImportFinding.SEVERITY_REPAIR]} repaired, "
         f"{counted[pb.ImportFinding.SEVERITY_NOTE]} notes"
@@ -213,7 +216,7 @@ def _show_report(report: pb.ImportReport, notes: bool) -> None:
     for finding in report.findings:
         if notes or finding.severity != pb.ImportFinding.SEVERITY_NOTE:
             console.print(f"  {SEVERITIES.get(finding.severity, '')} ", end="")
-            console.print(f"{finding.pointer}: {finding.text}", markup=False, highlight=False)
+            console.print(f"{finding.pointer or 'the document'}: {finding.text}", markup=False, highlight=False)
 
 
 def _show_tried(output: Format, found: Tried, stage: Stage) -> None:

@@ -50,7 +50,9 @@ class JsonSchema:
                 # Stands where the value would: the value may be a secret.
                 mask="the value",
             )
-        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        except jsonschema_rs.ValidationError as error:
+            raise SchemaInvalid(_unusable(error)) from None
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise SchemaInvalid(str(error).splitlines()[0][:300]) from None
         return cls(validator)
 
@@ -76,6 +78,16 @@ class JsonSchema:
             if len(found) == MAX_VIOLATIONS:
                 break
         return found
+
+
+def _unusable(error: Any) -> str:
+    """Returns what is wrong with a schema, and where in it."""
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Format) and error.kind.format == "regex":
+        text = "is no regular expression that runs in linear time (look-around and back-references do not)"
+    else:
+        text = str(error).splitlines()[0].removeprefix("the value ")[:300]
+    place = _path("", tuple(error.instance_path)).lstrip(".")
+    return f"{place or 'the schema'} {text}"
 
 
 def _steps(error: Any) -> tuple[str | int, ...]:

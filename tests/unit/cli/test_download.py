@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from cordboard.cli.download import MAX_BYTES, download, is_url
+from cordboard.cli.documents import MAX_BYTES
+from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import CommandFailed
 
 

@@ -86,7 +86,7 @@ def import_document(
         " ".join(plain_text(info.get("title"), MAX_TITLE).split()) or urlsplit(source_uri).hostname or "Imported API"
     )
     definition = Definition(
-        slug=slug or _slug(title),
+        slug=slug,
         title=title,
         description=plain_text(info.get("description"), MAX_DESCRIPTION),
         category=Category.CATEGORY_API,
@@ -104,6 +104,8 @@ def import_document(
     shared = schemas.shared()
     mend(shared, operations.schemas, report)
     operations.seal()
+    # Two APIs with titles in other letters are no versions of each other.
+    definition.slug = slug or _slug(title) or _slug(urlsplit(servers.servers[0].url).hostname or "") or "api"
     definition.servers.extend(servers.servers)
     definition.allowed_hosts.extend(servers.hosts())
     definition.auth_schemes.extend(security.schemes())
@@ -151,9 +153,9 @@ def _root(value: Any, files: Files, report: Report) -> dict[str, Any]:
 def _slug(title: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:63].strip("-")
-    if not slug[:1].isalpha():
+    if slug and not slug[0].isalpha():
         slug = f"api-{slug}".strip("-")[:63].strip("-")
-    return slug if len(slug) > 1 else "api"
+    return slug if len(slug) > 1 else ""
 
 
 def _check_action(definition: Definition, report: Report, pointers: dict[str, str]) -> str:
