@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.core.schema import JsonSchema
-from cordboard.uqi.binding import bound
-from cordboard.uqi.drafts import Draft
-from cordboard.uqi.v1 import form_pb2
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
-from tests.unit.uqi.judges import Filler, tree_of
 from tests.unit.uqi.samples import an_auth_form, an_input, the_draft
 from tests.unit.uqi.torture import CASES, EVIL
+from tests.unit.web.parity import asked, trial
 
 pytestmark = pytest.mark.skipif(not INSTALLED, reason=MISSING)
 
@@ -55,13 +49,6 @@ EVERYTHING = an_input(
     password={"type": "string", "format": "password", "title": "Password"},
     free={"type": "object", "title": "Free"},
 )
-
-
-def asked(draft: Draft, **given: Any) -> dict[str, Any]:
-    """What the browser is asked about a form."""
-    document = form_pb2.FormDocument.FromString(draft.document)
-    told = json_format.MessageToDict(document, always_print_fields_with_no_presence=True)
-    return {"document": told, **given}
 
 
 def test_every_type_of_field_is_filled_in_by_a_person(drawn: Browser) -> None:
@@ -133,19 +120,10 @@ def test_what_is_wrong_is_said_at_the_field_and_above_and_the_person_is_put_ther
 
 
 def test_every_hard_case_gives_back_what_it_was_drawn_with(drawn: Browser) -> None:
-    """The server makes the same of the values that came back as of those that it began with."""
-    requests, trees = [], []
     for name, given in CASES.items():
-        draft = the_draft(given)
-        tree = tree_of(draft)
-        values = Filler(random.Random(1), "json_schema").members(tree.fields)
-        requests.append(asked(draft, values=values, audit=name == "hostile"))
-        trees.append((name, tree, JsonSchema.compile(json.loads(draft.json_schema)), values))
-    for (name, tree, judge, values), found in zip(trees, drawn(*requests), strict=True):
-        assert found["wrong"] == [], name
-        came, went = bound(tree, judge, found["values"], "json_schema"), bound(tree, judge, values, "json_schema")
-        assert came.input == went.input, name
-        assert bool(found["problems"]) <= bool(went.problems), name
+        request, wrong = trial(the_draft(given))
+        (found,) = drawn({**request, "audit": name == "hostile"})
+        assert wrong(found) == [], name
 
 
 def test_text_of_a_definition_is_text_on_the_page(drawn: Browser) -> None:

@@ -420,6 +420,7 @@ const SHAPES: ReadonlyMap<string, (value: Json) => boolean> = new Map([
 function fits(variant: FormField, value: Json): boolean {
   const kind = kindOf(variant);
   if (kind === "choice") return hasChoice(variant, value);
+  if (kind === "union") return (variant.type.union?.variants ?? []).some((each) => fits(each, value));
   if (!(SHAPES.get(kind)?.(value) ?? true)) return false;
   if (kind !== "group" || !isObject(value)) return true;
   const fields = new Map((variant.type.group?.fields ?? []).map((field) => [nameOf(field), field]));
