@@ -6,7 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import secrets
+import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,25 +21,66 @@ import psutil
 import pytest
 import pytest_asyncio
 from google.protobuf.struct_pb2 import Struct
+from sqlalchemy import make_url
 
 from cordboard import sandbox
 from cordboard.auth.envelope import Record, _wrap_aad, unwrap
 from cordboard.auth.kek import open_ring
 from cordboard.auth.store.sealed import PLACES, sealed_rows
+from cordboard.auth.v1 import api_key_service_pb2 as api_key_pb
 from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.auth.v1 import vault_service_pb2 as vault_pb
 from cordboard.auth.vault import Vault
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.client import Client, CordboardError
+from cordboard.common.v1 import options_pb2
 from cordboard.core.database import Database
 from cordboard.core.times import SystemClock
 from cordboard.local.certificates import SERVICES
+from cordboard.local.postgres import PostgresPrograms
+from tests.contract.test_auth_modes import PRIVATE
 from tests.e2e.forgery import Forger
 from tests.e2e.leaks import SHORTEST, Search, forms
-from tests.fixtures.desk import INTEGRATION, Desk, Tenant
+from tests.fixtures.desk import INTEGRATION, Desk, Tenant, rollout
 from tests.fixtures.mesh import RunningMesh, until
 
 NAMED: Final = "name of a field in an input"
 KEPT_BY_THE_MESH: Final = ("keys", "passwords.json", "identities", "ca")
+
+
+# The kinds of secrets that have to be among those that are looked for, each a word that names begin with.
+CLASSES: Final = (
+    "workspace token", "operator token", "API key of ours", "OAuth state", "OAuth code", "vendor's code",
+    "vendor's access token", "vendor's refresh token", "vendor's session token", "client_secret", "api_key",
+    "basic_password", "wrong key", "typed access key", "typed private key", "secret variable", "what a stranger typed",
+    "input", "key-encryption key", "workspace key", "data key", "transfer key", "signing key", "database password",
+    "TLS key",
+)  # fmt: skip
+SLUG: Final = "canary-kinds"
+# Ways to sign in whose secrets the desk's own document has none of; `url` is the vendor's.
+DOCUMENT: Final = """
+slug: canary-kinds
+title: Kinds of secrets
+servers: [{url: %(url)s}]
+config_variables: [{name: extra, secret: true, required: true}]
+auth_schemes:
+- {id: aws, aws_sigv4: {service: desk, region: eu-west-1}}
+- {id: own, signed_jwt: {assertion: {issuer: me}}}
+- id: session
+  fields: [{name: user, plain: true}, {name: password}]
+  session:
+    method: POST
+    url: %(url)s/auth/login
+    body: {user: '{user}', password: '{password}'}
+    token_pointer: /session/token
+    placement: {placement: header, name: X-Session-Token}
+actions:
+- id: me
+  request:
+    method: GET
+    path: /v1/me
+    constants: [{placement: header, name: X-Extra, config_variable: extra}]
+"""
 
 
 class Canaries:
@@ -44,6 +88,10 @@ class Canaries:
 
     def __init__(self) -> None:
         self.found: dict[str, bytes] = {}
+
+    def missing(self) -> set[str]:
+        """Returns the classes of which there is none."""
+        return {each for each in CLASSES if not any(name.startswith(each) for name in self.found)}
 
     def add(self, name: str, secret: str | bytes) -> None:
         """Notes a secret; a number tells several of one name apart."""
@@ -107,6 +155,68 @@ async def consented(desk: Desk, client: Client, tenant: Tenant, canaries: Canari
     await desk.mesh.http("GET", path, headers={"authorization": f"Bearer {typed}.{typed}.{typed}"})
 
 
+async def other_kinds(desk: Desk, client: Client, tenant: Tenant, canaries: Canaries) -> list[str]:
+    """Connects by an access key, a private key and a login, each with a secret variable; returns the connections."""
+    settings = desk.vendor.settings
+    async with desk.mesh.operator() as operator:
+        document = DOCUMENT % {"url": desk.vendor.url}
+        await operator.catalog.PublishDefinition(catalog_pb.PublishDefinitionRequest(document=document))
+        flag = rollout("business")
+        flag.flag.name = f"flags/integration.{SLUG}"
+        await operator.flags.PutFlag(flag)
+        request = api_key_pb.CreateApiKeyRequest(
+            parent=f"workspaces/{tenant.workspace}", environment="production", roles=[options_pb2.ROLE_READER]
+        )
+        canaries.add("API key of ours", (await operator.api_keys.CreateApiKey(request)).secret)
+    canaries.add("typed access key", settings.aws_secret_key)
+    canaries.add("typed private key", PRIVATE.splitlines()[2])
+    canaries.add("secret variable", "canary-variable-51c07d7a90")
+    made = []
+    for scheme, values in (
+        ("aws", {"access_key_id": settings.aws_access_key, "secret_access_key": settings.aws_secret_key}),
+        ("own", {"private_key": PRIVATE}),
+        ("session", {"user": settings.basic_user, "password": settings.basic_password}),
+    ):
+        session = await client.connect.CreateConnectSession(
+            connecting.CreateConnectSessionRequest(
+                parent=f"workspaces/{tenant.workspace}",
+                integration=f"integrations/{SLUG}",
+                auth_scheme=scheme,
+                connection_id=f"by-{scheme}",
+                secret_configuration={"extra": "canary-variable-51c07d7a90"},
+            )
+        )
+        given = Struct()
+        given.update(values)
+        submitted = connecting.SubmitConnectSessionRequest(name=session.name, values=given)
+        made.append((await client.connect.SubmitConnectSession(submitted)).name)
+    return made
+
+
+async def killed(desk: Desk, client: Client, connections: list[str]) -> list[bytes]:
+    """Kills the Proxy and Auth while they hold secrets in the middle of calls; returns what the callers were told."""
+    told: list[bytes] = []
+    for name in ("proxy", "auth"):
+        before = desk.mesh.pids()[name]
+        assert before is not None
+        # A spent token, so that Auth refreshes one while the vendor is slow.
+        desk.vendor.grants.expire_access()
+        with desk.broken(latency_ms=1500):
+            calls = asyncio.ensure_future(
+                errors_of([client.execute(each, "get_me", timeout=5) for each in connections])
+            )
+            await asyncio.sleep(0.5)
+            os.kill(before, signal.SIGKILL)
+            told += await calls
+
+        async def back(name: str = name, before: int = before) -> bool:
+            return desk.mesh.pids()[name] not in (None, before)
+
+        await until(back, f"{name} to be there again")
+        await desk.mesh.backstage.wait(desk.mesh.mesh.wait_ready(60))
+    return told
+
+
 @pytest_asyncio.fixture
 async def played(desk: Desk, running_mesh: RunningMesh, forger: Forger) -> AsyncIterator[tuple[Canaries, list[bytes]]]:
     """Every secret, and all that callers were told, after calls that went well, failed, and timed out."""
@@ -150,6 +260,13 @@ async def played(desk: Desk, running_mesh: RunningMesh, forger: Forger) -> Async
         for fault in ({"status": 500}, {"cut_connections": True}, {"latency_ms": 1500}, {"status": 401, "times": 1}):
             with desk.broken(path="/v1/me", **fault):
                 told += await errors_of([client.execute(each, "get_me", timeout=1) for each in connections])
+        others = await other_kinds(desk, client, tenant, canaries)
+        told += await errors_of([client.execute(each, "me") for each in others])
+        for fault in ({"status": 500}, {"latency_ms": 1500}):
+            with desk.broken(path="/v1/me", **fault):
+                told += await errors_of([client.execute(each, "me", timeout=1) for each in others])
+        told += await killed(desk, client, connections)
+        await desk.reach(client, Tenant(tenant.workspace, tenant.token))
         # A refresh: new tokens, and the old refresh token is spent.
         desk.vendor.grants.expire_access()
         await desk.reach(client, Tenant(tenant.workspace, tenant.token))
@@ -160,6 +277,8 @@ async def played(desk: Desk, running_mesh: RunningMesh, forger: Forger) -> Async
     for name, known in (("code", grants._codes), ("access token", grants._access), ("refresh token", grants._refresh)):
         for secret in list(known):
             canaries.add(f"vendor's {name}", secret)
+    for secret in list(desk.vendor.access._sessions):
+        canaries.add("vendor's session token", secret)
     keep_secrets_of(running_mesh, forger, canaries)
     await keep_keys_of_the_vault(running_mesh, canaries)
     yield canaries, told
@@ -212,7 +331,7 @@ async def keep_keys_of_the_vault(mesh: RunningMesh, canaries: Canaries) -> None:
 
 
 async def searched(mesh: RunningMesh, search: Search) -> int:
-    """Looks everywhere: log files, configuration, PostgreSQL's rows, its files and its log of changes."""
+    """Looks everywhere: log files, configuration, PostgreSQL's rows, its files, its log of changes, and a dump."""
     async with mesh.database() as database:
         await database.execute("CHECKPOINT")
         rows = await search.look_into_tables(database)
@@ -220,9 +339,25 @@ async def searched(mesh: RunningMesh, search: Search) -> int:
     search.look_into_files(mesh.state_dir, leave_out=[mesh.state_dir / each for each in KEPT_BY_THE_MESH])
     if not data.is_relative_to(mesh.state_dir):
         search.look_into_files(data)
+    search.look("dump", await asyncio.to_thread(dumped, mesh))
     for name, line in _command_lines(mesh).items():
         search.look(f"command line of {name}", line)
     return rows
+
+
+def dumped(mesh: RunningMesh) -> bytes:
+    """Returns what a backup of the database has in it."""
+    url = make_url(mesh.mesh.database_url("superuser"))
+    program = PostgresPrograms.installed().root / "bin" / "pg_dump"
+    done = subprocess.run(
+        [program, "--host", str(url.host), "--port", str(url.port), "--username", str(url.username), str(url.database)],
+        env={**os.environ, "PGPASSWORD": str(url.password)},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"COPY auth.credential" in done.stdout
+    return done.stdout
 
 
 def _command_lines(mesh: RunningMesh) -> dict[str, bytes]:
@@ -233,9 +368,8 @@ async def test_no_secret_is_anywhere_it_does_not_belong(
     running_mesh: RunningMesh, played: tuple[Canaries, list[bytes]]
 ) -> None:
     canaries, told = played
-    assert {"OAuth state", "OAuth code", "client_secret", "api_key", "key-encryption key"} <= set(canaries.found)
-    assert {"data key", "transfer key"} <= set(canaries.found)
-    assert any(name.startswith("workspace key wk-") for name in canaries.found)
+    assert len(CLASSES) == 25
+    assert canaries.missing() == set()
     search = Search.for_secrets(canaries.found)
     await _flushed(running_mesh)
     began = time.monotonic()
@@ -245,7 +379,8 @@ async def test_no_secret_is_anywhere_it_does_not_belong(
     for number, each in enumerate(told):
         search.look(f"error {number}", each)
     print(
-        f"\nsecrets: {len(canaries.found)} in {len(search.wanted)} forms; {search.looked_at / 1e6:.0f} MB, {rows} rows "
+        f"\nsecrets: {len(canaries.found)} of {len(CLASSES)} classes, in {len(search.wanted)} forms; "
+        f"{search.looked_at / 1e6:.0f} MB, {rows} rows "
         f"and {len(told)} parts of errors looked at in {time.monotonic() - began:.1f} s; {len(search.hits)} found"
     )
     assert rows > 100
@@ -296,6 +431,7 @@ async def test_a_secret_that_leaked_on_purpose_is_found(running_mesh: RunningMes
     assert found == set(planted) - {"nowhere"}, search.hits
     # In the file of the table too, or in the log of changes: not only where a query looks.
     assert any("in a plain column in" in hit and "public.leak" not in hit for hit in search.hits), search.hits
+    assert {"in a plain column in dump", "in bytes in dump"} <= set(search.hits), search.hits
 
 
 @pytest.mark.parametrize("length", [SHORTEST, 13, 14, 32])
