@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at circuit breakers, and over
 COLUMNS = ("integration", "host", "cause", "of", "state", "tries again", "calls", "failures", "override")
 
 Integration = Annotated[str, typer.Argument(help="The integration's slug.")]
-Host = Annotated[str, typer.Argument(help="HOST:PORT, as `breakers list` shows it.")]
+Host = Annotated[str, typer.Argument(help="The host as `breakers list` shows it, with its port unless that is 443.")]
 Action = Annotated[str, typer.Option(help="Only this action; without it the whole host.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the journal.")]
 Of = Annotated[str, typer.Option("--integration", help="Only those of this integration.")]

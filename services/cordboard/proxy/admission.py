@@ -51,7 +51,7 @@ class Admission:
         check_key(order.idempotency_key)
         whose, limits, background = f"workspaces/{order.workspace}", self.limits, order.background
         if not background:
-            # What runs in the background was counted when it came in, as one.
+            # What runs in the background is bounded by its places.
             limits.workspace_pace.take(order.workspace, whose)
             limits.caller_pace.take((order.workspace, order.caller.actor), order.caller.actor)
         with (

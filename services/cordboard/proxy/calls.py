@@ -47,6 +47,8 @@ class Order:
     max_pages: int = 0
     background: bool = False
     """Nobody waits for this one call: it leaves room to those that somebody waits for."""
+    queued: bool = False
+    """Whoever sends it sends it again where that helps: there is one layer that tries again, and it is not this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class Exchange:
         progress = _Progress(target, request, feed)
         repeatable = keyed or target.action.repeatable
         policy = policy_of(target.action.retry, self._policy)
+        if call.order.queued:
+            policy = replace(policy, attempts=1)
         while True:
             progress.attempt += 1
             try:

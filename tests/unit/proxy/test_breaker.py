@@ -10,10 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cordboard.core.errors import BreakerOpen, LimitExceeded, ReconnectRequired
+from cordboard.core.errors import BreakerOpen, InvalidFields, LimitExceeded, ReconnectRequired
 from cordboard.proxy.breakers.breaker import Breaker, Ticket
 from cordboard.proxy.breakers.health import Health
+from cordboard.proxy.breakers.messages import to_key
 from cordboard.proxy.breakers.standing import BreakerPolicy, Cause, Key, Override, Standing, State
+from cordboard.proxy.v1 import breaker_service_pb2 as pb
+from cordboard.proxy.v1 import proxy_service_pb2 as proxy_pb
 
 POLICY = BreakerPolicy(window=10, min_calls=4, failure_ratio=0.5, open_time=5, longest_open_time=20)
 VENDOR = Key("acme", "api.example:443", Cause.VENDOR)
@@ -301,3 +304,23 @@ class AgreesWithItsModel(RuleBasedStateMachine):
 
 TestAgreesWithItsModel = AgreesWithItsModel.TestCase
 TestAgreesWithItsModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("host", ["api.example", "api.example:8443", "127.0.0.1:80", "[::1]:8080"])
+def test_an_operator_names_a_host_as_breakers_have_it(host: str) -> None:
+    asked = pb.OverrideBreakerRequest(
+        integration="integrations/acme", host=host, override=proxy_pb.Breaker.OVERRIDE_OPEN
+    )
+    key, override = to_key(asked)
+    assert (key, override) == (Key("acme", host, Cause.VENDOR), Override.OPEN)
+    asked.action = "search"
+    assert to_key(asked)[0] == Key("acme", host, Cause.ENDPOINT, "search")
+
+
+@pytest.mark.parametrize("host", ["", "https://api.example", "api.example/x", "API.example", "a b"])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    asked = pb.OverrideBreakerRequest(
+        integration="integrations/acme", host=host, override=proxy_pb.Breaker.OVERRIDE_OPEN
+    )
+    with pytest.raises(InvalidFields):
+        to_key(asked)

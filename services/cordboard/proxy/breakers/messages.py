@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cordboard.proxy.breakers.breakers import Order
     from cordboard.proxy.breakers.standing import Reading
 
-_HOST: Final = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}")
+_HOST: Final = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _SEPARATOR: Final = "\n"
 
 
@@ -72,7 +72,7 @@ def to_key(request: breaker_pb.OverrideBreakerRequest) -> tuple[Key, Override]:
     slug = to_slug(request.integration)
     wrong = []
     if not _HOST.fullmatch(request.host):
-        wrong.append(Violation("host", "must be HOST:PORT in lower case, as the breaker has it"))
+        wrong.append(Violation("host", "must be a host in lower case, with its port unless that is 443"))
     if request.override not in pb.Breaker.Override.values() or not request.override:
         wrong.append(Violation("override", "must be AUTO, OPEN or CLOSED"))
     if len(request.reason) > 200 or any(ord(letter) < 32 for letter in request.reason):

@@ -185,6 +185,7 @@ class Worker:
             remaining=job.attempt_seconds,
             idempotency_key=job.idempotency_key,
             background=True,
+            queued=True,
         )
         return await self._pipeline.execute(order)
 
