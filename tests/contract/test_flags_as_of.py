@@ -91,3 +91,26 @@ async def test_a_preview_names_exactly_those_whose_variant_would_change(history:
     assert await preview(wider) == [], "a kill holds whatever the rules are"
     call = history.PreviewFlag(pb.PreviewFlagRequest(flag=wider))
     assert await refused(call) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["contexts"])
+
+
+async def test_a_decision_is_explained_by_its_rules(history: Any, flags: Any) -> None:
+    await put(flags, a_flag(rules=[flags_pb.Rule(tiers=["free"], variant="on"), *a_flag().rules]))
+
+    async def explain(revision: int = 0, **known: str) -> pb.ExplainFlagResponse:
+        request = pb.ExplainFlagRequest(name=NAME, context=to_struct(known), revision=revision)
+        found: pb.ExplainFlagResponse = await history.ExplainFlag(request)
+        return found
+
+    found = await explain(0, **FITS)
+    assert (found.decision.variant, found.decision.reason, found.decision.revision) == ("on", "TARGETING_MATCH", 1)
+    assert [(rule.index, rule.matched) for rule in found.rules] == [(0, False), (1, True)]
+    assert list(found.rules[0].mismatches) == ["tier is 'business', and must be free"]
+    await flags.KillFlag(flags_pb.KillFlagRequest(name=NAME, reason="outage"))
+    killed = await explain(0, **FITS)
+    assert (killed.killed, killed.decision.reason, len(killed.rules)) == (True, "DISABLED", 0)
+    assert not (await explain(1, **FITS)).killed
+    for name, revision, reason in ((NAME, 9, "RESOURCE_NOT_FOUND"), ("flags/none", 0, "RESOURCE_NOT_FOUND")):
+        call = history.ExplainFlag(pb.ExplainFlagRequest(name=name, revision=revision))
+        assert (await refused(call))[1] == reason
+    call = history.ExplainFlag(pb.ExplainFlagRequest(name=NAME, revision=-1))
+    assert await refused(call) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])

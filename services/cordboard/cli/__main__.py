@@ -15,6 +15,7 @@ from cordboard.cli import (
     doctor,
     edges,
     events,
+    flag_review,
     flags,
     forms,
     governance,
@@ -76,6 +77,7 @@ def application() -> typer.Typer:
     app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=USE)
     app.add_typer(events.app, name="events", rich_help_panel=USE)
     app.add_typer(breakers.app, name="breakers", rich_help_panel=OPERATE)
+    flag_review.add_to(flags.app)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
     app.add_typer(rollouts.app, name="rollout", rich_help_panel=OPERATE)
     app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)

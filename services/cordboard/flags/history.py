@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
 from cordboard.flags.compilation import compiled
+from cordboard.flags.explanation import explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from cordboard.flags.content import Content
+    from cordboard.flags.explanation import Explanation
     from cordboard.flags.store import FlagStore
 
 MAX_CONTEXTS: Final = 10_000
@@ -47,6 +49,19 @@ class History:
         if decision.reason == ERROR:
             raise StateConflict(record.name, "broken", f"the rules of {record.name!r} cannot be evaluated")
         return decision
+
+    async def explain(
+        self, key: str, context: Mapping[str, Any], *, revision: int | None
+    ) -> tuple[Decision, Explanation, bool]:
+        """Returns what a flag gives at a revision (None: the newest), why, and whether it is killed.
+
+        Raises NotFound and StateConflict.
+        """
+        decision = await self.evaluate(key, context, revision=revision)
+        record = await self._store.as_of(key, revision=decision.revision, time=None)
+        if record is None:
+            raise NotFound(f"flags/{key}")
+        return decision, explained(key, record.content, context, killed=record.killed), record.killed
 
     async def preview(self, key: str, content: Content, contexts: Sequence[Mapping[str, Any]]) -> list[VariantChange]:
         """Returns the contexts whose variant would change if the flag had this content; raises InvalidFields.

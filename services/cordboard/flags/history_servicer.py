@@ -13,6 +13,7 @@ from cordboard.flags.v1 import history_service_pb2 as pb
 from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceServicer
 
 if TYPE_CHECKING:
+    from cordboard.core.flagging import Decision
     from cordboard.flags.history import History
 
 
@@ -27,19 +28,39 @@ class FlagHistoryServicer(FlagHistoryServiceServicer):
         self, request: pb.EvaluateFlagAsOfRequest, _context: Any
     ) -> flag_service_pb2.EvaluateFlagResponse:
         key, known = key_of(request.name), from_struct(request.context, "context")
-        decision = await self._history.evaluate(key, known, **_as_of(request))
-        return flag_service_pb2.EvaluateFlagResponse(
-            value=to_value(decision.value),
-            variant=decision.variant or "",
-            reason=decision.reason,
-            revision=decision.revision or 0,
-        )
+        return _decision(await self._history.evaluate(key, known, **_as_of(request)))
+
+    async def ExplainFlag(self, request: pb.ExplainFlagRequest, _context: Any) -> pb.ExplainFlagResponse:
+        key, known = key_of(request.name), from_struct(request.context, "context")
+        if request.revision < 0:
+            raise InvalidFields.one("revision", "must be the number of a revision", "OUT_OF_RANGE")
+        decision, found, killed = await self._history.explain(key, known, revision=request.revision or None)
+        rules = [
+            pb.RuleFinding(
+                index=each.index,
+                description=each.description,
+                matched=each.matched,
+                mismatches=each.mismatches,
+                place_percent=each.place,
+            )
+            for each in found.findings
+        ]
+        return pb.ExplainFlagResponse(decision=_decision(decision), rules=rules, killed=killed)
 
     async def PreviewFlag(self, request: pb.PreviewFlagRequest, _context: Any) -> pb.PreviewFlagResponse:
         key, content = content_of(request.flag)
         contexts = [from_struct(each, f"contexts[{index}]") for index, each in enumerate(request.contexts)]
         changes = await self._history.preview(key, content, contexts)
         return pb.PreviewFlagResponse(changes=[pb.VariantChange(**vars(change)) for change in changes])
+
+
+def _decision(decision: Decision) -> flag_service_pb2.EvaluateFlagResponse:
+    return flag_service_pb2.EvaluateFlagResponse(
+        value=to_value(decision.value),
+        variant=decision.variant or "",
+        reason=decision.reason,
+        revision=decision.revision or 0,
+    )
 
 
 def _as_of(request: pb.EvaluateFlagAsOfRequest) -> dict[str, Any]:

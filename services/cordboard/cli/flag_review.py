@@ -1,0 +1,340 @@
+"""Flags before and after a change: whom it would move, why somebody gets what they get, what is stale; in and out."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+
+from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.cli.failures import CommandFailed
+from cordboard.cli.foreign_flags.documents import read
+from cordboard.cli.foreign_flags.unleash import to_unleash
+from cordboard.cli.foreign_flags.words import Unsayable
+from cordboard.cli.options import Output, Reason, target
+from cordboard.cli.output import Format, console, moment, plain, show_fields, show_json, show_rows
+from cordboard.cli.session import as_operator, run
+from cordboard.client import Client
+from cordboard.flags.v1 import flag_service_pb2 as pb
+from cordboard.flags.v1 import history_service_pb2 as history_pb
+
+Key = Annotated[str, typer.Argument(help="The flag's key, such as `integration.github`.")]
+File = Annotated[Path, typer.Argument(help="The flag as `cordboard flag show -o json` prints it.")]
+Environments = Annotated[list[str] | None, typer.Option("--environment", "-e", help="Repeatable. Default: production.")]
+# Contexts of one preview, as the service takes them.
+MOST_CONTEXTS = 10_000
+UNUSABLE = 2
+
+
+class Foreign(StrEnum):
+    """Whose format."""
+
+    FLAGD = "flagd"
+    UNLEASH = "unleash"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to those of flags."""
+    for name, function in (
+        ("put", put),
+        ("preview", preview),
+        ("explain", explain),
+        ("diff", diff),
+        ("stale", stale),
+        ("export", export),
+        ("import", import_flags),
+    ):
+        app.command(name)(function)
+
+
+def put(context: typer.Context, file: File, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """Create a flag, or replace its content. With an etag in the file, only if nobody changed it since."""
+    flag = _flag_in(file)
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            done = await mesh.flags.PutFlag(pb.PutFlagRequest(flag=flag, reason=reason))
+        show_fields(output, done, {"flag": done.name, "revision": done.revision, "etag": done.etag})
+
+    run(work)
+
+
+def preview(
+    context: typer.Context, file: File, environment: Environments = None, output: Output = Format.TABLE
+) -> None:
+    """Say which workspaces would get another variant if a flag were put. Nothing is put."""
+    flag = _flag_in(file)
+    places = environment or ["production"]
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            subjects = [(each, place) for each in await _workspaces(mesh) for place in places]
+            moved: list[tuple[str, str, str, str]] = []
+            for start in range(0, len(subjects), MOST_CONTEXTS):
+                part = subjects[start : start + MOST_CONTEXTS]
+                request = history_pb.PreviewFlagRequest(flag=flag, contexts=[_context(*each) for each in part])
+                found = await mesh.flag_history.PreviewFlag(request)
+                moved += [
+                    (part[each.index][0].name.partition("/")[2], part[each.index][1], each.before, each.after)
+                    for each in found.changes
+                ]
+        _show_moved(output, moved, len(subjects))
+
+    run(work)
+
+
+def explain(
+    context: typer.Context,
+    key: Key,
+    field: Annotated[list[str] | None, typer.Argument(help="What is known: NAME=VALUE.")] = None,
+    revision: Annotated[int, typer.Option(help="At this revision. Default: the newest.", min=0)] = 0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say why a flag gives what it gives: which rule matched, which did not and why, and where the workspace lies."""
+
+    async def work() -> None:
+        known = Struct()
+        known.update(dict(each.partition("=")[::2] for each in field or []))
+        request = history_pb.ExplainFlagRequest(name=f"flags/{key}", context=known, revision=revision)
+        async with as_operator(target(context)) as mesh:
+            found = await mesh.flag_history.ExplainFlag(request)
+        if output is Format.JSON:
+            show_fields(output, found, {})
+            return
+        decision = found.decision
+        console.print(f"{key} gives {decision.variant!r} at revision {decision.revision}: {decision.reason}")
+        for rule in found.rules:
+            place = f", the workspace lies at {rule.place_percent:.2f} %" if rule.HasField("place_percent") else ""
+            why = "; ".join(rule.mismatches)
+            mark = "[green]matches[/green]" if rule.matched else "[dim]does not match[/dim]"
+            console.print(f"  rule {rule.index + 1} {mark}", end="")
+            console.print(f"{f' ({rule.description})' if rule.description else ''}{place}", end="", markup=False)
+            console.print(f": {why}" if why else "", markup=False, highlight=False)
+        if found.killed:
+            console.print("  it is killed: no rule is asked")
+        elif not any(rule.matched for rule in found.rules):
+            console.print("  no rule matches: everybody else's variant")
+
+    run(work)
+
+
+def diff(
+    context: typer.Context,
+    key: Key,
+    old: Annotated[int, typer.Argument(help="A revision.", min=1)],
+    new: Annotated[int, typer.Argument(help="Another one. Default: the newest.", min=0)] = 0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what differs between two revisions of a flag."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            revisions = await _revisions(mesh, key, {old, new})
+        before, after = (_text(revisions, key, number) for number in (old, new or max(revisions)))
+        names = (f"revision {old}", f"revision {new or max(revisions)}")
+        lines = list(difflib.unified_diff(before, after, *names, lineterm="", n=2))
+        if output is Format.JSON:
+            show_json(lines)
+            return
+        for line in lines or ["nothing differs"]:
+            console.print(line, markup=False, highlight=False, style=_STYLES.get(line[:1]))
+
+    run(work)
+
+
+def stale(
+    context: typer.Context,
+    days: Annotated[int, typer.Option(help="How long it was not changed.", min=0)] = 30,
+    output: Output = Format.TABLE,
+) -> None:
+    """List flags that decide nothing any more: for so long killed, or the same for everybody."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            flags = await _flags(mesh)
+        limit = datetime.now(UTC) - timedelta(days=days)
+        found = [
+            (flag, why) for flag in flags if flag.update_time.ToDatetime(UTC) <= limit and (why := staleness(flag))
+        ]
+        show_rows(
+            output,
+            [flag for flag, _ in found],
+            ("key", "since", "why"),
+            ((flag.name.partition("/")[2], moment(flag.update_time), why) for flag, why in found),
+        )
+
+    run(work)
+
+
+def export(
+    context: typer.Context,
+    key: Annotated[list[str] | None, typer.Argument(help="Only these flags. Default: all.")] = None,
+    format_: Annotated[Foreign, typer.Option("--format", help="Whose format.")] = Foreign.FLAGD,
+) -> None:
+    """Print flags as flagd's flag definitions, or as Unleash's features."""
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            if format_ is Foreign.FLAGD:
+                watch = mesh.flags.WatchFlags(pb.WatchFlagsRequest())
+                whole = json.loads((await anext(aiter(watch))).flag_configuration)["flags"]
+                watch.cancel()
+                _print_known(whole, key)
+                return
+            flags = {flag.name.partition("/")[2]: flag for flag in await _flags(mesh)}
+        wanted = [flags[each] for each in (key or flags) if each in flags]
+        try:
+            show_json(to_unleash(wanted))
+        except Unsayable as problem:
+            raise CommandFailed(f"Unleash cannot say it: {problem}", UNUSABLE) from None
+
+    run(work)
+
+
+def import_flags(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="flagd's flag definitions or Unleash's features, as JSON.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put.")] = False,
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Put the flags of another tool that can be said here, and say why the others cannot."""
+    try:
+        reading = read(_document(file))
+    except Unsayable as problem:
+        raise typer.BadParameter(f"{file} {problem}", param_hint="FILE") from None
+
+    async def work() -> None:
+        rows = [(flag.name.partition("/")[2], "would be put" if dry_run else "put") for flag in reading.flags]
+        if not dry_run:
+            async with as_operator(target(context)) as mesh:
+                for flag in reading.flags:
+                    await mesh.flags.PutFlag(
+                        pb.PutFlagRequest(flag=flag, reason=reason or f"imported from {file.name}")
+                    )
+        rows += [(key, f"left out: {why}") for key, why in reading.left_out.items()]
+        if output is Format.JSON:
+            show_json([{"key": key, "outcome": outcome} for key, outcome in rows])
+        else:
+            show_rows(output, reading.flags, ("key", "outcome"), rows)
+        if reading.left_out:
+            raise typer.Exit(1)
+
+    run(work)
+
+
+def staleness(flag: pb.Flag) -> str:
+    """Returns why a flag decides nothing; empty where it decides."""
+    if flag.killed:
+        return "killed"
+    first = flag.rules[0] if flag.rules else None
+    if first is None:
+        return f"{flag.default_variant!r} for everybody"
+    conditions = (first.tiers, first.workspaces, first.customers, first.environments, first.regions, first.slices)
+    if not any(conditions) and not first.split:
+        return f"{first.variant!r} for everybody"
+    given = {*(rule.variant for rule in flag.rules), *(share.variant for rule in flag.rules for share in rule.split)}
+    if given <= {"", flag.default_variant}:
+        return f"{flag.default_variant!r} for everybody"
+    return ""
+
+
+_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+_CONTENT = ("description", "variants", "rules", "defaultVariant", "offVariant", "killed")
+
+
+def _flag_in(file: Path) -> pb.Flag:
+    try:
+        return json_format.ParseDict(_document(file), pb.Flag())
+    except json_format.ParseError as problem:
+        raise typer.BadParameter(f"{file} is no flag: {problem}", param_hint="FILE") from None
+
+
+def _document(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
+        raise typer.BadParameter(f"{file} cannot be read as JSON: {problem}", param_hint="FILE") from None
+
+
+def _context(workspace: workspaces.Workspace, environment: str) -> Struct:
+    name = workspace.name.partition("/")[2]
+    context = Struct()
+    context.update(
+        {
+            "targetingKey": name,
+            "workspace": name,
+            "customer": workspace.customer,
+            "tier": workspace.tier,
+            "region": workspace.region,
+            "environment": environment,
+        }
+    )
+    return context
+
+
+def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str]], asked: int) -> None:
+    names = ("workspace", "environment", "before", "after")
+    if output is Format.JSON:
+        show_json([dict(zip(names, each, strict=True)) for each in moved])
+        return
+    for each in moved:
+        console.print(f"{each[0]} in {each[1]}: {each[2] or 'none'} -> {each[3] or 'none'}", markup=False)
+    console.print(f"{len(moved)} of {asked} would get another variant")
+
+
+def _print_known(flags: dict[str, Any], wanted: Sequence[str] | None) -> None:
+    chosen = {key: flags[key] for key in (wanted or flags) if key in flags}
+    show_json({"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": chosen})
+
+
+async def _workspaces(mesh: Client) -> list[workspaces.Workspace]:
+    found: list[workspaces.Workspace] = []
+    request = workspaces.ListWorkspacesRequest(page_size=1000)
+    while True:
+        page = await mesh.workspaces.ListWorkspaces(request)
+        found += page.workspaces
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def _flags(mesh: Client) -> list[pb.Flag]:
+    found: list[pb.Flag] = []
+    request = pb.ListFlagsRequest(page_size=1000)
+    while True:
+        page = await mesh.flags.ListFlags(request)
+        found += page.flags
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def _revisions(mesh: Client, key: str, wanted: set[int]) -> dict[int, pb.Flag]:
+    """Returns the newest revision and those that are wanted, by number."""
+    found: dict[int, pb.Flag] = {}
+    request = pb.ListFlagRevisionsRequest(parent=f"flags/{key}", page_size=1000)
+    while True:
+        page = await mesh.flags.ListFlagRevisions(request)
+        for each in page.flag_revisions:
+            number = int(each.name.rpartition("/")[2])
+            if not found or number in wanted:
+                found[number] = each.flag
+        if not page.next_page_token or wanted - {0} <= found.keys():
+            return found
+        request.page_token = page.next_page_token
+
+
+def _text(revisions: dict[int, pb.Flag], key: str, number: int) -> list[str]:
+    if number not in revisions:
+        raise CommandFailed(f"'flags/{key}' has no revision {number}", 5)
+    content = {name: value for name, value in plain(revisions[number]).items() if name in _CONTENT}
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).splitlines()

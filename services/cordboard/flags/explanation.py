@@ -1,0 +1,101 @@
+"""Why a flag gives what it gives: each rule with the conditions that did not fit, and where a workspace falls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cordboard.core.flagging import ALGORITHMS
+from cordboard.core.flagging.bucketing import NEWEST
+from cordboard.flags.compilation import CONTEXT_KEYS
+from cordboard.flags.content import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cordboard.flags.content import Content, Rule
+
+# Fine enough to tell any two shares apart that a person would write.
+PLACES: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class RuleFinding:
+    """What came of one rule."""
+
+    index: int
+    description: str
+    matched: bool
+    mismatches: tuple[str, ...]
+    """The conditions that did not fit: `tier is 'free', and must be business or enterprise`."""
+    place: float | None
+    """Where the workspace lies among those of the split, or else of its last slice, in percent; None without one."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a flag's rules do in a context, up to the one that decides."""
+
+    findings: tuple[RuleFinding, ...]
+    decided_by: int | None
+    """The index of the rule that decides; None: the default variant, or a kill, does."""
+
+
+def explained(key: str, content: Content, context: Mapping[str, Any], *, killed: bool) -> Explanation:
+    """Returns what each rule says of a context, in order, up to the one that matches; a kill asks none."""
+    findings: list[RuleFinding] = []
+    for index, rule in enumerate(() if killed else content.rules):
+        finding = _finding(key, index, rule, context)
+        findings.append(finding)
+        if finding.matched:
+            return Explanation(tuple(findings), index)
+    return Explanation(tuple(findings), None)
+
+
+def place_of(subject: str) -> int:
+    """Returns where a subject lies among all, in ten-thousandths of a percent: a share reaches those below it."""
+    low, high = 0, PLACES
+    # By halves, because the algorithm only says on which side of a border a subject lies.
+    while high - low > 1:
+        middle = (low + high) // 2
+        below = ALGORITHMS[NEWEST](subject, [("below", middle), ("above", PLACES - middle)]) == "below"
+        low, high = (low, middle) if below else (middle, high)
+    return low
+
+
+def _finding(key: str, index: int, rule: Rule, context: Mapping[str, Any]) -> RuleFinding:
+    mismatches = [
+        f"{CONTEXT_KEYS[name]} is {_shown(context.get(CONTEXT_KEYS[name]))}, and must be {_listed(values)}"
+        for name, values in rule.conditions.items()
+        if values and context.get(CONTEXT_KEYS[name]) not in values
+    ]
+    workspace = context.get("workspace")
+    place: int | None = None
+    if rule.slices or rule.split:
+        if isinstance(workspace, str) and workspace:
+            for part in rule.slices:
+                place = place_of(f"{part.group}/{workspace}")
+                if not part.begin <= place * WHOLE // PLACES < part.end:
+                    span = f"{part.begin / 100:g} to {part.end / 100:g} %"
+                    mismatches.append(f"the workspace is at {_percent(place):.2f} % of {part.group!r}, not at {span}")
+            if rule.split:
+                place = place_of(f"{key}{workspace}")
+        else:
+            mismatches.append("there is no workspace")
+    return RuleFinding(
+        index, rule.description, not mismatches, tuple(mismatches), None if place is None else _percent(place)
+    )
+
+
+def _percent(place: int) -> float:
+    return place * 100 / PLACES
+
+
+def _shown(value: Any) -> str:
+    return "not known" if value in (None, "") else repr(value)
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    shown = values[:5]
+    more = f" or one of {len(values) - 5} others" if len(values) > 5 else ""
+    return " or ".join(shown) + more

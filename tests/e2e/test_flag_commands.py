@@ -1,0 +1,81 @@
+"""Flags from the command line before and after a change: preview, put, explain, diff, stale, export, import."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
+from cordboard.client import Client
+from tests.e2e.test_command import as_json, command
+from tests.fixtures.desk import Desk
+
+
+async def test_a_change_is_previewed_put_explained_and_compared(desk: Desk, operator: Client, tmp_path: Path) -> None:
+    key, mine = f"review-{uuid4().hex[:8]}", f"w-{uuid4().hex[:8]}"
+    given = workspace_pb.Workspace(customer="northwind-corp", tier="starter", region="eu")
+    await operator.workspaces.CreateWorkspace(workspace_pb.CreateWorkspaceRequest(workspace_id=mine, workspace=given))
+    flag: dict[str, Any] = {"name": f"flags/{key}", "variants": {"on": True, "off": False}, "defaultVariant": "off"}
+    file = tmp_path / "flag.json"
+    file.write_text(json.dumps(flag))
+    assert (await as_json(desk, "flag", "put", str(file), "--reason", "a start"))["revision"] == "1"
+    shown = await as_json(desk, "flag", "show", key)
+    shown["rules"] = [{"workspaces": [mine], "variant": "on", "description": "first"}]
+    file.write_text(json.dumps(shown))
+    moved = await as_json(desk, "flag", "preview", str(file), "-e", "production", "-e", "staging")
+    assert moved == [
+        {"workspace": mine, "environment": place, "before": "off", "after": "on"} for place in ("production", "staging")
+    ]
+    assert (await as_json(desk, "flag", "put", str(file)))["revision"] == "2"
+    # With the etag of what was read: somebody has changed it since.
+    code, _, errors = await command(desk, "flag", "put", str(file))
+    assert code != 0
+    assert "changed since it was read" in errors
+    code, output, _ = await command(desk, "flag", "explain", key, f"workspace={mine}")
+    assert (code, "rule 1 matches (first)" in output) == (0, True)
+    code, output, _ = await command(desk, "flag", "explain", key, "workspace=other")
+    assert "does not match (first): workspace is 'other', and must be" in " ".join(output.split())
+    changed = await as_json(desk, "flag", "diff", key, "1", "2")
+    assert [line for line in changed if line.startswith("+") and mine in line]
+    assert await as_json(desk, "flag", "diff", key, "1", "1") == []
+    assert (await command(desk, "flag", "diff", key, "7"))[0] == 5
+    stale = [each["name"] for each in await as_json(desk, "flag", "stale", "--days", "0")]
+    assert f"flags/{key}" not in stale
+    shown["rules"] = []
+    del shown["etag"]
+    file.write_text(json.dumps(shown))
+    await as_json(desk, "flag", "put", str(file))
+    assert f"flags/{key}" in [each["name"] for each in await as_json(desk, "flag", "stale", "--days", "0")]
+    assert f"flags/{key}" not in [each["name"] for each in await as_json(desk, "flag", "stale", "--days", "1")]
+
+
+async def test_flags_go_out_and_come_in(desk: Desk, tmp_path: Path) -> None:
+    key, file = f"moved-{uuid4().hex[:8]}", tmp_path / "flags.json"
+    features = [
+        {"name": key, "enabled": True, "strategies": [{"name": "userWithId", "parameters": {"userIds": "acme"}}]},
+        {"name": f"{key}-not", "enabled": True, "strategies": [{"name": "remoteAddress"}]},
+    ]
+    file.write_text(json.dumps({"features": features}))
+    code, output, errors = await command(desk, "flag", "import", str(file), "--dry-run", "-o", "json")
+    assert code == 1, errors
+    assert [each["outcome"] for each in json.loads(output)] == [
+        "would be put", "left out: has a strategy 'remoteAddress'",
+    ]  # fmt: skip
+    assert (await command(desk, "flag", "show", key))[0] != 0
+    assert (await command(desk, "flag", "import", str(file)))[0] == 1
+    assert (await as_json(desk, "flag", "show", key))["rules"][0]["workspaces"] == ["acme"]
+    code, output, errors = await command(desk, "flag", "export", key)
+    assert code == 0, errors
+    document = json.loads(output)
+    assert list(document["flags"]) == [key]
+    file.write_text(output)
+    code, output, errors = await command(desk, "flag", "import", str(file))
+    assert code == 0, errors
+    code, again, _ = await command(desk, "flag", "export", key)
+    assert json.loads(again)["flags"][key]["targeting"] == document["flags"][key]["targeting"]
+    code, output, _ = await command(desk, "flag", "export", "--format", "unleash", key)
+    [feature] = json.loads(output)["features"]
+    assert feature["strategies"][0]["constraints"][0]["values"] == ["acme"]
+    assert (await command(desk, "flag", "import", str(tmp_path / "none.json")))[0] == 2
