@@ -13,7 +13,7 @@ OPENAPI ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo soak scale bench node web clean
+.PHONY: help setup protos baseline docs format lint types imports contract-lint unit e2e test demo soak scale bench conformance node web clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ scale: $(STAMP) node ## Measure with big catalogs, many edges and real API descr
 
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run
 	@$(BIN)/python -m bench
+
+conformance: $(STAMP) node ## Write docs/conformance.md from runs of other people's clients (TESTBED=FOLDER of flagd-testbed)
+	@test -n "$(TESTBED)" || { echo "TESTBED has to be a folder with open-feature/flagd-testbed"; exit 1; }
+	@$(BIN)/python -m tests.conformance --testbed "$(TESTBED)"
 
 node: ## Install the checks' Node.js programs, where Node.js is there
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE_STAMP) $(WEB_STAMP); \
