@@ -421,6 +421,12 @@ class _Inliner:
         if depth > MAX_DEPTH or self._parts > MAX_NODES:
             raise RuleBroken("grows too large when its references are put in")
         if isinstance(value, list):
+            if all(isinstance(each, _SCALARS) for each in value):
+                # Long lists of names are most of a large set.
+                self._parts += len(value)
+                if self._parts > MAX_NODES:
+                    raise RuleBroken("grows too large when its references are put in")
+                return value
             return [self.value(each, inside, depth + 1) for each in value]
         if not isinstance(value, dict):
             return value
