@@ -72,6 +72,10 @@ class Hub:
                     found = FlagRecords.FromString(change.flags.records)
         return found, raw
 
+    async def unknown(self, edge: str) -> list[str]:
+        """Returns the workspaces of an edge that nobody here knows."""
+        return list((await self._operator.GetEdge(pb.GetEdgeRequest(name=f"edges/{edge}"))).unknown_workspaces)
+
     async def customers(self, edge: str) -> list[list[str]]:
         """Returns whom the rules name that an edge gets."""
         found, _ = await self.told(edge)
@@ -113,13 +117,15 @@ async def test_an_edge_gets_the_rules_for_its_own_customers_and_no_name_of_anoth
 async def test_an_edge_whose_customers_nobody_knows_gets_no_rule_that_names_one(hub: Hub) -> None:
     await hub.put(*RULES)
     await hub.register("shop", "acme")
-    await hub.register("kiosk", "nowhere")
+    await hub.register("kiosk", "nowhere", "elsewhere")
 
     async def known() -> bool:
         return await hub.customers("shop") == [["acme-corp"], []]
 
     await until(known)
     assert await hub.customers("kiosk") == [[]]
+    assert await hub.unknown("kiosk") == ["elsewhere", "nowhere"]
+    assert await hub.unknown("shop") == []
 
 
 async def test_a_workspace_that_gets_another_customer_gets_its_rules(hub: Hub, auth: Auth) -> None:

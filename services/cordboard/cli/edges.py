@@ -77,7 +77,7 @@ def list_edges(context: typer.Context, output: Output = Format.TABLE) -> None:
         show_rows(
             output,
             found,
-            ("edge", "has", "of", "stale for", "release", "last error"),
+            ("edge", "has", "of", "stale for", "release", "problem"),
             (
                 (
                     each.name.partition("/")[2],
@@ -85,7 +85,7 @@ def list_edges(context: typer.Context, output: Output = Format.TABLE) -> None:
                     each.target_sequence,
                     _age(each),
                     each.release,
-                    "revoked" if each.HasField("revoke_time") else each.last_error,
+                    "revoked" if each.HasField("revoke_time") else each.last_error or _unknown(each),
                 )
                 for each in found
             ),
@@ -179,6 +179,11 @@ def sync_state(context: typer.Context, output: Output = Format.TABLE) -> None:
         )
 
     run(work)
+
+
+def _unknown(edge: pb.Edge) -> str:
+    names = ", ".join(edge.unknown_workspaces)
+    return f"no such workspace here: {names}" if names else ""
 
 
 def _age(edge: pb.Edge) -> str:

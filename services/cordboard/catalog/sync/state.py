@@ -50,6 +50,7 @@ class SyncStates:
             name=record.name,
             title=record.title,
             workspaces=record.workspaces,
+            unknown_workspaces=record.unknown,
             sequence=record.acked_sequence,
             target_sequence=head,
             last_error=record.last_error,

@@ -62,6 +62,7 @@ _edge = sa.Table(
     sa.Column("fresh_time", sa.DateTime(timezone=True)),
     sa.Column("last_error", sa.Text),
 )
+_customer = sa.Table("workspace_customer", _metadata, sa.Column("workspace_id", sa.Text, primary_key=True))
 _flags = sa.Table(
     "sync_flags",
     _metadata,
@@ -220,6 +221,8 @@ class EdgeRecord:
     ack_time: datetime | None = None
     fresh_time: datetime | None = None
     last_error: str = ""
+    unknown: tuple[str, ...] = ()
+    """Those of its workspaces of which nobody here knows the customer; it is worked out, and not kept."""
 
     @property
     def name(self) -> str:
@@ -282,6 +285,13 @@ class ReplicaRecord:
     fresh_time: datetime | None = None
     capabilities: tuple[str, ...] = ()
     last_error: str = ""
+
+
+def _edges() -> sa.Select[Any]:
+    member = sa.func.unnest(_edge.c.workspaces).column_valued("member")
+    known = sa.exists().where(_customer.c.workspace_id == member)
+    unknown = sa.select(member).where(~known).order_by(member).correlate(_edge).scalar_subquery()
+    return sa.select(_edge, sa.func.array(unknown, type_=sa.ARRAY(sa.Text, as_tuple=True)).label("unknown"))
 
 
 class HubStore:
@@ -377,18 +387,19 @@ class HubStore:
 
     async def edge(self, connection: AsyncConnection, edge: str, *, lock: bool = False) -> EdgeRecord | None:
         """Returns an edge, or None; `lock` keeps others from changing it until the transaction ends."""
-        wanted = sa.select(_edge).where(_edge.c.id == edge)
+        wanted = _edges().where(_edge.c.id == edge)
         found = (await connection.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
         return None if found is None else EdgeRecord(*found)
 
     async def edges(self, connection: AsyncConnection, *, after: str, limit: int) -> list[EdgeRecord]:
         """Returns up to `limit` edges with an id above `after`, in order."""
-        wanted = sa.select(_edge).where(_edge.c.id > after).order_by(_edge.c.id).limit(limit)
+        wanted = _edges().where(_edge.c.id > after).order_by(_edge.c.id).limit(limit)
         return [EdgeRecord(*row) for row in await connection.execute(wanted)]
 
     async def add_edge(self, connection: AsyncConnection, record: EdgeRecord) -> bool:
         """Writes a new edge; returns False when there is one of that id."""
-        added = await connection.execute(insert(_edge).values(asdict(record)).on_conflict_do_nothing())
+        values = {name: value for name, value in asdict(record).items() if name != "unknown"}
+        added = await connection.execute(insert(_edge).values(values).on_conflict_do_nothing())
         return bool(added.rowcount)
 
     async def change_edge(self, connection: AsyncConnection, edge: str, **values: Any) -> bool:
