@@ -175,7 +175,7 @@ class _Court:
             self._trial.counts["for a second judge"] += 1
             self.waiting.append(_Appeal(action.id, request, base, given, str(problem)))
             return
-        reasons = [known_fault(self._trial.name, reason) for reason in verdict.refusals]
+        reasons = [known_fault(self._trial.name, reason) for reason in (*verdict.refusals, *verdict.misread)]
         if reasons and all(reasons):
             self._trial.found("explained", action.id, str(reasons[0]))
             return

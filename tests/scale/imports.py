@@ -30,10 +30,11 @@ def measure(paths: list[Path]) -> None:
     refused: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     seconds: list[float] = []
+    works: list[float] = []
     operations = actions = 0
     slowest, slowest_path = 0.0, ""
     for path in paths:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             became = import_document(path.read_text(encoding="utf-8", errors="replace"), source_uri=str(path))
         except CordboardError as error:
@@ -42,6 +43,7 @@ def measure(paths: list[Path]) -> None:
             continue
         took = time.perf_counter() - began
         seconds.append(took)
+        works.append(time.process_time() - worked)
         if took > slowest:
             slowest, slowest_path = took, path.name
         report = became.report
@@ -62,6 +64,8 @@ def measure(paths: list[Path]) -> None:
     for reason, times in reasons.most_common(10):
         print(f"  lost {times:5}: {reason}")
     print(f"time        median {statistics.median(seconds):.2f} s, slowest {slowest:.2f} s ({slowest_path})")
+    work, load = statistics.median(works), os.getloadavg()[0]
+    print(f"processor   median {work:.2f} s, slowest {max(works):.2f} s, at a load of {load:.1f}")
     print(f"memory      {peak:.0f} MiB at most, all in one process")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Final
 from urllib.parse import urljoin
 
@@ -39,7 +40,8 @@ async def download(url: str) -> tuple[str, str]:
             f"{url}: only http and https URLs without user, password and fragment are fetched", 2
         ) from None
     except aiohttp.ClientConnectorError as error:
-        why = (error.os_error.strerror or str(error.os_error)).lower()
+        cause = error.os_error
+        why = (os.strerror(cause.errno) if cause.errno and cause.errno > 0 else str(cause)).lower()
         raise CommandFailed(f"{url}: {error.host}:{error.port} cannot be reached: {why}") from None
     except aiohttp.ClientError as error:
         raise CommandFailed(f"{url}: cannot be fetched: {error}") from None

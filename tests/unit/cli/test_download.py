@@ -74,3 +74,8 @@ async def test_only_plain_web_addresses_are_fetched(url: str) -> None:
 def test_a_file_is_not_taken_for_a_url() -> None:
     assert is_url("https://acme.example/openapi.json")
     assert not is_url("folder/openapi.json")
+
+
+async def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
+    with pytest.raises(CommandFailed, match=r"127\.0\.0\.1:1 cannot be reached: connection refused"):
+        await download("http://127.0.0.1:1/x.json")
