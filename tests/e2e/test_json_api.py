@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import Any, Final
 
@@ -29,6 +30,33 @@ async def test_an_integration_is_read_as_json(running_mesh: RunningMesh, northwi
     assert found["name"] == "integrations/acme-desk"
     assert found["activeVersion"] == "1.0.0"
     assert {"oauth2", "apiKey", "basic"} <= set(found["authSchemes"])
+
+
+async def test_a_large_answer_is_json_too(running_mesh: RunningMesh, northwind: Tenant) -> None:
+    city = {"type": "string", "enum": [f"a town whose number is {number}" for number in range(4000)]}
+    action = {
+        "id": "move",
+        "input_schema": {"type": "object", "properties": {"city": city}},
+        "request": {
+            "method": "GET",
+            "path": "/",
+            "parameters": [{"property": "city", "name": "city", "placement": "query"}],
+        },
+    }
+    document = {
+        "slug": "acme-large",
+        "title": "Acme, at large",
+        "servers": [{"id": "one", "url": "https://acme.example"}],
+        "auth_schemes": [{"id": "key", "api_key": {"placement": "header", "name": "X-Api-Key"}}],
+        "actions": [action],
+    }
+    async with running_mesh.operator() as operator:
+        await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=json.dumps(document)))
+    path = "/v1/integrations/acme-large/versions/active"
+    answer = await running_mesh.http("GET", path, headers=as_member(northwind))
+    assert answer.status == 200
+    assert len(answer.body) > 100_000
+    assert answer.json()["definition"]["slug"] == "acme-large"
 
 
 async def test_an_action_is_executed_by_json(running_mesh: RunningMesh, desk: Desk, northwind: Tenant) -> None:
