@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -191,6 +194,20 @@ async def test_the_page_can_be_framed_by_the_declared_origin_alone(desk: Auth) -
         assert declared.id not in body.data.decode()
     asset = declared.stub.GetConnectAsset(page_pb.GetConnectAssetRequest(asset="../settings.py"))
     assert await refused(asset) == NOT_FOUND
+
+
+async def test_the_files_of_the_page_are_small_and_keep_for_ever(desk: Auth) -> None:
+    visitor = Visitor(desk, await a_link(desk))
+    page = await visitor.stub.ShowConnectPage(page_pb.ShowConnectPageRequest(link=visitor.id))
+    names = re.findall(r"/connect/assets/([^\"]+)", page.data.decode())
+    assert len(names) == 2
+    for name in names:
+        call = visitor.stub.GetConnectAsset(page_pb.GetConnectAssetRequest(asset=name))
+        file, headers = await call, dict(await call.initial_metadata())
+        assert headers["content-encoding"] == "gzip"
+        assert "immutable" in str(headers["cache-control"])
+        assert len(file.data) < 15_000
+        assert hashlib.sha256(gzip.decompress(file.data)).hexdigest().startswith(name.split(".")[1])
 
 
 async def test_consent_is_bound_to_the_browser_and_the_page_goes_on(auth: Auth, vendor: sandbox.Vendor) -> None:

@@ -9,15 +9,37 @@ from typing import Any
 import pytest
 
 from cordboard.auth.v1 import connect_link_service_pb2 as pb
+from cordboard.auth.v1.connection_service_pb2 import GetConnectionRequest
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.client import Client
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import INTEGRATION, Desk, Tenant
-from tests.fixtures.mesh import until
+from tests.fixtures.mesh import RunningMesh, until
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 ORIGIN = "https://app.test"
 LIGHT = 40_000
+# A browser on a busy machine takes its time.
+BOUND = 120.0
+OWN = """
+slug: acme-asking
+title: Acme Desk, with a server of one's own
+servers:
+- {id: own, url: 'http://127.0.0.1:{port}/v1'}
+config_variables:
+- {name: port, title: The port, required: true, schema: {type: string, pattern: '^[0-9]{2,5}$'}}
+- {name: app_key, title: Second key, required: true, secret: true}
+auth_schemes:
+- {id: key, api_key: {placement: header, name: X-Api-Key}}
+actions:
+- id: list_tickets
+  request:
+    method: GET
+    path: /tickets
+    constants:
+    - {placement: header, name: X-App-Key, config_variable: app_key}
+"""
 CONNECTED = pb.ConnectLink.STATE_CONNECTED
 
 
@@ -71,7 +93,7 @@ async def test_an_account_is_connected_by_an_api_key(
     link = await a_link(member, northwind, return_url="https://app.test/done?a=1")
     acts = [["choose", "API key"], ["fill", "API key", desk.vendor.settings.api_key], ["click", "Connect"]]
     page = asyncio.create_task(ada.play(link, acts=acts, dark=True, after="has accepted it in a call"))
-    await until(partial(connected, member, link), "the connection")
+    await until(partial(connected, member, link), "the connection", patience=BOUND)
     now = await after(member, link)
     assert (now.connection, now.url) == (f"workspaces/{northwind.workspace}/connections/by-page", "")
     await member.execute(now.connection, "get_me")
@@ -135,6 +157,34 @@ async def test_a_frame_of_the_declared_origin_goes_on_when_the_person_has_consen
     assert seen["wrong"] == [], seen
     assert (await after(member, link)).state == CONNECTED
     assert [each["state"] for each in seen["heard"]] == ["connected"]
+
+
+async def test_a_person_is_asked_for_the_variables_that_nobody_has_set(
+    ada: Person, running_mesh: RunningMesh, desk: Desk, northwind: Tenant, member: Client
+) -> None:
+    async with running_mesh.operator() as operator:
+        await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=OWN))
+    request = pb.CreateConnectLinkRequest(
+        parent=f"workspaces/{northwind.workspace}", integration="integrations/acme-asking", connection_id="asking"
+    )
+    link = await member.connect_links.CreateConnectLink(request)
+    acts = [
+        ["fill", "API key", "sk_1"],
+        ["click", "Connect"],
+        ["wait", "The port is required"],
+        ["fill", "The port", "x"],
+        ["fill", "Second key", "k2"],
+        ["click", "Connect"],
+        ["wait", "There is a problem"],
+        ["fill", "The port", "8080"],
+        ["fill", "API key", "sk_1"],
+        ["fill", "Second key", "k2"],
+        ["click", "Connect"],
+    ]
+    seen = await ada.play(link, acts=acts)
+    assert [each for each in seen["wrong"] if "400" not in each] == [], seen
+    made = await member.connections.GetConnection(GetConnectionRequest(name=(await after(member, link)).connection))
+    assert dict(made.configuration) == {"port": "8080"}
 
 
 async def test_another_origin_sees_no_frame_and_hears_nothing(

@@ -9,7 +9,7 @@
 import readline from "node:readline";
 import { accessible, act, launch, watched } from "./browser.mjs";
 
-const BOUND = 20_000;
+const BOUND = 60_000;
 const HOST = (body) =>
   `<!doctype html><html lang="en"><head><title>Product</title></head><body><h1>Product</h1>${body}<script>
   window.heard = []; addEventListener("message", (event) => heard.push({ origin: event.origin, ...event.data }));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from cordboard.core.errors import NotFound
 
 FOLDER: Final = Path(__file__).parent / "pages"
 TYPES: Final[Mapping[str, str]] = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
-# A file's name changes with what it holds.
-_FOR_EVER: Final = (("cache-control", "public, max-age=31536000, immutable"),)
+# A file's name changes with what it holds. Every browser that knows modules takes gzip.
+_HEADERS: Final = (("cache-control", "public, max-age=31536000, immutable"), ("content-encoding", "gzip"))
 _PAGE: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
@@ -44,7 +45,7 @@ class PageFiles:
         for suffix, content_type in TYPES.items():
             data = (folder / f"connect.{suffix}").read_bytes()
             name = f"connect.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
-            self._files[name] = File(content_type, data, _FOR_EVER)
+            self._files[name] = File(content_type, gzip.compress(data, mtime=0), _HEADERS)
             places[suffix] = f"/connect/assets/{name}"
         self._text = _PAGE.format(**places)
 

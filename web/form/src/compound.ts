@@ -4,9 +4,9 @@ import { active, counting, isRequired } from "./conditions.ts";
 import { Control, valuesOf } from "./control.ts";
 import type { Scene, Wrong } from "./control.ts";
 import { defaultOf, emptyObject, isObject, kindOf } from "./document.ts";
-import type { FormField, Json, JsonObject } from "./document.ts";
+import type { Choice, FormField, Json, JsonObject } from "./document.ts";
 import { make } from "./dom.ts";
-import { outOfBounds } from "./scalars.ts";
+import { outOfBounds, typesOf } from "./scalars.ts";
 import { said } from "./words.ts";
 
 /** The fields of one object, each shown while it counts. */
@@ -416,24 +416,34 @@ const SHAPES: ReadonlyMap<string, (value: Json) => boolean> = new Map([
   ["group", isObject],
 ]);
 
-/** Tells whether a value may be meant to be this variant, by its names and its fixed values. */
+/** Tells whether a value may be meant to be this variant, by its shape, its names and its fixed values. */
 function fits(variant: FormField, value: Json): boolean {
+  if (value === null) return Boolean(variant.nullable);
+  const { type } = variant;
   const kind = kindOf(variant);
-  if (kind === "choice") return hasChoice(variant, value);
-  if (kind === "union") return (variant.type.union?.variants ?? []).some((each) => fits(each, value));
+  if (kind === "choice") return hasChoice(type.choice?.choices, value);
+  if (kind === "union") return (type.union?.variants ?? []).some((each) => fits(each, value));
+  if (kind === "json") return !type.json?.types?.length || typesOf(value).some((each) => type.json?.types?.includes(each));
   if (!(SHAPES.get(kind)?.(value) ?? true)) return false;
-  if (kind !== "group" || !isObject(value)) return true;
-  const fields = new Map((variant.type.group?.fields ?? []).map((field) => [nameOf(field), field]));
-  const complete = [...fields].every(([name, field]) => !field.required || field.defaultJson !== undefined || Object.hasOwn(value, name));
-  const known = variant.type.group?.open || Object.keys(value).every((name) => fields.has(name));
-  return complete && known && Object.entries(value).every(([name, each]) => {
+  if (Array.isArray(value)) {
+    const { item } = type.list ?? {};
+    return value.every((each) => (item ? fits(item, each) : kind !== "choices" || hasChoice(type.choices?.choices, each)));
+  }
+  if (!isObject(value)) return true;
+  if (kind === "map") return Object.values(value).every((each) => fits(type.map?.value ?? ANYTHING, each));
+  if (kind !== "group") return true;
+  const fields = new Map((type.group?.fields ?? []).map((field) => [nameOf(field), field]));
+  const complete = [...fields].every(
+    ([name, field]) => !field.required || field.defaultJson !== undefined || Object.hasOwn(value, name),
+  );
+  return complete && Object.entries(value).every(([name, each]) => {
     const field = fields.get(name);
-    return !field || kindOf(field) !== "choice" || hasChoice(field, each);
+    return field ? fits(field, each) : Boolean(type.group?.open);
   });
 }
 
-function hasChoice(field: FormField, value: Json): boolean {
-  return (field.type.choice?.choices ?? []).some((choice) => JSON.parse(choice.valueJson) === value);
+function hasChoice(choices: readonly Choice[] | undefined, value: Json): boolean {
+  return (choices ?? []).some((choice) => JSON.parse(choice.valueJson) === value);
 }
 
 function nameOf(field: FormField): string {

@@ -89,7 +89,8 @@ export function outOfBounds(field: FormField, value: Json, words: Words): string
   return "";
 }
 
-function typesOf(value: Json): string[] {
+/** Returns the JSON Schema types of a value. */
+export function typesOf(value: Json): string[] {
   if (value === null) return ["null"];
   if (Array.isArray(value)) return ["array"];
   if (typeof value === "number") return Number.isInteger(value) ? ["integer", "number"] : ["number"];

@@ -216,7 +216,7 @@ export class Select extends Single<HTMLSelectElement> {
       make("option", { value: "" }, required ? scene.words.choose : scene.words.none),
       // The value is the place in the list: texts of values may be empty, or alike.
       ...this.choices.map((choice, index) =>
-        make("option", { value: String(index), selected: index === chosen }, choice.label || plain(JSON.parse(choice.valueJson) as Json)),
+        make("option", { value: String(index), selected: index === chosen }, labelOf(choice, scene)),
       ),
     );
     // What a form has no way to answer with must not keep it from being sent.
@@ -248,7 +248,7 @@ export class Boxes extends Control {
       this.select = make("select", { multiple: true, size: "8", "aria-label": this.label });
       this.select.append(
         ...this.choices.map((choice, index) =>
-          make("option", { value: String(index), selected: isChosen(choice) }, choice.label || plain(JSON.parse(choice.valueJson) as Json)),
+          make("option", { value: String(index), selected: isChosen(choice) }, labelOf(choice, scene)),
         ),
       );
       this.element.append(this.select);
@@ -257,7 +257,7 @@ export class Boxes extends Control {
       const box = make("input", { type: "checkbox", id: scene.newId() });
       box.checked = isChosen(choice);
       this.boxes.push(box);
-      const label = make("label", { for: box.id }, choice.label || plain(JSON.parse(choice.valueJson) as Json));
+      const label = make("label", { for: box.id }, labelOf(choice, scene));
       this.element.append(make("div", { class: "cbf-box" }, label, box));
     }
     this.element.addEventListener("change", () => scene.changed());
@@ -381,6 +381,10 @@ function textOf(field: FormField, value: Json): string {
   if (kind === "json") return JSON.stringify(value, null, 2);
   if (kind === "moment" && field.type.moment?.part === "date-time") return localMoment(plain(value));
   return plain(value);
+}
+
+function labelOf(choice: Choice, scene: Scene): string {
+  return choice.label || plain(JSON.parse(choice.valueJson) as Json) || scene.words.empty;
 }
 
 function plain(value: Json): string {

@@ -6,6 +6,7 @@ export interface Words {
   optional: string;
   deprecated: string;
   none: string;
+  empty: string;
   choose: string;
   yes: string;
   no: string;
@@ -53,6 +54,7 @@ export const ENGLISH: Words = {
   optional: "optional",
   deprecated: "deprecated",
   none: "None",
+  empty: "(empty text)",
   choose: "Choose",
   yes: "Yes",
   no: "No",
