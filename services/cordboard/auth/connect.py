@@ -15,11 +15,11 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.auth import oauth1
 from cordboard.auth.clients import PLATFORM, OwnedClient
 from cordboard.auth.configurations import secret_field
 from cordboard.auth.connections import Connection, connection_name
-from cordboard.auth.credentials import Material, digests
+from cordboard.auth.consents import Consents
+from cordboard.auth.credentials import Material
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.fields import a_title, a_web_page, an_id, an_origin
 from cordboard.auth.forms import ends, typed
@@ -27,15 +27,12 @@ from cordboard.auth.oauth import (
     Client,
     Granted,
     Refused,
-    authorization_url,
-    error_code,
     is_scope,
-    new_secret,
     state_hash,
 )
-from cordboard.auth.oauth1 import TokenPair
+from cordboard.auth.outcomes import Outcome, Outcomes
 from cordboard.auth.roles import as_asked
-from cordboard.auth.schemes import ACCESS_TOKEN, EXTERNAL_ID, GRANTING, TOKEN_SECRET
+from cordboard.auth.schemes import EXTERNAL_ID, GRANTING
 from cordboard.auth.store import connections as connection_rows
 from cordboard.auth.store import sessions as rows
 from cordboard.auth.store import workspaces as workspace_rows
@@ -48,8 +45,6 @@ from cordboard.core.ownership import ensure_usable
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from cordboard.auth.connections import Connections
     from cordboard.auth.definitions import Definition
     from cordboard.auth.grants import Grants
@@ -169,21 +164,6 @@ class Vendors:
     grants: Grants
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a session came to: the credential, what the vendor said with it, and whose client it was granted to."""
-
-    definition: Definition
-    scheme: Scheme
-    material: Material
-    granted: Granted | None
-    owner: str
-
-    @classmethod
-    def of(cls, definition: Definition, scheme: Scheme, granted: Granted, inputs: Secrets, owner: str) -> _Outcome:
-        return cls(definition, scheme, Material.of(scheme, granted, inputs), granted, owner)
-
-
 class Connect:
     """Runs connect sessions."""
 
@@ -201,6 +181,8 @@ class Connect:
     ) -> None:
         """Takes the redirect URI that every vendor must know, and what makes states that come back from there."""
         self._relay = relay
+        self._consents = Consents(vendors, redirect_uri=redirect_uri)
+        self._outcomes = Outcomes(journal)
         self._database = database
         self._vault = vault
         self._definitions = ways.definitions
@@ -209,7 +191,6 @@ class Connect:
         self._vendors = vendors
         self._connections = connections
         self._journal = journal
-        self._redirect_uri = redirect_uri
         self._finishing: set[asyncio.Task[Ended]] = set()
 
     async def begin(self, wish: Wish, *, environment: str, actor: str) -> Session:
@@ -241,38 +222,9 @@ class Connect:
             return await self._begun_device(session_id, values, actor, scheme, owned.client, drawer)
         state = self._relay.state()
         values["state_hash"] = state_hash(state.reveal())
-        if scheme.active.kind == "oauth1":
-            url, kept = await self._begun_oauth1(scheme, owned.client, state)
-        else:
-            url, kept = self._begun_oauth2(scheme, owned.client, state, tuple(values["scopes"]))
+        url, kept = await self._consents.begun(scheme, owned.client, state, tuple(values["scopes"]))
         values["verifier"] = drawer.seal(_resource(session_id), _VERIFIER, 1, kept)
         return _shown(await self._added(session_id, values, actor), Secret(url))
-
-    def _begun_oauth2(
-        self, scheme: Scheme, client: Client, state: Secret[str], scopes: tuple[str, ...]
-    ) -> tuple[str, Secret[str]]:
-        if scheme.oauth is None:
-            raise OAuthFailed("unsupported")
-        verifier = new_secret()
-        url = authorization_url(
-            scheme.oauth,
-            client,
-            redirect_uri=self._redirect_uri,
-            state=state,
-            verifier=verifier if scheme.oauth.pkce else None,
-            scopes=scopes,
-        )
-        return url, verifier
-
-    async def _begun_oauth1(self, scheme: Scheme, client: Client, state: Secret[str]) -> tuple[str, Secret[str]]:
-        told = scheme.active.oauth1
-        if told is None:
-            raise OAuthFailed("unsupported")
-        # OAuth 1 has no state of its own: it travels in the callback, which the vendor keeps with the request token.
-        callback = f"{self._redirect_uri}?state={state.reveal()}"
-        pair = await self._vendors.oauth1.request_token(told, client, callback)
-        kept = json.dumps([pair.token.reveal(), pair.secret.reveal()])
-        return oauth1.authorization_url(told, pair), Secret(kept)
 
     async def _begun_device(
         self,
@@ -332,7 +284,9 @@ class Connect:
             _check_waiting(row, name)
             if row is None:
                 raise NotFound(name)
-            made = await self._put(connection, drawer, row, _Outcome(definition, scheme, material, granted, owner))
+            made = await self._outcomes.put(
+                connection, drawer, row, Outcome(definition, scheme, material, granted, owner)
+            )
             await rows.end_session(connection, workspace, session_id, state="connected")
         self._connections.forget(workspace, made.id)
         return Connection.of(made)
@@ -384,7 +338,7 @@ class Connect:
         granted = await self._vendors.endpoints.poll(scheme.oauth, client, code)
         if isinstance(granted, Refused):
             return granted
-        await self._complete(row, drawer, _Outcome.of(definition, scheme, granted, inputs, row.client_owner))
+        await self._complete(row, drawer, Outcome.of(definition, scheme, granted, inputs, row.client_owner))
         return None
 
     async def fail(self, row: SessionRow, problem: str) -> None:
@@ -439,52 +393,15 @@ class Connect:
         kept = drawer.open(_resource(row.id), _VERIFIER, 1, row.verifier)
         inputs = self._kept_inputs(drawer, row)
         scheme = await self._filled(row.workspace, row.integration, scheme, row.configuration, inputs)
-        if scheme.active.kind == "oauth1":
-            pair = await self._paired(scheme, client, kept, back)
-            key = scheme.active.key
-            given = {**inputs, key(ACCESS_TOKEN): pair.token, key(TOKEN_SECRET): pair.secret}
-            outcome = _Outcome(definition, scheme, Material(given), None, row.client_owner)
-        else:
-            granted = await self._exchanged(scheme, client, kept, back)
-            outcome = _Outcome.of(definition, scheme, granted, inputs, row.client_owner)
-        await self._complete(row, drawer, outcome)
+        material, granted = await self._consents.ended(scheme, client, kept, back, inputs)
+        await self._complete(row, drawer, Outcome(definition, scheme, material, granted, row.client_owner))
 
-    async def _exchanged(self, scheme: Scheme, client: Client, kept: Secret[str], back: Return) -> Granted:
-        if scheme.oauth is None:
-            raise OAuthFailed("unsupported")
-        # Before anything else is believed: a code from another server must not reach this one (RFC 9207 section 2.4).
-        if scheme.oauth.issuer and back.issuer != scheme.oauth.issuer:
-            raise OAuthFailed("issuer")
-        if back.error:
-            raise OAuthFailed(error_code(back.error))
-        if not back.code.reveal():
-            raise OAuthFailed("code_missing")
-        return await self._vendors.endpoints.exchange(
-            scheme.oauth,
-            client,
-            code=back.code.reveal(),
-            verifier=kept if scheme.oauth.pkce else None,
-            redirect_uri=self._redirect_uri,
-        )
-
-    async def _paired(self, scheme: Scheme, client: Client, kept: Secret[str], back: Return) -> TokenPair:
-        token, secret = json.loads(kept.reveal())
-        if scheme.active.oauth1 is None:
-            raise OAuthFailed("unsupported")
-        if not back.verifier.reveal():
-            raise OAuthFailed(error_code(back.error or "access_denied"))
-        # A verifier of another request token would bind another person's account.
-        if not secrets.compare_digest(back.token.encode(), token.encode()):
-            raise OAuthFailed("request_token")
-        pair = TokenPair(Secret(token), Secret(secret))
-        return await self._vendors.oauth1.access_token(scheme.active.oauth1, client, pair, back.verifier.reveal())
-
-    async def _complete(self, row: SessionRow, drawer: Drawer, outcome: _Outcome) -> None:
+    async def _complete(self, row: SessionRow, drawer: Drawer, outcome: Outcome) -> None:
         async with self._database.workspace(row.workspace) as connection:
             now = await rows.session(connection, row.workspace, row.id, lock=True)
             if now is None or now.state != row.state:
                 raise OAuthFailed("session_ended")
-            made = await self._put(connection, drawer, row, outcome)
+            made = await self._outcomes.put(connection, drawer, row, outcome)
             await rows.end_session(connection, row.workspace, row.id, state="connected")
         self._connections.forget(row.workspace, made.id)
 
@@ -500,54 +417,6 @@ class Connect:
                 actor=row.actor,
             )
             await self._journal.append(connection, entry)
-
-    async def _put(
-        self, connection: AsyncConnection, drawer: Drawer, row: SessionRow, outcome: _Outcome
-    ) -> ConnectionRow:
-        material, granted = outcome.material, outcome.granted
-        scopes = row.scopes if granted is None or granted.scopes is None else granted.scopes
-        known, highest = await connection_rows.lock_connection(connection, row.workspace, row.connection_id)
-        name = connection_name(row.workspace, row.connection_id)
-        if known is not None and known.integration != row.integration:
-            raise StateConflict(name, "TAKEN", "a connection to another integration has taken this id")
-        generation = highest + 1
-        sealed = material.sealed(drawer, row.connection_id, generation)
-        values = {
-            "integration": row.integration,
-            "auth_scheme": row.auth_scheme,
-            "kind": row.kind,
-            "environment": row.environment,
-            "display_name": row.display_name,
-            "scopes": list(scopes),
-            "configuration": {**row.configuration, **(granted.configuration if granted is not None else {})},
-            "generation": generation,
-            "refreshable": material.refreshable,
-            "parts": [[part.id, part.kind] for part in outcome.scheme.parts if part.id],
-            "client_owner": outcome.owner,
-            "verification": "pending" if outcome.definition.check_action else "none",
-        }
-        made = await connection_rows.put_connection(
-            connection, row.workspace, row.connection_id, values, material.lifetime
-        )
-        await connection_rows.put_credential(connection, row.workspace, row.connection_id, generation, sealed)
-        details = {
-            "integration": row.integration,
-            "auth_scheme": row.auth_scheme,
-            "environment": row.environment,
-            "scopes": list(scopes),
-            "generation": generation,
-            "sealed_sha256": digests(sealed),
-        }
-        entry = Entry(
-            action="auth.connection.create" if known is None else "auth.connection.reconnect",
-            resource=name,
-            workspace=row.workspace,
-            details=details,
-            actor=row.actor,
-        )
-        await self._journal.append(connection, entry)
-        await connection_rows.record_change(connection, row.workspace, row.connection_id, generation)
-        return made
 
     async def _known(self, wish: Wish) -> ConnectionRow | None:
         async with self._database.workspace(wish.workspace) as connection:
