@@ -7,7 +7,7 @@ import io
 import json
 
 from tests.e2e.test_command import as_json, command
-from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.desk import SLUG, Desk, Tenant
 from tests.fixtures.mesh import until
 
 
@@ -68,3 +68,25 @@ async def test_envoy_and_every_service_send_figures_and_top_shows_them(desk: Des
     assert {"envoy", "auth"} <= {each["caller"] for each in graph} | {each["callee"] for each in graph}
     code, _, errors = await command(desk, "health")
     assert code in {0, 1}, errors
+
+
+async def test_a_breaker_is_listed_opened_and_let_judge_again(desk: Desk, northwind: Tenant) -> None:
+    await call(desk, northwind, 1)
+    listed = await as_json(desk, "breakers", "list", "--integration", SLUG)
+    [host] = {one["host"] for one in listed if one["cause"] == "CAUSE_VENDOR"}
+    where = (SLUG, host, "--action", "get_me", "--reason", "a test")
+    [breaker] = await as_json(desk, "breakers", "open", *where)
+    assert (breaker["state"], breaker["override"], breaker["action"]) == ("STATE_OPEN", "OVERRIDE_OPEN", "get_me")
+    try:
+        code, _, errors = await command(desk, "call", f"{northwind.workspace}/desk", "get_me")
+        assert code != 0
+        assert "held back" in errors
+        await call(desk, northwind, 1)
+    finally:
+        [breaker] = await as_json(desk, "breakers", "auto", *where)
+    assert breaker["state"] == "STATE_CLOSED"
+    code, _, errors = await command(desk, "call", f"{northwind.workspace}/desk", "get_me")
+    assert code == 0, errors
+    code, _, errors = await command(desk, "breakers", "open", SLUG, "https://no.host")
+    assert code == 2, errors
+    assert "host" in errors
