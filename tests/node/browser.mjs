@@ -7,10 +7,13 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 // WCAG 2.2, A and AA.
 const RULES = { runOnly: { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] } };
 
-// Starts it. As root, and in containers, its own sandbox cannot work; and the mesh of a test is on this machine, to which
-// pages of the web have no access else.
+// Starts it. As root, and in containers, its own sandbox cannot work; and the mesh of a test is on this machine, which
+// pages of the web cannot reach else.
 export async function launch(program) {
-  return await chromium.launch({ executablePath: program, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"] });
+  return await chromium.launch({
+    executablePath: program,
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"],
+  });
 }
 
 // Returns a list that everything is added to that goes wrong on the pages of a context.
@@ -34,7 +37,9 @@ export async function accessible(page) {
   // Past the page's policy, which lets no script in.
   await page.evaluate(`${AXE};0`);
   const found = await page.evaluate(async (rules) => (await window.axe.run(document, rules)).violations, RULES);
-  return found.map((each) => `axe ${each.id}: ${each.help}: ${each.nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`);
+  return found.map(
+    (each) => `axe ${each.id}: ${each.help}: ${each.nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`,
+  );
 }
 
 // Does what a person does: `[what, label, given]`.

@@ -2,9 +2,9 @@
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
 // In:  {url, mode, origin, acts, consent, ends, after, refused, dark}
-//      The link is opened in a `window` of its own, in a `popup` of a page of `origin`, or in a `frame` of one. `acts` are
-//      what the person does at our page, `consent` the button at the vendor's, `ends` the heading at the end, `after` what
-//      has to stand below it; `refused`: the frame stays empty.
+//      The link is opened in a `window` of its own, in a `popup` of a page of `origin`, or in a `frame` of one. `acts`
+//      are what the person does at our page, `consent` the button at the vendor's, `ends` the heading at the end,
+//      `after` what has to stand below it; `refused`: the frame stays empty.
 // Out: {wrong, said, heard, address, sizes, focused, cookies, refusedFrame}
 import readline from "node:readline";
 import { accessible, act, launch, watched } from "./browser.mjs";
@@ -67,7 +67,10 @@ async function played(given) {
   } catch (error) {
     wrong.push(`the page broke: ${error.stack}`);
   }
-  result.said = await target.locator("body").innerText().catch(() => "");
+  result.said = await target
+    .locator("body")
+    .innerText()
+    .catch(() => "");
   result.address = shown.url();
   result.heard = await host.evaluate(() => window.heard ?? []).catch(() => []);
   await context.close();

@@ -52,10 +52,12 @@ await page.waitForFunction(() => window.drawForm !== undefined);
 async function answered(request) {
   await page.evaluate((asked) => {
     const main = document.querySelector("main");
-    const offered = asked.offered && (async (fieldId, values, search) => {
-      window.questions.push({ fieldId, values, search });
-      return asked.offered[fieldId] ?? { options: [], more: false, problem: "nobody knows" };
-    });
+    const offered =
+      asked.offered &&
+      (async (fieldId, values, search) => {
+        window.questions.push({ fieldId, values, search });
+        return asked.offered[fieldId] ?? { options: [], more: false, problem: "nobody knows" };
+      });
     window.questions = [];
     window.form = window.drawForm(asked.document, {
       ...(asked.values && { values: asked.values }),
@@ -80,7 +82,9 @@ async function answered(request) {
   const seen = await page.evaluate(() => ({
     summary: [...document.querySelectorAll(".cbf-summary:not([hidden]) li")].map((each) => each.textContent),
     focused: document.activeElement?.className || document.activeElement?.id || document.activeElement?.tagName,
-    invalid: [...document.querySelectorAll('[aria-invalid="true"]')].map((each) => each.labels?.[0]?.firstChild?.textContent ?? ""),
+    invalid: [...document.querySelectorAll('[aria-invalid="true"]')].map(
+      (each) => each.labels?.[0]?.firstChild?.textContent ?? "",
+    ),
     held: [...document.querySelectorAll("input, textarea")].map((each) => each.value),
     questions: window.questions,
     text: document.querySelector("main").innerText,

@@ -91,7 +91,11 @@ class PageView {
     if (problem) news.append(textOf("p", problem, "problem"));
     if (page.schemes.length > 1) form.append(this.schemes(page, chosen, place, news));
     form.append(place);
-    this.show(`Connect ${page.integrationTitle}`, [textOf("p", `The account will be connected to ${page.workspaceTitle}.`), news, form]);
+    this.show(`Connect ${page.integrationTitle}`, [
+      textOf("p", `The account will be connected to ${page.workspaceTitle}.`),
+      news,
+      form,
+    ]);
     this.fill(page, chosen, form, place, news);
   }
 
@@ -118,7 +122,13 @@ class PageView {
     return group;
   }
 
-  private fill(page: ConnectPage, scheme: Scheme | undefined, form: HTMLFormElement | null, place: HTMLElement, news: HTMLElement): void {
+  private fill(
+    page: ConnectPage,
+    scheme: Scheme | undefined,
+    form: HTMLFormElement | null,
+    place: HTMLElement,
+    news: HTMLElement,
+  ): void {
     if (!form) return;
     if (!scheme) {
       place.replaceChildren(textOf("p", "There is no way to connect here."));
@@ -131,7 +141,11 @@ class PageView {
     const button = textOf("button", scheme.consents ? `Go on to ${page.integrationTitle}` : "Connect");
     button.type = "submit";
     const help = scheme.form?.description ? [textOf("p", scheme.form.description)] : [];
-    place.replaceChildren(...help, ...[settings, values].filter((each) => each !== undefined).map((each) => each.element), button);
+    place.replaceChildren(
+      ...help,
+      ...[settings, values].filter((each) => each !== undefined).map((each) => each.element),
+      button,
+    );
     form.onsubmit = (event): void => {
       event.preventDefault();
       if (elsewhere) this.elsewhere(page, scheme, news);
@@ -142,7 +156,13 @@ class PageView {
     };
   }
 
-  private async submit(page: ConnectPage, scheme: Scheme, values: DrawnForm | undefined, settings: DrawnForm | undefined, news: HTMLElement): Promise<void> {
+  private async submit(
+    page: ConnectPage,
+    scheme: Scheme,
+    values: DrawnForm | undefined,
+    settings: DrawnForm | undefined,
+    news: HTMLElement,
+  ): Promise<void> {
     const found: JsonObject[] = [];
     for (const form of [values, settings]) {
       const reading = form ? await form.read() : { values: {}, problems: [] };
@@ -161,7 +181,13 @@ class PageView {
     }
   }
 
-  private refused(page: ConnectPage, error: unknown, values: DrawnForm | undefined, settings: DrawnForm | undefined, news: HTMLElement): void {
+  private refused(
+    page: ConnectPage,
+    error: unknown,
+    values: DrawnForm | undefined,
+    settings: DrawnForm | undefined,
+    news: HTMLElement,
+  ): void {
     if (!(error instanceof Refused)) {
       news.replaceChildren(textOf("p", "The server cannot be reached. Try again.", "problem"));
       return;
@@ -171,7 +197,9 @@ class PageView {
     const told = (form: DrawnForm | undefined, prefixes: readonly string[]): boolean => {
       const problems = error.fields.flatMap(({ field, text }) => {
         const prefix = prefixes.find((each) => field.startsWith(each));
-        return prefix ? [{ pointer: `/${field.slice(prefix.length).replaceAll("~", "~0").replaceAll("/", "~1")}`, text }] : [];
+        return prefix
+          ? [{ pointer: `/${field.slice(prefix.length).replaceAll("~", "~0").replaceAll("/", "~1")}`, text }]
+          : [];
       });
       if (form && problems.length > 0) form.show(problems);
       return form !== undefined && problems.length > 0;
@@ -186,13 +214,18 @@ class PageView {
   private elsewhere(page: ConnectPage, scheme: Scheme, news: HTMLElement): void {
     const url = `/connect/${this.from.link}#${this.from.key}.${encodeURIComponent(scheme.id)}`;
     if (!window.open(url, "_blank", POPUP)) {
-      news.replaceChildren(textOf("p", "The browser has kept a window from opening. Allow it, and try again.", "problem"));
+      news.replaceChildren(
+        textOf("p", "The browser has kept a window from opening. Allow it, and try again.", "problem"),
+      );
       return;
     }
     const again = textOf("button", "Begin again");
     again.type = "button";
     again.addEventListener("click", () => this.choose(page, scheme, ""));
-    this.show(`Go on in the window of ${page.integrationTitle}`, [textOf("p", "This page goes on by itself when you are done there."), again]);
+    this.show(`Go on in the window of ${page.integrationTitle}`, [
+      textOf("p", "This page goes on by itself when you are done there."),
+      again,
+    ]);
     this.wait(page, scheme);
   }
 
@@ -220,7 +253,10 @@ class PageView {
             this.choose(page, scheme, failed(page, next.problem));
           } else this.wait(page, scheme);
         },
-        (error: unknown) => (error instanceof Refused && error.reason === "RESOURCE_NOT_FOUND" ? this.over(error) : this.wait(page, scheme)),
+        (error: unknown) =>
+          error instanceof Refused && error.reason === "RESOURCE_NOT_FOUND"
+            ? this.over(error)
+            : this.wait(page, scheme),
       );
     }, POLL_MS);
   }
@@ -230,18 +266,27 @@ class PageView {
     this.tell(page, "connected", "");
     // This window was opened by a frame, which goes on by itself.
     if (this.from.scheme && window.opener) window.close();
-    const verdict = textOf("p", page.verifiable && !page.verified ? `It will be checked by the first call to ${page.integrationTitle}.` : "");
+    const verdict = textOf(
+      "p",
+      page.verifiable && !page.verified ? `It will be checked by the first call to ${page.integrationTitle}.` : "",
+    );
     if (page.verified) verdict.textContent = `${page.integrationTitle} has accepted it in a call.`;
     verdict.setAttribute("role", "status");
     const last = make("p");
     if (page.returnUrl) {
       const back = textOf("a", "Go back");
       const separator = page.returnUrl.includes("?") ? "&" : "?";
-      back.href = safe(`${page.returnUrl}${separator}${String(new URLSearchParams({ link: page.link, state: "connected" }))}`);
+      back.href = safe(
+        `${page.returnUrl}${separator}${String(new URLSearchParams({ link: page.link, state: "connected" }))}`,
+      );
       back.target = "_top";
       last.append(back);
     } else if (!this.isFramed) last.append("You can close this window.");
-    this.show(`${page.integrationTitle} is connected`, [textOf("p", `The account is connected to ${page.workspaceTitle}.`), verdict, last]);
+    this.show(`${page.integrationTitle} is connected`, [
+      textOf("p", `The account is connected to ${page.workspaceTitle}.`),
+      verdict,
+      last,
+    ]);
     if (page.verifiable && !page.verified) this.verify(page, verdict, Date.now() + VERIFIED_WITHIN_MS);
   }
 
@@ -275,8 +320,11 @@ class PageView {
     const { origin, link, connection } = page;
     // A window that a frame has opened leaves that to the frame.
     if (!origin || this.from.scheme) return;
-    const targets = new Set<Window>([window.parent, window.opener as Window | null].filter((each) => each !== null && each !== window) as Window[]);
-    for (const target of targets) target.postMessage({ type: "cordboard.connect", link, state, connection, error }, origin);
+    const targets = new Set<Window>(
+      [window.parent, window.opener as Window | null].filter((each) => each !== null && each !== window) as Window[],
+    );
+    for (const target of targets)
+      target.postMessage({ type: "cordboard.connect", link, state, connection, error }, origin);
   }
 
   private show(heading: string, parts: readonly Node[]): void {
@@ -293,7 +341,11 @@ function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag): HTMLElementTag
   return document.createElement(tag);
 }
 
-function textOf<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, text: string, className = ""): HTMLElementTagNameMap[Tag] {
+function textOf<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  text: string,
+  className = "",
+): HTMLElementTagNameMap[Tag] {
   const element = make(tag);
   element.textContent = text;
   if (className) element.className = className;

@@ -106,7 +106,14 @@ abstract class Fieldset extends Control {
   constructor(field: FormField, scene: Scene, required: boolean) {
     super(field, scene, required);
     const legend = make("legend", {}, ...this.labelled());
-    this.element = make("fieldset", { class: "cbf-group", id: scene.newId(), tabindex: "-1" }, legend, this.help, this.problem, this.body);
+    this.element = make(
+      "fieldset",
+      { class: "cbf-group", id: scene.newId(), tabindex: "-1" },
+      legend,
+      this.help,
+      this.problem,
+      this.body,
+    );
     this.describe();
   }
 
@@ -130,7 +137,12 @@ export class GroupSet extends Fieldset {
   private readonly box: HTMLInputElement | undefined;
   private members: Members | undefined;
 
-  constructor(field: FormField, scene: Scene, private readonly begun: Json | undefined, required: boolean) {
+  constructor(
+    field: FormField,
+    scene: Scene,
+    private readonly begun: Json | undefined,
+    required: boolean,
+  ) {
     super(field, scene, required);
     if (required) this.open();
     else {
@@ -183,7 +195,8 @@ export class GroupSet extends Fieldset {
 
   private open(): void {
     this.body.hidden = !this.isOpen;
-    if (this.isOpen) this.members ??= new Members(this.field.type.group?.fields ?? [], this.begun, this.scene, this.body);
+    if (this.isOpen)
+      this.members ??= new Members(this.field.type.group?.fields ?? [], this.begun, this.scene, this.body);
   }
 }
 
@@ -200,7 +213,12 @@ abstract class Rows extends Fieldset {
   private readonly add: HTMLButtonElement;
   protected readonly list = make("ol", { class: "cbf-rows" });
 
-  constructor(field: FormField, scene: Scene, required: boolean, private readonly item: FormField) {
+  constructor(
+    field: FormField,
+    scene: Scene,
+    required: boolean,
+    private readonly item: FormField,
+  ) {
     super(field, scene, required);
     this.add = make("button", { type: "button", class: "cbf-add" }, said(scene.words.add, { label: this.label }));
     this.add.addEventListener("click", () => {
@@ -423,11 +441,14 @@ function fits(variant: FormField, value: Json): boolean {
   const kind = kindOf(variant);
   if (kind === "choice") return hasChoice(type.choice?.choices, value);
   if (kind === "union") return (type.union?.variants ?? []).some((each) => fits(each, value));
-  if (kind === "json") return !type.json?.types?.length || typesOf(value).some((each) => type.json?.types?.includes(each));
+  if (kind === "json")
+    return !type.json?.types?.length || typesOf(value).some((each) => type.json?.types?.includes(each));
   if (!(SHAPES.get(kind)?.(value) ?? true)) return false;
   if (Array.isArray(value)) {
     const { item } = type.list ?? {};
-    return value.every((each) => (item ? fits(item, each) : kind !== "choices" || hasChoice(type.choices?.choices, each)));
+    return value.every((each) =>
+      item ? fits(item, each) : kind !== "choices" || hasChoice(type.choices?.choices, each),
+    );
   }
   if (!isObject(value)) return true;
   if (kind === "map") return Object.values(value).every((each) => fits(type.map?.value ?? ANYTHING, each));
@@ -436,10 +457,13 @@ function fits(variant: FormField, value: Json): boolean {
   const complete = [...fields].every(
     ([name, field]) => !field.required || field.defaultJson !== undefined || Object.hasOwn(value, name),
   );
-  return complete && Object.entries(value).every(([name, each]) => {
-    const field = fields.get(name);
-    return field ? fits(field, each) : Boolean(type.group?.open);
-  });
+  return (
+    complete &&
+    Object.entries(value).every(([name, each]) => {
+      const field = fields.get(name);
+      return field ? fits(field, each) : Boolean(type.group?.open);
+    })
+  );
 }
 
 function hasChoice(choices: readonly Choice[] | undefined, value: Json): boolean {

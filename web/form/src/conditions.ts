@@ -32,7 +32,9 @@ export function counting(fields: readonly FormField[], values: Lookup): Map<stri
 export function active(fields: readonly FormField[], values: Lookup): Set<string> {
   const found = counting(fields, values);
   const lookup: Lookup = (id) => found.get(id);
-  return new Set(fields.filter((field) => !field.activeWhen || holds(field.activeWhen, lookup)).map((field) => field.id));
+  return new Set(
+    fields.filter((field) => !field.activeWhen || holds(field.activeWhen, lookup)).map((field) => field.id),
+  );
 }
 
 /** Tells whether a field has to be there, where the object it is in is there. */

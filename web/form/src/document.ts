@@ -119,6 +119,18 @@ export function emptyObject(): JsonObject {
 }
 
 const KINDS: ReadonlySet<string> = new Set([
-  "text", "number", "integer", "boolean", "moment", "choice", "choices", "group", "list", "map", "union", "file",
-  "secret", "json",
+  "text",
+  "number",
+  "integer",
+  "boolean",
+  "moment",
+  "choice",
+  "choices",
+  "group",
+  "list",
+  "map",
+  "union",
+  "file",
+  "secret",
+  "json",
 ]);

@@ -122,7 +122,10 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
       const found: Wrong[] = [];
       const rest: string[] = [];
       for (const { pointer, fieldId, text } of problems) {
-        const steps = pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+        const steps = pointer
+          .split("/")
+          .slice(1)
+          .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
         const control = (steps.length > 0 ? all.at(steps) : undefined) ?? (fieldId ? all.find(fieldId) : undefined);
         if (control) found.push({ control, pointer, text });
         else rest.push(text);
@@ -130,7 +133,9 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
       show(found, rest);
     },
     forget(): void {
-      for (const input of element.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>('input[type="password"], .cbf-masked')) {
+      for (const input of element.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>(
+        'input[type="password"], .cbf-masked',
+      )) {
         input.value = "";
       }
     },
@@ -164,7 +169,9 @@ function drawn(field: FormField, value: Json | undefined, required: boolean, sce
 
 /** Says what has to hold for several fields at once. */
 function notes(document: FormDocument, words: Words): HTMLElement[] {
-  const labels = new Map((document.fields ?? []).map((field) => [field.id, field.label || field.wireName || field.key]));
+  const labels = new Map(
+    (document.fields ?? []).map((field) => [field.id, field.label || field.wireName || field.key]),
+  );
   return (document.constraints ?? [])
     .filter((constraint) => !constraint.objectId)
     .map((constraint) => {

@@ -141,7 +141,9 @@ export class Line extends Single<HTMLInputElement | HTMLTextAreaElement> {
     if (turn !== this.asked) return;
     this.known = new Map(found.options.map((each) => [plain(each.value), each.value]));
     list.replaceChildren(
-      ...found.options.map((each) => make("option", { value: plain(each.value), label: each.label || plain(each.value) })),
+      ...found.options.map((each) =>
+        make("option", { value: plain(each.value), label: each.label || plain(each.value) }),
+      ),
     );
     news.textContent = found.problem || (found.more ? scene.words.more : "");
     scene.changed();
@@ -189,7 +191,12 @@ export class SecretLine extends Single<HTMLInputElement | HTMLTextAreaElement> {
 export class YesNo extends Single<HTMLInputElement | HTMLSelectElement> {
   constructor(field: FormField, scene: Scene, value: Json | undefined, required: boolean) {
     const begin = value ?? defaultOf(field);
-    super(field, scene, required, begin === undefined || begin === null || field.nullable ? unsure(scene) : make("input", { type: "checkbox" }));
+    super(
+      field,
+      scene,
+      required,
+      begin === undefined || begin === null || field.nullable ? unsure(scene) : make("input", { type: "checkbox" }),
+    );
     if (this.input instanceof HTMLSelectElement) this.input.value = typeof begin === "boolean" ? String(begin) : "";
     else {
       this.input.checked = begin === true;

@@ -21,7 +21,11 @@ test("there are vectors of every kind", () => {
 
 test("every condition holds or not as the server says", () => {
   for (const [index, vector] of vectors.conditions.entries()) {
-    assert.equal(holds(vector.condition, (id) => vector.values[id]), vector.holds, `condition ${index}`);
+    assert.equal(
+      holds(vector.condition, (id) => vector.values[id]),
+      vector.holds,
+      `condition ${index}`,
+    );
   }
 });
 
@@ -41,6 +45,16 @@ test("a field that does not count takes with it what hangs on it", () => {
   const without = new Map<string, Json>([["b", "typed"]]);
   assert.deepEqual([...active(fields, (id) => without.get(id))], ["a"]);
   assert.deepEqual([...counting(fields, (id) => without.get(id)).keys()], []);
-  const all = new Map<string, Json>([["a", "typed"], ["b", "typed"]]);
-  assert.deepEqual([...counting(fields, (id) => all.get(id))], [["a", "typed"], ["b", "typed"], ["c", "x"]]);
+  const all = new Map<string, Json>([
+    ["a", "typed"],
+    ["b", "typed"],
+  ]);
+  assert.deepEqual(
+    [...counting(fields, (id) => all.get(id))],
+    [
+      ["a", "typed"],
+      ["b", "typed"],
+      ["c", "x"],
+    ],
+  );
 });

@@ -6,7 +6,13 @@ import { localMoment, outOfBounds, readInteger, readJson, readMoment, readNumber
 import { ENGLISH, said } from "../src/words.ts";
 
 test("whole numbers are read as the server reads them", () => {
-  for (const [text, value] of [["7", 7], [" +7 ", 7], ["-0", 0], ["7.0", 7], ["9007199254740991", 9007199254740991]]) {
+  for (const [text, value] of [
+    ["7", 7],
+    [" +7 ", 7],
+    ["-0", 0],
+    ["7.0", 7],
+    ["9007199254740991", 9007199254740991],
+  ]) {
     assert.deepEqual(readInteger(String(text), ENGLISH), { value }, String(text));
   }
   assert.deepEqual(readInteger("  ", ENGLISH), {});
@@ -17,7 +23,13 @@ test("whole numbers are read as the server reads them", () => {
 });
 
 test("numbers are read as the server reads them", () => {
-  for (const [text, value] of [["7", 7], [".5", 0.5], ["5.", 5], ["-1e3", -1000], ["1E-2", 0.01]]) {
+  for (const [text, value] of [
+    ["7", 7],
+    [".5", 0.5],
+    ["5.", 5],
+    ["-1e3", -1000],
+    ["1E-2", 0.01],
+  ]) {
     assert.deepEqual(readNumber(String(text), ENGLISH), { value }, String(text));
   }
   for (const text of ["1,5", "Infinity", "NaN", "0x1", "1e", "."]) {
@@ -44,7 +56,10 @@ test("a moment goes out in UTC and comes back in one's own time zone", () => {
 
 test("bounds are the field's own, and characters are counted as JSON Schema counts them", () => {
   const field = (type: FormField["type"], keywords: object): FormField => ({
-    id: "a", key: "a", type, residualSchemaJson: JSON.stringify(keywords),
+    id: "a",
+    key: "a",
+    type,
+    residualSchemaJson: JSON.stringify(keywords),
   });
   const cases: [FormField, Json, string][] = [
     [field({ text: {} }, { maxLength: 2 }), "😀😀", ""],
