@@ -72,10 +72,9 @@ def application() -> typer.Typer:
     app.add_typer(connections.app, name="connections", rich_help_panel=USE)
     app.command("call", rich_help_panel=USE)(calls.call)
     app.add_typer(calls.app, name="calls", rich_help_panel=USE)
-    app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
-    app.add_typer(schedules.app, name="schedules", rich_help_panel=USE)
-    app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=USE)
-    app.add_typer(events.app, name="events", rich_help_panel=USE)
+    later = {"jobs": jobs.app, "schedules": schedules.app, "dead-letters": dead_letters.app, "events": events.app}
+    for name, area in later.items():
+        app.add_typer(area, name=name, rich_help_panel=USE)
     app.add_typer(breakers.app, name="breakers", rich_help_panel=OPERATE)
     flag_review.add_to(flags.app)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)

@@ -6,7 +6,7 @@ from alembic import op
 
 from cordboard.core.migrate import protect
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
