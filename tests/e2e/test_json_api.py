@@ -207,3 +207,17 @@ async def test_the_calls_of_a_workspace_are_listed_as_json(running_mesh: Running
     assert (call["action"], call["outcome"], call["vendorStatus"]) == ("get_me", "OUTCOME_OK", 200)
     assert call["connection"] == tenant.connection
     assert proxy.Call.Outcome.Value(call["outcome"]) == proxy.Call.OUTCOME_OK
+
+
+async def test_a_workspace_is_shown_what_it_may_use(running_mesh: RunningMesh, desk: Desk, northwind: Tenant) -> None:
+    async def shown(tenant: Tenant) -> set[str]:
+        answer = await running_mesh.http("GET", "/v1/integrations?available_only=true", headers=as_member(tenant))
+        assert answer.status == 200, answer.text
+        return {each["name"] for each in answer.json()["integrations"]}
+
+    starter = await desk.tenant(tier="starter")
+    assert "integrations/acme-desk" in await shown(northwind)
+    assert "integrations/acme-desk" not in await shown(starter)
+    operator = {"authorization": f"Bearer {await running_mesh.token('operator')}"}
+    refused = await running_mesh.http("GET", "/v1/integrations?available_only=true", headers=operator)
+    assert refused.status == 400

@@ -7,6 +7,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from cordboard.catalog.availability import Availability
 from cordboard.catalog.catalog import Catalog
 from cordboard.catalog.gate import Gate
 from cordboard.catalog.governance_servicer import GovernanceServicer
@@ -51,11 +52,11 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     limit = mesh.settings.private_integrations
     publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=limit)
     catalog = Catalog(snapshot, publication, gate, worker)
-    usage = Usage(database)
+    usage, availability = Usage(database), Availability(mesh.channels)
     follows = mesh.settings.edge_bootstrap_file is not None
     pins = Pins(store, snapshot, journal, clock, follows=follows)
     inventory = Inventory(store, snapshot, usage, journal, clock)
-    add_CatalogServiceServicer_to_server(CatalogServicer(catalog), mesh.server)
+    add_CatalogServiceServicer_to_server(CatalogServicer(catalog, availability), mesh.server)
     governance = GovernanceServicer(catalog, lifecycle, pins, inventory, usage)
     add_GovernanceServiceServicer_to_server(governance, mesh.server)
     await start_sync(mesh, store, changes)
@@ -72,6 +73,7 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     mesh.copies.add(snapshot.copy)
     mesh.background(changes.run())
     mesh.background(snapshot.run(changes))
+    mesh.background(availability.run())
 
     async def stop_worker() -> None:
         await asyncio.to_thread(worker.shutdown, cancel_futures=True)

@@ -52,6 +52,8 @@ class Wanted:
     tag: str = ""
     changed_since: float | None = None
     """In seconds since 1970."""
+    available: Callable[[str], bool] | None = None
+    """Tells by slug whether it may be used; None: whether it may or not."""
 
     def fits(self, one: pb.Integration) -> bool:
         """Tells whether an integration has all that is asked for, but for the words."""
@@ -195,7 +197,9 @@ class Catalog:
             if words and not index.matches(slug, words):
                 continue
             one = self._snapshot.integration(slug)
-            if wanted.fits(one) and view.sees(slug, one.state):
+            if not wanted.fits(one) or not view.sees(slug, one.state):
+                continue
+            if wanted.available is None or wanted.available(slug):
                 found.append(one)
                 if len(found) == limit:
                     break

@@ -8,12 +8,14 @@ from cordboard.catalog.catalog import Description, Wanted
 from cordboard.catalog.openapi import Files
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from cordboard.core.caller import current_caller
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from cordboard.catalog.availability import Availability
     from cordboard.catalog.catalog import Catalog
 
 INTEGRATION = "integrations/*"
@@ -23,9 +25,10 @@ VERSION = "integrations/*/versions/*"
 class CatalogServicer(CatalogServiceServicer):
     """Serves the catalog."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """Takes the catalog."""
+    def __init__(self, catalog: Catalog, availability: Availability) -> None:
+        """Takes the catalog, and what tells who may use what."""
         self._catalog = catalog
+        self._availability = availability
 
     async def PublishDefinition(self, request: pb.PublishDefinitionRequest, _context: Any) -> pb.DefinitionVersion:
         return await self._catalog.publish(request.document, stage=request.stage, validate_only=request.validate_only)
@@ -41,7 +44,8 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def ListIntegrations(self, request: pb.ListIntegrationsRequest, _context: Any) -> pb.ListIntegrationsResponse:
         paging = Paging.of(request)
-        found = self._catalog.integrations(_wanted(request), after=paging.after, limit=paging.size + 1)
+        available = self._availability.of(current_caller()) if request.available_only else None
+        found = self._catalog.integrations(_wanted(request, available), after=paging.after, limit=paging.size + 1)
         page = found[: paging.size]
         token = paging.token(page[-1].name.removeprefix("integrations/")) if len(found) > len(page) else ""
         return pb.ListIntegrationsResponse(integrations=page, next_page_token=token)
@@ -91,7 +95,7 @@ def description_of(request: pb.ImportOpenApiRequest) -> Description:
     )
 
 
-def _wanted(request: pb.ListIntegrationsRequest) -> Wanted:
+def _wanted(request: pb.ListIntegrationsRequest, available: Callable[[str], bool] | None) -> Wanted:
     since = request.changed_since
     return Wanted(
         category=request.category,
@@ -100,4 +104,5 @@ def _wanted(request: pb.ListIntegrationsRequest) -> Wanted:
         owner=request.owner,
         tag=request.tag,
         changed_since=since.seconds + since.nanos / 1e9 if request.HasField("changed_since") else None,
+        available=available,
     )

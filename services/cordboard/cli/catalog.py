@@ -9,9 +9,9 @@ import typer
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.failures import CommandFailed
-from cordboard.cli.options import Output, target
+from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, moment, show_fields, show_rows
-from cordboard.cli.session import as_operator, run
+from cordboard.cli.session import as_operator, as_workspace, run
 
 app = typer.Typer(no_args_is_help=True, help="Look at integrations, their versions and their actions.")
 LONG = 300.0
@@ -29,16 +29,24 @@ def list_integrations(
     state: Annotated[str, typer.Option(help="Only those that are draft, staged, active, deprecated or retired.")] = "",
     owner: Annotated[str, typer.Option(help="Only those of this owner.")] = "",
     tag: Annotated[str, typer.Option(help="Only those with this tag.")] = "",
+    available_to: Annotated[
+        str, typer.Option(metavar="WORKSPACE", help="Only those that this workspace may use in the environment.")
+    ] = "",
+    environment: Environment = "production",
     output: Output = Format.TABLE,
 ) -> None:
     """List integrations."""
+    where = target(context)
+    session = as_workspace(where, available_to, environment) if available_to else as_operator(where)
 
     async def work() -> None:
         found: list[pb.Integration] = []
-        request = pb.ListIntegrationsRequest(query=query, owner=owner, tag=tag, page_size=1000)
+        request = pb.ListIntegrationsRequest(
+            query=query, owner=owner, tag=tag, page_size=1000, available_only=bool(available_to)
+        )
         if state:
             request.state = _state(state)
-        async with as_operator(target(context)) as mesh:
+        async with session as mesh:
             while True:
                 page = await mesh.catalog.ListIntegrations(request)
                 found += page.integrations

@@ -19,10 +19,10 @@ from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceStub
 from cordboard.core.channel import Channels
 from cordboard.core.copies import Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, ReconnectRequired
+from cordboard.core.following import follow
 from cordboard.core.secrets import Secret
 from cordboard.core.status import DETAILS_KEY
 from cordboard.proxy.credentials import Credential
-from cordboard.proxy.snapshot import follow
 
 LEASE_TIMEOUT: Final = 15.0
 _KEPT: Final = 20_000

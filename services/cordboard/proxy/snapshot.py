@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
-
-import grpc
 
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
@@ -17,7 +13,8 @@ from cordboard.catalog.v1.lifecycle_pb2 import Pin, RetiredVersion
 from cordboard.core.channel import Channels
 from cordboard.core.copies import Copy
 from cordboard.core.errors import DependencyUnavailable, DocumentInvalid, NotFound, StateConflict, SwitchedOff
-from cordboard.core.flagging import Decision, FlagSet
+from cordboard.core.flagging import Decision, FlagSet, integration_key, is_on
+from cordboard.core.following import follow
 from cordboard.core.ownership import owner_of
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
@@ -26,32 +23,9 @@ from cordboard.proxy.definitions import Definition
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 2.0
 # Rules may look at the time, so a decision is not kept for longer than a change may take.
 _DECISION_LIVES: Final = 1.0
 _DECISIONS: Final = 8192
-
-
-async def follow(copy: Copy, watch: Callable[[], AsyncIterator[None]]) -> None:
-    """Runs a watch for ever: again after it ended, with pauses that grow while it fails; the copy ages meanwhile."""
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            async for _ in watch():
-                pause = _FIRST_PAUSE
-                copy.current()
-        except (grpc.aio.AioRpcError, KeyError) as error:
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
-            logger.warning("watching was interrupted", extra={"source": copy.name, "code": code})
-        except asyncio.CancelledError:
-            # A channel that is closed, as after a certificate was replaced, cancels its streams, and not us.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-        copy.lost()
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
-        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 class Definitions:
@@ -195,9 +169,9 @@ class Flags:
 
         An integration without a flag is off, an action without one is on.
         """
-        key = f"integration.{slug}"
+        key = integration_key(slug)
         decision = self._decide(key, context)
-        if decision.value is not True:
+        if not is_on(decision):
             raise SwitchedOff(key, slug, decision.variant or "")
         key = f"action.{slug}.{action}"
         decision = self._decide(key, context)

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cordboard.core.copies import Copy
-from cordboard.proxy.snapshot import follow
+from cordboard.core.following import follow
 
 
 async def test_a_stream_is_opened_again_whatever_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cordboard.proxy.snapshot._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("cordboard.core.following._FIRST_PAUSE", 0.001)
     opened, enough = 0, asyncio.Event()
 
     async def watch() -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from cordboard.core.flagging.decisions import (
     TARGETING_MATCH,
     Decision,
 )
+from cordboard.core.flagging.gates import integration_key, is_on
 from cordboard.core.flagging.rules import RuleBroken, compiled, inlined, specialised
 from cordboard.core.flagging.sets import FlagSet
 
@@ -37,5 +38,7 @@ __all__ = [
     "RuleBroken",
     "compiled",
     "inlined",
+    "integration_key",
+    "is_on",
     "specialised",
 ]
