@@ -13,6 +13,7 @@ import jwt
 from cordboard.auth.v1 import api_key_service_pb2, token_service_pb2, workspace_service_pb2
 from cordboard.catalog.v1 import sync_service_pb2
 from cordboard.client import Client, CordboardError
+from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.telemetry.v1 import metrics_service_pb2 as metrics
 
 CERTIFICATE_SECONDS: Final = 2 * 3600.0
@@ -43,6 +44,7 @@ async def diagnose(mesh: Client, token: str) -> AsyncIterator[Finding]:
         ("edges", _edges),
         ("signing keys", _signing_keys),
         ("API keys", _api_keys),
+        ("rollouts", _rollouts),
     )
     for subject, ask in questions:
         try:
@@ -152,4 +154,20 @@ async def _api_keys(mesh: Client) -> AsyncIterator[Finding]:
         not soon,
         f"end within a week: {', '.join(soon)}" if soon else "none ends within a week",
         "cordboard keys create for the same workspace, hand it over, then cordboard keys revoke the old one",
+    )
+
+
+async def _rollouts(mesh: Client) -> AsyncIterator[Finding]:
+    found = (await mesh.rollouts.ListRollouts(rollouts.ListRolloutsRequest(page_size=MOST))).rollouts
+    yield guarded(found)
+
+
+def guarded(found: Sequence[rollouts.Rollout]) -> Finding:
+    """Returns which rollouts their guards have taken back, and wait for somebody."""
+    locked = [f"{each.name.partition('/')[2]} for its {each.lock.reason}" for each in found if each.HasField("lock")]
+    return Finding(
+        "rollouts",
+        not locked,
+        f"taken back by a guard: {', '.join(locked)}" if locked else "none was taken back by its guard",
+        "cordboard rollout show has the evidence; cordboard rollout unlock lets it go on",
     )
