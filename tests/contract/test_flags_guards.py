@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from cordboard.flags.__main__ import start
@@ -16,7 +17,7 @@ from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.flags.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from tests.contract.test_flags_service import evaluate, ready, refused
-from tests.fixtures.postgres import Databases
+from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 
 KEY = "version.desk"
@@ -25,8 +26,13 @@ FAST, SLOW = 3, 12
 
 
 @pytest.fixture
-async def served(serving: Serving, database: Databases) -> AsyncIterator[Served]:
-    async with serving("flags", FlagsSettings, start, database_url=database("flags").url) as running:
+def own(database: Databases) -> ServiceDatabase:
+    return database("flags")
+
+
+@pytest.fixture
+async def served(serving: Serving, own: ServiceDatabase) -> AsyncIterator[Served]:
+    async with serving("flags", FlagsSettings, start, database_url=own.url) as running:
         await ready(running)
         yield running
 
@@ -153,12 +159,27 @@ async def test_a_report_that_comes_again_is_counted_once(rollouts: Any, outcomes
     assert (await rollout(rollouts)).comparison.reached.calls == 30
 
 
-async def test_a_rollout_without_a_guard_is_never_taken_back(rollouts: Any, outcomes: Any) -> None:
+async def reporters(own: ServiceDatabase) -> int:
+    connection = await asyncpg.connect(own.url.replace("+asyncpg", ""))
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM flags.outcome_reporter"))
+    finally:
+        await connection.close()
+
+
+async def test_a_rollout_without_a_guard_is_never_taken_back(
+    rollouts: Any, outcomes: Any, own: ServiceDatabase
+) -> None:
     await begin(rollouts, guard=None)
     await outcomes.ReportOutcomes(report(1, arm("on", 100, 100), arm("off", 100)))
     await outcomes.ReportOutcomes(report(2, arm("on", 100, 100), arm("off", 100), flag="flags/none"))
     found = await rollout(rollouts)
     assert (found.stage, found.HasField("lock"), found.HasField("comparison")) == (1, False, False)
+    # Nothing was written for it; the control is a report of a guarded one.
+    assert await reporters(own) == 0
+    await begin(rollouts)
+    await outcomes.ReportOutcomes(report(3, arm("on", 1), arm("off", 1)))
+    assert await reporters(own) == 1
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,13 @@ class Guards:
         now = self._clock.now()
         changed: dict[str, Comparison] = {}
         async with self._store.reporting() as change:
-            if not await change.is_new(report.reporter, report.sequence, now, forget=now - self._reporters_live):
+            # Most reports are of rollouts without a guard: they write nothing.
+            keys = await change.guarded({stratum.key for stratum in report.strata})
+            forget = now - self._reporters_live
+            if not keys or not await change.is_new(report.reporter, report.sequence, now, forget=forget):
                 return {}
             # In one order, because two reports that lock the same rows by turns would wait for each other.
-            for key in sorted({stratum.key for stratum in report.strata}):
+            for key in keys:
                 trial = await change.trial(key)
                 if trial is None:
                     continue

@@ -15,7 +15,7 @@ from cordboard.flags.rollouts.comparison import Comparison
 from cordboard.flags.rollouts.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -139,6 +139,11 @@ class Reporting:
         if sequence == 1:
             await self._connection.execute(sa.delete(_reporter).where(_reporter.c.report_time < forget))
         return True
+
+    async def guarded(self, keys: Iterable[str]) -> list[str]:
+        """Returns those of the rollouts that have a guard which is not locked, in order of key."""
+        statement = sa.select(_trial.c.key).where(_trial.c.key.in_(list(keys))).order_by(_trial.c.key)
+        return list((await self._connection.execute(statement)).scalars())
 
     async def trial(self, key: str) -> Trial | None:
         """Returns what is known of a rollout, which waits for this transaction; None where it has no guard."""
