@@ -29,6 +29,7 @@ def create(
     workspace: Annotated[str, typer.Argument(help="The workspace's id.")],
     subscription: Annotated[str, typer.Argument(help="Its id.")],
     url: Annotated[str, typer.Option(help="Send events to this https URL; without it they are read.")] = "",
+    nats: Annotated[bool, typer.Option("--nats", help="Send events to the mesh's NATS JetStream.")] = False,
     kind: Annotated[list[str] | None, typer.Option("--type", help="Only this CloudEvents type, or 'prefix.*'.")] = None,
     connection: Annotated[list[str] | None, typer.Option(help="Only events of WORKSPACE/CONNECTION.")] = None,
     max_attempts: Annotated[int, typer.Option(help="How often an event is told before it is given up.")] = 0,
@@ -46,6 +47,8 @@ def create(
         )
         if url:
             wanted.webhook.url = url
+        if nats:
+            wanted.nats.SetInParent()
         request = pb.CreateSubscriptionRequest(
             parent=f"workspaces/{workspace}",
             subscription_id=subscription,
@@ -212,6 +215,8 @@ def discard(context: typer.Context, name: Name, offsets: Offsets = None) -> None
 
 
 def _target(found: pb.Subscription) -> str:
+    if found.HasField("nats"):
+        return "NATS"
     return found.webhook.url if found.HasField("webhook") else "read"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from cordboard.core.egress import MAX_RESPONSE_BYTES
 from cordboard.core.settings import Address, OptionalAddress, Settings
@@ -58,6 +58,10 @@ class ProxySettings(Settings):
 
     max_webhook_bytes: int = Field(1 << 20, ge=1024, le=4 << 20, description="the largest webhook that is taken")
     event_retention_days: int = Field(7, ge=1, le=3650, description="how long an event is kept")
+    nats_url: SecretStr = Field(
+        SecretStr(""), description="the NATS server that events may go to, nats:// or tls://, with a password if any"
+    )
+    nats_stream: str = Field("cordboard", description="the JetStream stream for events; it is made where it is missing")
     event_acknowledge_seconds: float = Field(
         60.0, ge=1, le=3600, description="how long a reader may take over an event before it is told again"
     )

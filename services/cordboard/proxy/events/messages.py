@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.names import parse
 from cordboard.core.times import to_timestamp
-from cordboard.proxy.events.subscription import PULL, WEBHOOK, Handed, Lost, Progress, Subscription
+from cordboard.proxy.events.subscription import NATS, PULL, WEBHOOK, Handed, Lost, Progress, Subscription
 from cordboard.proxy.events.subscriptions import Wanted
 from cordboard.proxy.v1 import event_service_pb2 as pb
 from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
@@ -82,7 +82,7 @@ def to_wanted(request: subscription_pb.CreateSubscriptionRequest) -> Wanted:
         id=request.subscription_id,
         types=tuple(told.types),
         connections=tuple(told.connections),
-        kind=WEBHOOK if told.HasField("webhook") else PULL,
+        kind=told.WhichOneof("target") or PULL,
         url=told.webhook.url,
         max_attempts=told.max_attempts,
         from_beginning=request.from_beginning,
@@ -103,6 +103,8 @@ def to_subscription(found: Subscription, progress: Progress) -> subscription_pb.
     )
     if found.kind == WEBHOOK:
         message.webhook.url = found.url
+    elif found.kind == NATS:
+        message.nats.SetInParent()
     if found.resume_time is not None:
         message.resume_time.CopyFrom(to_timestamp(found.resume_time))
     return message

@@ -137,4 +137,10 @@ class Sender:
             body = handed.event.cloud_event(await self._events.data(handed.event))
         except NotFound:
             return Answered(UNREADABLE)
-        return await self._targets[found.kind].send(found, handed.event, body)
+        try:
+            return await self._targets[found.kind].send(found, handed.event, body)
+        except CordboardError:
+            raise
+        except Exception as error:
+            logger.error("an event could not be sent", extra={"subscription": found.name}, exc_info=error)
+            return Answered("FAULT")

@@ -15,6 +15,7 @@ DEAD: Final = 3
 
 PULL: Final = "pull"
 WEBHOOK: Final = "webhook"
+NATS: Final = "nats"
 SECRET: Final = "subscription-secret"  # noqa: S105 - the kind of what is sealed
 
 

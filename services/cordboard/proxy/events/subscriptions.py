@@ -56,11 +56,13 @@ class Subscriptions:
         journal: Journal,
         changes: Changes,
         allows: Callable[[str], bool],
+        kinds: Collection[str],
         acknowledge_seconds: float,
     ) -> None:
-        """Takes what keeps them, what wakes streams, which addresses may be called, and how long a stream has to say
-        that an event was dealt with.
+        """Takes what keeps them, what wakes streams, which addresses may be called, the kinds of targets that there
+        are, and how long a stream has to say that an event was dealt with.
         """
+        self._kinds = frozenset(kinds)
         self._database = database
         self._store = store
         self._keys = keys
@@ -83,6 +85,8 @@ class Subscriptions:
         """
         check_id(wanted.id, "subscription_id")
         secret, sealed = "", b""
+        if wanted.kind != PULL and wanted.kind not in self._kinds:
+            raise InvalidFields.one(f"subscription.{wanted.kind}", "is not set up by this mesh's operator")
         if wanted.kind == WEBHOOK:
             self._check_target(wanted.url)
             secret = KEY_PREFIX + base64.b64encode(os.urandom(32)).decode()

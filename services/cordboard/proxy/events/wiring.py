@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.database import Changes
 from cordboard.core.errors import CordboardError
+from cordboard.core.secrets import Secret
 from cordboard.core.times import SystemClock
 from cordboard.proxy.events.deliveries import DeliveryStore
 from cordboard.proxy.events.door import Door
 from cordboard.proxy.events.events import Events
 from cordboard.proxy.events.intake import Intake
+from cordboard.proxy.events.nats_target import NatsTarget
 from cordboard.proxy.events.sending import Sender
 from cordboard.proxy.events.servicer import EventServicer, SubscriptionServicer
 from cordboard.proxy.events.store import CHANNEL, EventStore
-from cordboard.proxy.events.subscription import WEBHOOK
+from cordboard.proxy.events.subscription import NATS, WEBHOOK
 from cordboard.proxy.events.subscriptions import Subscriptions
 from cordboard.proxy.events.targets import TIMEOUT, Target, WebhookTarget
 from cordboard.proxy.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
@@ -50,15 +52,20 @@ def start_events(
     intake = Intake(database, store, keys, mesh.journal(), definitions, flags, connections, SystemClock())
     events, changes, deliveries = Events(store, keys), Changes(database, CHANNEL), DeliveryStore(database)
     add_EventServiceServicer_to_server(EventServicer(events, intake), mesh.server)
+    session = egress.session(timeout=TIMEOUT)
+    mesh.on_close(session.close)
+    targets: dict[str, Target] = {WEBHOOK: WebhookTarget(session, keys, SystemClock())}
+    url = settings.nats_url.get_secret_value()
+    if url:
+        stream = NatsTarget(Secret(url), settings.nats_stream)
+        mesh.on_close(stream.close)
+        targets[NATS] = stream
     subscriptions = Subscriptions(
-        database, deliveries, keys, mesh.journal(), changes, egress.allows, settings.event_acknowledge_seconds
+        database, deliveries, keys, mesh.journal(), changes, egress.allows, targets, settings.event_acknowledge_seconds
     )
     add_SubscriptionServiceServicer_to_server(SubscriptionServicer(subscriptions, events), mesh.server)
     mesh.on_close(subscriptions.close)
     mesh.on_close(intake.close)
-    session = egress.session(timeout=TIMEOUT)
-    mesh.on_close(session.close)
-    targets: dict[str, Target] = {WEBHOOK: WebhookTarget(session, keys, SystemClock())}
     sender = Sender(deliveries, events, changes, targets, mesh.measures, first_wait=settings.event_first_wait_seconds)
     for job in (changes.run(), sender.run(), _sweep(store, settings)):
         mesh.background(job)
