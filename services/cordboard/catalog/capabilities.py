@@ -104,6 +104,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "error.reset-pagination",
         "error.retry",
         "error.success",
+        "events.polling",
         "events.webhook",
         "form-hints",
         "idempotency-key",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cordboard.cli import subscriptions
+from cordboard.cli import subscriptions, triggers
 from cordboard.cli.calls import connection_name
 from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="See what happened at vendors, and 
 endpoints = typer.Typer(no_args_is_help=True, help="The addresses that vendors send webhooks to.")
 app.add_typer(endpoints, name="endpoints")
 app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(triggers.app, name="triggers")
 
 Workspace = Annotated[str, typer.Argument(help="The workspace's id.")]
 

@@ -37,6 +37,7 @@ from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStu
 from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceStub
 from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
+from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
@@ -131,6 +132,7 @@ class Client:
         self.events = EventServiceStub(self._channel)
         self.breakers = BreakerServiceStub(self._channel)
         self.subscriptions = SubscriptionServiceStub(self._channel)
+        self.polling_triggers = PollingTriggerServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 

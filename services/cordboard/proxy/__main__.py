@@ -18,6 +18,7 @@ from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breakers.store import BreakerStore
 from cordboard.proxy.breakers.wiring import start_breakers
 from cordboard.proxy.connections import Connections
+from cordboard.proxy.events.trigger_store import POLL
 from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
 from cordboard.proxy.forward_http import ForwardServer
@@ -107,10 +108,10 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.on_close(raw.close)
     forwarding = Forwarding(pipeline, raw, guard)
     add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
-    door = start_events(mesh, keys, definitions, flags, connections, egress)
+    door, triggers = start_events(mesh, pipeline, keys, egress)
     if settings.forward_address:
         await serve_http(mesh, forwarding, door)
-    start_jobs(mesh, pipeline, keys)
+    start_jobs(mesh, pipeline, keys, {POLL: triggers.take})
     mesh.on_close(recorder.close)
     mesh.on_close(session.close)
     mesh.on_close(pipeline.close)

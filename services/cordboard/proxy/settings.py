@@ -65,6 +65,7 @@ class ProxySettings(Settings):
     event_acknowledge_seconds: float = Field(
         60.0, ge=1, le=3600, description="how long a reader may take over an event before it is told again"
     )
+    event_send_seconds: float = Field(15.0, gt=0, le=120, description="how long a target may take to answer an event")
     event_first_wait_seconds: float = Field(
         2.0,
         gt=0,

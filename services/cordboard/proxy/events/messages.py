@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.names import parse
-from cordboard.core.times import to_timestamp
+from cordboard.core.times import to_duration, to_seconds, to_timestamp
 from cordboard.proxy.events.subscription import NATS, PULL, WEBHOOK, Handed, Lost, Progress, Subscription
 from cordboard.proxy.events.subscriptions import Wanted
+from cordboard.proxy.jobs.job import to_caller
 from cordboard.proxy.v1 import event_service_pb2 as pb
+from cordboard.proxy.v1 import polling_trigger_service_pb2 as trigger_pb
 from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from cordboard.proxy.events.event import Endpoint, Event
+    from cordboard.proxy.events.trigger_store import Trigger
 
 MOST_DIGITS: Final = 18
 MOST_OFFSETS: Final = 1000
 MOST_ATTEMPTS: Final = 100
+LONGEST_INTERVAL: Final = 31 * 86_400.0
 _TYPE: Final = re.compile(r"[A-Za-z0-9_.-]{1,255}(\.\*)?", re.ASCII)
 
 
@@ -132,3 +136,29 @@ def check_offset(offset: int, field: str) -> int:
     if offset < 0:
         raise InvalidFields.one(field, "must not be negative")
     return offset
+
+
+def check_interval(told: trigger_pb.PollingTrigger) -> float:
+    """Returns the seconds from one turn to the next, 0 where they are not said; raises InvalidFields."""
+    if not told.HasField("interval"):
+        return 0.0
+    seconds = to_seconds(told.interval)
+    if not 1 <= seconds <= LONGEST_INTERVAL:
+        raise InvalidFields.one("trigger.interval", "must be 1 s to 31 days")
+    return seconds
+
+
+def to_polling_trigger(found: Trigger) -> trigger_pb.PollingTrigger:
+    """Returns a trigger as a message."""
+    return trigger_pb.PollingTrigger(
+        name=found.name,
+        connection=found.connection,
+        event_type=found.event_type,
+        interval=to_duration(found.interval),
+        next_time=to_timestamp(found.next_time),
+        last_time=None if found.last_time is None else to_timestamp(found.last_time),
+        failures=found.failures,
+        error_reason=found.problem,
+        submitter=to_caller(found.submitter).actor,
+        create_time=to_timestamp(found.create_time),
+    )

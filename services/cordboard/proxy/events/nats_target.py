@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 3.0
-PUBLISH_SECONDS: Final = 5.0
 # How long the stream remembers what it has stored; what is sent again later is known by its source and id.
 DUPLICATES_SECONDS: Final = 120.0
 
@@ -36,8 +35,11 @@ DUPLICATES_SECONDS: Final = 120.0
 class NatsTarget:
     """One stream of one server."""
 
-    def __init__(self, url: Secret[str], stream: str) -> None:
-        """Takes the server's URL, which may hold a password, and the stream's name; connects when first used."""
+    def __init__(self, url: Secret[str], stream: str, timeout: float) -> None:
+        """Takes the server's URL, which may hold a password, the stream's name, and the seconds that storing may take;
+        connects when first used.
+        """
+        self._timeout = timeout
         self._url = url
         self._stream = stream
         self._client: Client | None = None
@@ -48,7 +50,7 @@ class NatsTarget:
         headers = {"Nats-Msg-Id": f"{event.workspace_id}-{event.number}", "Content-Type": CONTENT_TYPE}
         try:
             stream = await self._connected()
-            await stream.publish(subject_of(event), body, timeout=PUBLISH_SECONDS, stream=self._stream, headers=headers)
+            await stream.publish(subject_of(event), body, timeout=self._timeout, stream=self._stream, headers=headers)
         except (Error, OSError, TimeoutError) as error:
             logger.warning("NATS did not take an event", extra={"problem": type(error).__name__})
             return Answered(UNREACHABLE, busy=True)

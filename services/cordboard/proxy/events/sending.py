@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Longer than a target has to answer, so that nobody else sends an event that is on its way.
-LEASE_SECONDS: Final = 60.0
+# So much longer than a target has to answer is an event nobody else's to send.
+MARGIN: Final = 1.0
 AT_ONCE: Final = 8
 SUBSCRIPTIONS: Final = 16
 LONGEST_WAIT: Final = 3600.0
@@ -45,10 +45,12 @@ class Sender:
         targets: Mapping[str, Target],
         measures: Measures,
         *,
+        timeout: float,
         first_wait: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Takes what knows what is due, what opens data, and the targets by the kinds of subscriptions.
+        """Takes what knows what is due, what opens data, and the targets by the kinds of subscriptions, which have so
+        many seconds to answer.
 
         What failed waits for `first_wait` seconds, and twice as long each time; half of it is chance: `draw`.
         """
@@ -56,6 +58,7 @@ class Sender:
         self._events = events
         self._changes = changes
         self._targets = targets
+        self._lease = timeout * 1.2 + MARGIN
         self._first_wait = first_wait
         self._draw = draw
         self._holder = new_id()
@@ -90,7 +93,7 @@ class Sender:
         try:
             while True:
                 handed = await self._store.claim(
-                    found.workspace_id, found.id, holder, most=AT_ONCE, lease=LEASE_SECONDS, in_line=True
+                    found.workspace_id, found.id, holder, most=AT_ONCE, lease=self._lease, in_line=True
                 )
                 if not handed:
                     return

@@ -1,4 +1,4 @@
-"""EventService and SubscriptionService: messages in, one call of the domain, messages out."""
+"""EventService, SubscriptionService and PollingTriggerService: messages in, one call of the domain, messages out."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from cordboard.proxy.events.door import WEBHOOKS
 from cordboard.proxy.events.events import Events
 from cordboard.proxy.events.intake import Intake
 from cordboard.proxy.events.messages import (
+    check_interval,
     check_offset,
     to_dead,
     to_endpoint,
     to_event,
     to_offset,
     to_offsets,
+    to_polling_trigger,
     to_subscription,
     to_told,
     to_wanted,
 )
 from cordboard.proxy.events.subscription import Subscription
 from cordboard.proxy.events.subscriptions import Subscriptions
+from cordboard.proxy.events.triggers import Triggers
 from cordboard.proxy.v1 import event_service_pb2 as pb
+from cordboard.proxy.v1 import polling_trigger_service_pb2 as trigger_pb
 from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceServicer
+from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerServiceServicer
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
 
 PATTERN: Final = "workspaces/*/subscriptions/*"
@@ -194,3 +199,50 @@ class SubscriptionServicer(SubscriptionServiceServicer):
 
     async def _told(self, found: Subscription) -> subscription_pb.Subscription:
         return to_subscription(found, await self._subscriptions.progress(found))
+
+
+class PollingTriggerServicer(PollingTriggerServiceServicer):
+    """Answers PollingTriggerService."""
+
+    def __init__(self, triggers: Triggers) -> None:
+        """Takes the triggers."""
+        self._triggers = triggers
+
+    async def CreatePollingTrigger(
+        self, request: trigger_pb.CreatePollingTriggerRequest, context: Any
+    ) -> trigger_pb.PollingTrigger:
+        """Creates a trigger."""
+        (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+        told = request.trigger
+        owner, _ = parse(told.connection, "workspaces/*/connections/*", field="trigger.connection")
+        if owner != workspace:
+            raise InvalidFields.one("trigger.connection", f"must be one of {request.parent!r}")
+        made = await self._triggers.create(
+            workspace, request.trigger_id, told.connection, told.event_type, check_interval(told), current_caller()
+        )
+        return to_polling_trigger(made)
+
+    async def GetPollingTrigger(
+        self, request: trigger_pb.GetPollingTriggerRequest, context: Any
+    ) -> trigger_pb.PollingTrigger:
+        """Returns a trigger."""
+        workspace, trigger_id = parse(request.name, "workspaces/*/pollingTriggers/*")
+        return to_polling_trigger(await self._triggers.trigger(workspace, trigger_id, current_caller()))
+
+    async def ListPollingTriggers(
+        self, request: trigger_pb.ListPollingTriggersRequest, context: Any
+    ) -> trigger_pb.ListPollingTriggersResponse:
+        """Lists triggers by id."""
+        paging, caller = Paging.of(request), current_caller()
+        (workspace,) = parse(request.parent, "workspaces/*", field="parent")
+        found = await self._triggers.triggers(workspace, caller, after=paging.after, limit=paging.size + 1)
+        token = paging.token(found[paging.size - 1].id) if len(found) > paging.size else ""
+        return trigger_pb.ListPollingTriggersResponse(
+            triggers=map(to_polling_trigger, found[: paging.size]), next_page_token=token
+        )
+
+    async def DeletePollingTrigger(self, request: trigger_pb.DeletePollingTriggerRequest, context: Any) -> Empty:
+        """Deletes a trigger."""
+        workspace, trigger_id = parse(request.name, "workspaces/*/pollingTriggers/*")
+        await self._triggers.delete(workspace, trigger_id, current_caller())
+        return Empty()

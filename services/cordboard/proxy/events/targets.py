@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cordboard.proxy.sealing import SealingKeys
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-TIMEOUT: Final = 15.0
 UNREADABLE: Final = "UNREADABLE"
 UNREACHABLE: Final = "UNREACHABLE"
 _TOO_MANY: Final = 429

@@ -19,6 +19,10 @@ from cordboard.proxy.v1.job_service_pb2_grpc import add_JobServiceServicer_to_se
 from cordboard.proxy.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pgqueuer.models import Job as Place
+
     from cordboard.core.server import Process
     from cordboard.proxy.pipeline import Pipeline
     from cordboard.proxy.sealing import SealingKeys
@@ -30,8 +34,13 @@ SWEEP_EVERY: Final = 600.0
 SWEEP_PAUSE: Final = 0.1
 
 
-def start_jobs(mesh: Process[ProxySettings], pipeline: Pipeline, keys: SealingKeys) -> None:
-    """Serves jobs, and runs them."""
+def start_jobs(
+    mesh: Process[ProxySettings],
+    pipeline: Pipeline,
+    keys: SealingKeys,
+    others: Mapping[str, Callable[[Place], Awaitable[None]]],
+) -> None:
+    """Serves jobs, and runs them; `others` take what is no job from the same queue, by its entry point."""
     settings, database, journal = mesh.settings, mesh.database(), mesh.journal()
     store, changes = JobStore(database), Changes(database, CHANNEL)
     jobs = Jobs(store, keys, pipeline, changes)
@@ -44,6 +53,7 @@ def start_jobs(mesh: Process[ProxySettings], pipeline: Pipeline, keys: SealingKe
         at_once=settings.job_workers,
         lease=settings.job_lease_seconds,
         first_wait=settings.job_first_wait_seconds,
+        others=others,
     )
     add_JobServiceServicer_to_server(JobServicer(jobs), mesh.server)
     add_DeadLetterServiceServicer_to_server(

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +68,7 @@ LONGEST_LIFE: Final = timedelta(days=7)
 class Worker:
     """The one that runs jobs in this process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what runs a job, and how
         self,
         database: Database,
         store: JobStore,
@@ -78,12 +78,15 @@ class Worker:
         at_once: int,
         lease: float,
         first_wait: float,
+        others: Mapping[str, Callable[[Place], Awaitable[None]]] | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Takes how many jobs may run at once, and for how many seconds one belongs to a process that gives no sign.
 
-        What failed waits for `first_wait` seconds, and twice as long each time; half of it is chance: `draw`.
+        What failed waits for `first_wait` seconds, and twice as long each time; half of it is chance: `draw`. `others`
+        take what is no job from the same queue, by its entry point.
         """
+        self._others = others or {}
         self._database = database
         self._store = store
         self._pipeline = pipeline
@@ -113,6 +116,8 @@ class Worker:
         try:
             queue = PgQueuer(AsyncpgDriver(connection))
             queue.entrypoint(ENTRYPOINT)(self._take)
+            for name, take in self._others.items():
+                queue.entrypoint(name)(take)
             connection.add_termination_listener(lambda _: queue.shutdown.set())
             await queue.run(
                 dequeue_timeout=timedelta(seconds=LOOK_EVERY),

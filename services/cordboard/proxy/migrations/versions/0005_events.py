@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 from cordboard.core.migrate import protect
 
@@ -80,7 +81,40 @@ def upgrade() -> None:
     op.create_index(
         "event_delivery_order", "event_delivery", ["workspace_id", "subscription_id", "state", "ordering_key", "number"]
     )
+    op.create_table(
+        "polling_trigger",
+        sa.Column("workspace_id", sa.Text, primary_key=True),
+        sa.Column("id", sa.Text(collation="C"), primary_key=True),
+        *_text("connection", "event_type", "environment"),
+        # Who created it, as what: it asks for nobody else.
+        sa.Column("submitter", JSONB, nullable=False),
+        sa.Column("interval", sa.Float, nullable=False),
+        # The greatest value that was seen, as JSON, sealed.
+        sa.Column("cursor", sa.LargeBinary, nullable=False),
+        sa.Column("turn", sa.Integer, nullable=False),
+        sa.Column("next_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_time", sa.DateTime(timezone=True)),
+        sa.Column("failures", sa.Integer, nullable=False),
+        *_text("problem"),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True)),
+    )
+    op.create_index("polling_trigger_due", "polling_trigger", ["next_time"])
+    op.create_table(
+        "polled_item",
+        sa.Column("workspace_id", sa.Text, primary_key=True),
+        sa.Column("trigger_id", sa.Text(collation="C"), primary_key=True),
+        sa.Column("item_id", sa.Text(collation="C"), primary_key=True),
+        # SHA-256 of the item as it was.
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("seen_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.ForeignKeyConstraint(
+            ["workspace_id", "trigger_id"], ["polling_trigger.workspace_id", "polling_trigger.id"], ondelete="CASCADE"
+        ),
+    )
+    op.create_index("polled_item_age", "polled_item", ["seen_time"])
     protect(op, "webhook_endpoint", "event_counter", "event", "event_subscription", "event_delivery")
+    protect(op, "polling_trigger", "polled_item")
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
