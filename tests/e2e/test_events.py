@@ -16,6 +16,7 @@ from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.client import CordboardError
 from cordboard.proxy.v1 import event_service_pb2 as pb
+from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 from tests.fixtures.desk import Desk, Tenant, rollout
 from tests.fixtures.mesh import RunningMesh, until
 
@@ -117,3 +118,29 @@ async def test_nobody_else_gets_through(hooks: Hooks) -> None:
     body = io.BytesIO(b"x" * (2 << 20))
     assert (await hooks.mesh.http("POST", hooks.path, data=body)).status == 413
     assert await hooks.send(event, "d-1") == 200, "the control"
+
+
+async def test_a_member_reads_events_and_acknowledges_them_through_envoy(hooks: Hooks) -> None:
+    parent = f"workspaces/{hooks.tenant.workspace}"
+    name = f"{parent}/subscriptions/reader"
+    async with hooks.mesh.client(hooks.tenant.token) as client:
+        create = subscription_pb.CreateSubscriptionRequest(parent=parent, subscription_id="reader")
+        await client.subscriptions.CreateSubscription(create)
+        for number in (1, 2):
+            assert await hooks.send({"type": "ticket.made", "id": number}, f"d-{number}") == 200
+        told = []
+        async for one in client.subscriptions.Subscribe(subscription_pb.SubscribeRequest(name=name)):
+            told.append(one.event.id)
+            await client.subscriptions.AcknowledgeEvents(
+                subscription_pb.AcknowledgeEventsRequest(name=name, offsets=[one.event.offset])
+            )
+            if len(told) == 2:
+                break
+        assert told == ["d-1", "d-2"]
+        found = await client.subscriptions.GetSubscription(subscription_pb.GetSubscriptionRequest(name=name))
+        assert (found.acknowledged_offset, found.last_offset) == (2, 2)
+    headers = {"authorization": f"Bearer {hooks.tenant.token}"}
+    answer = await hooks.mesh.http("GET", f"/v1/{name}", headers=headers)
+    assert (answer.status, answer.json()["acknowledgedOffset"]) == (200, "2")
+    listed = await hooks.mesh.http("GET", f"/v1/{parent}/pollingTriggers", headers=headers)
+    assert (listed.status, listed.json()["triggers"]) == (200, [])
