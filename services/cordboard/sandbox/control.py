@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from dataclasses import asdict
 from typing import Any
 
@@ -48,6 +49,8 @@ class Control:
                 "revoke_grants": {"type": "boolean"},
             }
         )
+        url = {**_TEXT, "pattern": "^https?://.*$"}
+        self._hook = _schema({"url": url, "secret": _TEXT, "ca": {"type": "string"}}, "url")
         self._settings = _schema(
             {
                 "access_token_seconds": _SECONDS,
@@ -88,6 +91,9 @@ class Control:
             web.post(f"{CONTROL_PATH}/trusted-keys", self.trust_key),
             web.get(f"{CONTROL_PATH}/stats", self.stats),
             web.delete(f"{CONTROL_PATH}/stats", self.clear_stats),
+            web.post(f"{CONTROL_PATH}/hooks", self.add_hook),
+            web.get(f"{CONTROL_PATH}/hooks", self.hooks),
+            web.delete(f"{CONTROL_PATH}/hooks", self.drop_hooks),
             web.post(f"{CONTROL_PATH}/reset", self.reset),
         ]
 
@@ -203,7 +209,29 @@ class Control:
         self._vendor.forget_traffic()
         return response(Answer(204))
 
+    async def add_hook(self, request: web.Request) -> web.Response:
+        """Sends the desk's events to a URL from now on, signed; `ca` are the certificates to trust there, as PEM."""
+        body = await json_body(request, self._hook)
+        try:
+            tls = ssl.create_default_context(cadata=body["ca"]) if "ca" in body else None
+        except ssl.SSLError:
+            raise Invalid(Violation("ca", "must be certificates in PEM")) from None
+        secret = body.get("secret") or secrets.token_urlsafe(24)
+        self._vendor.hooks.add(body["url"], secret, tls)
+        return response(Answer.of({"url": body["url"], "secret": secret}, status=201))
+
+    async def hooks(self, _request: web.Request) -> web.Response:
+        """Answers the addresses of hooks, with how many events each has had, and how many attempts that took."""
+        told = [{"url": hook.url, "sent": hook.sent, "attempts": hook.attempts} for hook in self._vendor.hooks.added]
+        return response(Answer.of({"hooks": told}))
+
+    async def drop_hooks(self, _request: web.Request) -> web.Response:
+        """Sends nothing any more."""
+        await self._vendor.hooks.close()
+        return response(Answer(204))
+
     async def reset(self, _request: web.Request) -> web.Response:
         """Makes the vendor as it was when it started."""
+        await self._vendor.hooks.close()
         self._vendor.reset()
         return response(Answer(204))

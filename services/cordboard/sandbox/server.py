@@ -79,6 +79,7 @@ async def serving(
             vendor.tls_url = f"https://localhost:{guarded.getsockname()[1]}"
         yield vendor
     finally:
+        await vendor.hooks.close()
         await runner.cleanup()
         listener.close()
         guarded.close()

@@ -10,10 +10,11 @@ from typing import Any
 
 from cordboard.sandbox import seed
 from cordboard.sandbox.access import Access
-from cordboard.sandbox.desk import Desk
+from cordboard.sandbox.desk import Desk, Event
 from cordboard.sandbox.document import Document
 from cordboard.sandbox.faults import Faults
 from cordboard.sandbox.grants import Client, Grants
+from cordboard.sandbox.hooks import Hooks
 from cordboard.sandbox.idempotency import Ledger
 from cordboard.sandbox.oauth1 import Register
 from cordboard.sandbox.ratelimit import RateLimit
@@ -31,6 +32,7 @@ class Vendor:
         self.document = Document(url)
         self._started_with = settings
         self._clock = clock
+        self.hooks = Hooks(self._told)
         self.reset()
 
     def reset(self) -> None:
@@ -53,6 +55,10 @@ class Vendor:
         self.faults = Faults(settings.seed)
         self.forget_traffic()
         self._limit()
+
+    def _told(self) -> list[Event]:
+        # The desk of now: a reset makes another one.
+        return self.desk.events()
 
     def change(self, changes: dict[str, Any]) -> None:
         """Changes settings while running, by their field names; rate-limit windows begin anew."""
