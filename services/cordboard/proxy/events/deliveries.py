@@ -131,9 +131,10 @@ class DeliveryStore:
             }
             update = sa.update(_delivery).where(own).values(**taken)
             told = await connection.execute(update.returning(_delivery.c.number, _delivery.c.attempts))
+            # What was acknowledged this very moment, late, has no place any more.
             attempts = {row.number: row.attempts for row in told}
             query = sa.select(event_table).where(
-                event_table.c.workspace_id == workspace, event_table.c.number.in_(numbers)
+                event_table.c.workspace_id == workspace, event_table.c.number.in_(attempts)
             )
             events = (await connection.execute(query.order_by(event_table.c.number))).mappings()
             return [Handed(Event(**row), attempts[row["number"]]) for row in events]
