@@ -45,8 +45,9 @@ def start_events(
 ) -> tuple[Door, Triggers]:
     """Serves events, and sends them on; returns what takes webhooks, and what asks vendors that send none."""
     settings, database, journal = mesh.settings, mesh.database(), mesh.journal()
-    store, connections = EventStore(database), pipeline.connections
-    intake = Intake(database, store, keys, journal, pipeline.definitions, pipeline.flags, connections, SystemClock())
+    store, admission = EventStore(database), pipeline.admission
+    connections = admission.connections
+    intake = Intake(database, store, keys, journal, admission.definitions, admission.flags, connections, SystemClock())
     triggers = Triggers(database, TriggerStore(database), store, intake, pipeline, connections, keys, journal)
     add_PollingTriggerServiceServicer_to_server(PollingTriggerServicer(triggers), mesh.server)
     events, changes, deliveries = Events(store, keys), Changes(database, CHANNEL), DeliveryStore(database)
