@@ -136,7 +136,8 @@ async def test_several_readers_share_the_events_and_keep_the_order_of_each_key(m
         by_key[key].append(offset)
     assert len(by_key) == 6
     for offsets in by_key.values():
-        assert offsets == sorted(offsets)
+        # One that a slow reader did not acknowledge in time is told twice, and never before an earlier one.
+        assert list(dict.fromkeys(offsets)) == sorted(set(offsets))
     assert len({reader for reader, _, _ in seen}) > 1
 
 

@@ -156,12 +156,15 @@ class Subscriptions:
         if found.kind != PULL:
             raise StateConflict(found.name, "target", f"its events are sent to its {found.kind}: there is none to read")
         holder, lease = new_id(), self._acknowledge_seconds
+        claim: asyncio.Task[list[Handed] | None] | None = None
         try:
             async with self._changes.subscription() as turn:
                 while True:
-                    handed = await self._store.claim(
-                        workspace, subscription_id, holder, most=most, lease=lease, in_line=False
+                    # A transaction that is broken off costs its connection: a reader that leaves takes none along.
+                    claim = asyncio.create_task(
+                        self._store.claim(workspace, subscription_id, holder, most=most, lease=lease, in_line=False)
                     )
+                    handed = await asyncio.shield(claim)
                     if handed is None:
                         raise NotFound(found.name)
                     for each in handed:
@@ -170,11 +173,15 @@ class Subscriptions:
                         await turn.wait()
         finally:
             # Whoever reads has gone, and takes no part in this any more.
-            task = asyncio.create_task(self._release(workspace, subscription_id, holder))
+            task = asyncio.create_task(self._release(workspace, subscription_id, holder, claim))
             self._releasing.add(task)
             task.add_done_callback(self._releasing.discard)
 
-    async def _release(self, workspace: str, subscription_id: str, holder: str) -> None:
+    async def _release(
+        self, workspace: str, subscription_id: str, holder: str, claim: asyncio.Task[list[Handed] | None] | None
+    ) -> None:
+        if claim is not None:
+            await asyncio.gather(claim, return_exceptions=True)
         # Where this does not work, others have the events when the lease has ended.
         with contextlib.suppress(CordboardError):
             await self._store.release(workspace, subscription_id, holder)
