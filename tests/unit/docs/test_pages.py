@@ -110,18 +110,18 @@ def test_commands_exist_with_the_options_that_the_pages_use(monkeypatch: pytest.
     found = [shlex.split(line)[1:] for line in shown_commands() if re.match(r"(\.venv/bin/)?cordboard ", line)]
 
     assert len(found) > 20
+    cordboard = typer.main.get_command(application())
     for arguments in found:
-        parse(arguments)
+        parse(cordboard, arguments)
 
 
 def test_an_option_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(Exception, match="No such option"):
-        parse(["call", "acme/desk", "get_me", "--no-such-option"])
+        parse(typer.main.get_command(application()), ["call", "acme/desk", "get_me", "--no-such-option"])
 
 
-def parse(arguments: list[str]) -> None:
+def parse(command: Any, arguments: list[str]) -> None:
     """Reads a command line as the command itself does, and runs nothing."""
-    command: Any = typer.main.get_command(application())
     name = "cordboard"
     while commands := getattr(command, "commands", None):
         while arguments[0].startswith("-"):
