@@ -25,6 +25,7 @@ TENANTS = (
     "workspace",
     "workspace_key",
     "connect_session",
+    "connect_link",
     "connection",
     "credential",
     "connection_change",
@@ -75,6 +76,13 @@ async def filled(auth: Auth) -> None:
             "INSERT INTO workspace_configuration (workspace_id, integration, configuration, revision) "
             "VALUES ($1, 'desk', '{}', 1)",
             workspace,
+        )
+        await auth.sql(
+            "INSERT INTO connect_link (workspace_id, link_id, key_hash, integration, auth_schemes, environment, "
+            "connection_id, display_name, scopes, configuration, return_url, origin, actor, expire_time) "
+            "VALUES ($1, $2, ''::bytea, 'desk', '{}', 'production', 'c', '', '{}', '{}', '', '', 'somebody', now())",
+            workspace,
+            f"link-{workspace}",
         )
         await auth.sql(
             "INSERT INTO sealing_key (workspace_id, service, version, sealed) VALUES ($1, 'proxy', 1, ''::bytea)",

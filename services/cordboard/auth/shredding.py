@@ -25,6 +25,7 @@ LONGEST_REASON: Final = 500
 _PENDING: Final = text("SELECT count(*) FROM revocation WHERE workspace_id = :workspace")
 _REST: Final = (
     text("DELETE FROM connect_session WHERE workspace_id = :workspace"),
+    text("DELETE FROM connect_link WHERE workspace_id = :workspace"),
     text("DELETE FROM revocation WHERE workspace_id = :workspace"),
     text("DELETE FROM sealing_key WHERE workspace_id = :workspace"),
 )

@@ -20,8 +20,14 @@ from cordboard.core.tokens import KEYS_LIVE, REFETCH_AFTER, TokenVerifier
 from tests.e2e.forgery import Forger
 from tests.fixtures.serving import AUDIENCE, ISSUER, TokenMint
 
-NOW = int(time.time())
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@dataclass(frozen=True)
+class FromNow:
+    """A time so many seconds from when the test runs: that may be long after it was collected."""
+
+    seconds: int
 
 
 @dataclass
@@ -119,14 +125,14 @@ async def test_every_forgery_is_refused_each_time_it_comes(verifier: TokenVerifi
 
 
 CLAIMS: list[tuple[str, Any, str]] = [
-    ("exp", NOW - 60, "expired"),
-    ("exp", NOW + 13 * 3600, "claims"),
+    ("exp", FromNow(-60), "expired"),
+    ("exp", FromNow(13 * 3600), "claims"),
     ("exp", 2**40, "claims"),
     ("exp", True, "expired"),
     ("exp", None, "malformed"),
     ("iat", None, "malformed"),
-    ("iat", NOW + 100, "malformed"),
-    ("nbf", NOW + 100, "malformed"),
+    ("iat", FromNow(100), "malformed"),
+    ("nbf", FromNow(100), "malformed"),
     ("iss", "https://evil.example", "issuer"),
     ("iss", None, "malformed"),
     ("aud", "other", "audience"),
@@ -154,7 +160,8 @@ CLAIMS: list[tuple[str, Any, str]] = [
 async def test_a_wrong_claim_has_its_word(
     verifier: TokenVerifier, mint: TokenMint, claim: str, value: Any, word: str
 ) -> None:
-    token = mint.token("operator", **{claim: value})
+    given: Any = int(time.time()) + value.seconds if isinstance(value, FromNow) else value
+    token = mint.token("operator", **{claim: given})
     if word:
         assert await problem(verifier, token) == word
     else:

@@ -97,6 +97,12 @@ PLACES: Final = (
         lambda row: Slot(row["workspace_id"], f"connectSessions/{row['session_id']}", "inputs", 1),
     ),
     Place(
+        "connect_link",
+        ("workspace_id", "link_id"),
+        "inputs",
+        lambda row: Slot(row["workspace_id"], f"connectLinks/{row['link_id']}", "inputs", 1),
+    ),
+    Place(
         "workspace_oauth_client",
         ("workspace_id", "integration"),
         "sealed",
