@@ -180,7 +180,7 @@ async def test_a_form_is_shown_in_every_way(desk: Desk) -> None:
         (("integrations", "show", "nothing"), 3, "does not exist"),
         (("call", "acme", "x"), 2, "WORKSPACE/CONNECTION"),
         (("call", "a/b", "x", "--input", "{"), 2, "not JSON"),
-        (("publish", "/nowhere.yaml"), 2, "No such file"),
+        (("publish", "/nowhere.yaml"), 2, "no such file"),
         (("flag", "rollback", "integration.acme-desk", "4711"), 3, "does not exist"),
         (("logs", "nothing"), 3, "there are:"),
         (("trace", "show", "xyz"), 2, "name"),
