@@ -301,10 +301,10 @@ async def listening(where: ServiceDatabase, connection: asyncpg.Connection) -> i
 async def test_a_watcher_wakes_when_a_writer_commits_and_after_its_connection_was_cut(where: ServiceDatabase) -> None:
     data = Database(where.url)
     changes = Changes(data, "notes", poll=3600)
-    job = asyncio.create_task(changes.run())
     root = await superuser(where)
-    try:
-        async with asyncio.timeout(20), changes.subscription() as subscription:
+    async with asyncio.timeout(20), changes.subscription() as subscription:
+        job = asyncio.create_task(changes.run())
+        try:
             pid = await listening(where, root)
             await subscription.wait()  # what was committed before it listened
 
@@ -321,11 +321,11 @@ async def test_a_watcher_wakes_when_a_writer_commits_and_after_its_connection_wa
             async with data.shared() as connection:
                 await notify(connection, "notes")
             await subscription.wait()
-    finally:
-        job.cancel()
-        await asyncio.gather(job, return_exceptions=True)
-        await root.close()
-        await data.close()
+        finally:
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+            await root.close()
+            await data.close()
 
 
 async def test_a_watcher_looks_anyway_after_a_while() -> None:
