@@ -14,6 +14,7 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.common.v1 import audit_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and export the audit journals.")
@@ -49,15 +50,11 @@ def list_entries(
     """List entries of one chain, in order."""
 
     async def work() -> None:
-        found: list[pb.AuditEntry] = []
-        request = pb.ListAuditEntriesRequest(chain=workspace, action_prefix=action, page_size=1000)
+        request = pb.ListAuditEntriesRequest(chain=workspace, action_prefix=action)
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.audit.ListAuditEntries(request, metadata=((HEADER, service),))
-                found += page.entries
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.AuditEntry] = await list_all(
+                mesh.audit.ListAuditEntries, request, metadata=((HEADER, service),)
+            )
         show_rows(
             output,
             found,

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, moment, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.proxy.v1 import breaker_service_pb2 as breaker_pb
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -30,10 +31,10 @@ def list_breakers(context: typer.Context, integration: Of = "", output: Output =
     """List the breakers: one for each host that was called, and all that hold something back."""
 
     async def work() -> None:
-        request = pb.ListBreakersRequest(page_size=1000, integration=_name(integration))
+        request = pb.ListBreakersRequest(integration=_name(integration))
         async with as_operator(target(context)) as mesh:
-            page = await mesh.proxy.ListBreakers(request)
-        show_rows(output, page.breakers, COLUMNS, map(_row, page.breakers))
+            found = await list_all(mesh.proxy.ListBreakers, request)
+        show_rows(output, found, COLUMNS, map(_row, found))
 
     run(work)
 

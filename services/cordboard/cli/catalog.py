@@ -12,6 +12,7 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
+from cordboard.client.paging import list_all
 
 app = typer.Typer(no_args_is_help=True, help="Look at integrations, their versions and their actions.")
 LONG = 300.0
@@ -40,19 +41,11 @@ def list_integrations(
     session = as_workspace(where, available_to, environment) if available_to else as_operator(where)
 
     async def work() -> None:
-        found: list[pb.Integration] = []
-        request = pb.ListIntegrationsRequest(
-            query=query, owner=owner, tag=tag, page_size=1000, available_only=bool(available_to)
-        )
+        request = pb.ListIntegrationsRequest(query=query, owner=owner, tag=tag, available_only=bool(available_to))
         if state:
             request.state = _state(state)
         async with session as mesh:
-            while True:
-                page = await mesh.catalog.ListIntegrations(request)
-                found += page.integrations
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Integration] = await list_all(mesh.catalog.ListIntegrations, request)
         columns = ("slug", "title", "version", "state", "actions", "sign-in", "owner")
         show_rows(
             output,
@@ -112,15 +105,9 @@ def list_actions(
     """List what an integration can do."""
 
     async def work() -> None:
-        found: list[pb.ActionSummary] = []
-        request = pb.ListActionsRequest(parent=f"integrations/{slug}", query=query, page_size=1000)
+        request = pb.ListActionsRequest(parent=f"integrations/{slug}", query=query)
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.catalog.ListActions(request)
-                found += page.actions
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.ActionSummary] = await list_all(mesh.catalog.ListActions, request)
         show_rows(
             output,
             found,
@@ -140,12 +127,12 @@ def list_versions(
     """List the versions of an integration, newest first."""
 
     async def work() -> None:
-        request = pb.ListDefinitionVersionsRequest(parent=f"integrations/{slug}", page_size=1000)
+        request = pb.ListDefinitionVersionsRequest(parent=f"integrations/{slug}")
         async with as_operator(target(context)) as mesh:
-            page = await mesh.catalog.ListDefinitionVersions(request)
+            found: list[pb.DefinitionVersion] = await list_all(mesh.catalog.ListDefinitionVersions, request)
         show_rows(
             output,
-            page.definition_versions,
+            found,
             ("version", "state", "default", "published", "by", "content", "use instead"),
             (
                 (
@@ -157,7 +144,7 @@ def list_versions(
                     each.content_hash[:12],
                     each.successor,
                 )
-                for each in page.definition_versions
+                for each in found
             ),
         )
 

@@ -20,6 +20,7 @@ from cordboard.cli.options import Environment, Output, Workspace, target
 from cordboard.cli.output import Format, console, errors, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.client import Client, CordboardError, InvalidRequest
+from cordboard.client.paging import list_all
 from cordboard.common.v1 import options_pb2
 from cordboard.uqi.v1 import form_service_pb2 as forms
 
@@ -259,15 +260,9 @@ def list_connections(
     """List a workspace's connections."""
 
     async def work() -> None:
-        found: list[pb.Connection] = []
-        request = pb.ListConnectionsRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListConnectionsRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.connections.ListConnections(request)
-                found += page.connections
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Connection] = await list_all(mesh.connections.ListConnections, request)
         show_rows(
             output,
             found,

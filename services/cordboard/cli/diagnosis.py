@@ -13,6 +13,7 @@ import jwt
 from cordboard.auth.v1 import api_key_service_pb2, token_service_pb2, workspace_service_pb2
 from cordboard.catalog.v1 import sync_service_pb2
 from cordboard.client import Client, CordboardError
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.telemetry.v1 import metrics_service_pb2 as metrics
 
@@ -21,7 +22,6 @@ SKEW_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 600.0
 KEY_ENDS_SOON: Final = timedelta(days=7)
 SIGNING_KEY_OLD: Final = timedelta(days=90)
-MOST: Final = 1000
 REPORTING: Final = ("auth", "catalog", "flags", "proxy", "telemetry", "uqi")
 
 
@@ -74,9 +74,9 @@ def clock_skew(token: str, now: float) -> Finding | None:
 
 async def _readings(mesh: Client) -> AsyncIterator[Finding]:
     names = ("cordboard.certificate.remaining", "cordboard.breaker.state", "cordboard.telemetry.items")
-    answer = await mesh.metrics.ListReadings(metrics.ListReadingsRequest(metrics=names, page_size=MOST))
+    readings = await list_all(mesh.metrics.ListReadings, metrics.ListReadingsRequest(metrics=names))
     by_name: dict[str, list[metrics.Reading]] = {name: [] for name in names}
-    for reading in answer.readings:
+    for reading in readings:
         by_name[reading.metric].append(reading)
     certificates = by_name[names[0]]
     silent = sorted(set(REPORTING) - {reading.service for reading in certificates})
@@ -112,8 +112,7 @@ async def _readings(mesh: Client) -> AsyncIterator[Finding]:
 
 
 async def _edges(mesh: Client) -> AsyncIterator[Finding]:
-    answer = await mesh.sync.ListEdges(sync_service_pb2.ListEdgesRequest(page_size=MOST))
-    for edge in answer.edges:
+    for edge in await list_all(mesh.sync.ListEdges, sync_service_pb2.ListEdgesRequest()):
         if edge.HasField("revoke_time"):
             continue
         stale = edge.staleness.ToTimedelta().total_seconds()
@@ -142,10 +141,9 @@ async def _signing_keys(mesh: Client) -> AsyncIterator[Finding]:
 async def _api_keys(mesh: Client) -> AsyncIterator[Finding]:
     soon: list[str] = []
     deadline = datetime.now(UTC) + KEY_ENDS_SOON
-    workspaces = await mesh.workspaces.ListWorkspaces(workspace_service_pb2.ListWorkspacesRequest(page_size=MOST))
-    for workspace in workspaces.workspaces:
-        request = api_key_service_pb2.ListApiKeysRequest(parent=workspace.name, page_size=MOST)
-        for key in (await mesh.api_keys.ListApiKeys(request)).api_keys:
+    for workspace in await list_all(mesh.workspaces.ListWorkspaces, workspace_service_pb2.ListWorkspacesRequest()):
+        request = api_key_service_pb2.ListApiKeysRequest(parent=workspace.name)
+        for key in await list_all(mesh.api_keys.ListApiKeys, request):
             ends = key.expire_time.ToDatetime(UTC) if key.HasField("expire_time") else None
             if ends is not None and not key.HasField("revoke_time") and datetime.now(UTC) < ends < deadline:
                 soon.append(f"{key.name} ({ends:%Y-%m-%d})")
@@ -158,8 +156,7 @@ async def _api_keys(mesh: Client) -> AsyncIterator[Finding]:
 
 
 async def _rollouts(mesh: Client) -> AsyncIterator[Finding]:
-    found = (await mesh.rollouts.ListRollouts(rollouts.ListRolloutsRequest(page_size=MOST))).rollouts
-    yield guarded(found)
+    yield guarded(await list_all(mesh.rollouts.ListRollouts, rollouts.ListRolloutsRequest()))
 
 
 def guarded(found: Sequence[rollouts.Rollout]) -> Finding:

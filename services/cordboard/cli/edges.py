@@ -14,6 +14,7 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, endpoint, run
+from cordboard.client.paging import list_all
 from cordboard.core.secrets import Secret
 
 app = typer.Typer(no_args_is_help=True, help="Let other meshes follow this one, and see how far they are.")
@@ -65,15 +66,9 @@ def list_edges(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List edges: how far each is, how stale, and what it rejected last."""
 
     async def work() -> None:
-        found: list[pb.Edge] = []
-        request = pb.ListEdgesRequest(page_size=1000)
+        request = pb.ListEdgesRequest()
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.sync.ListEdges(request)
-                found += page.edges
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Edge] = await list_all(mesh.sync.ListEdges, request)
         show_rows(
             output,
             found,

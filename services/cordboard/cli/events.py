@@ -12,6 +12,7 @@ from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, endpoint, run
+from cordboard.client.paging import list_all
 from cordboard.proxy.v1 import event_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="See what happened at vendors, and have it handed on.")
@@ -53,9 +54,9 @@ def list_endpoints(context: typer.Context, workspace: Workspace, output: Output 
     """List a workspace's addresses, without the addresses themselves."""
 
     async def work() -> None:
-        request = pb.ListWebhookEndpointsRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListWebhookEndpointsRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.events.ListWebhookEndpoints(request)).endpoints
+            found = await list_all(mesh.events.ListWebhookEndpoints, request)
         show_rows(
             output,
             found,

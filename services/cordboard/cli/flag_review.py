@@ -23,6 +23,7 @@ from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1 import history_service_pb2 as history_pb
 
@@ -297,40 +298,22 @@ def _print_known(flags: dict[str, Any], wanted: Sequence[str] | None) -> None:
 
 
 async def _workspaces(mesh: Client) -> list[workspaces.Workspace]:
-    found: list[workspaces.Workspace] = []
-    request = workspaces.ListWorkspacesRequest(page_size=1000)
-    while True:
-        page = await mesh.workspaces.ListWorkspaces(request)
-        found += page.workspaces
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return await list_all(mesh.workspaces.ListWorkspaces, workspaces.ListWorkspacesRequest())
 
 
 async def _flags(mesh: Client) -> list[pb.Flag]:
-    found: list[pb.Flag] = []
-    request = pb.ListFlagsRequest(page_size=1000)
-    while True:
-        page = await mesh.flags.ListFlags(request)
-        found += page.flags
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return await list_all(mesh.flags.ListFlags, pb.ListFlagsRequest())
 
 
 async def _revisions(mesh: Client, key: str, wanted: set[int]) -> dict[int, pb.Flag]:
     """Returns the newest revision and those that are wanted, by number."""
     found: dict[int, pb.Flag] = {}
-    request = pb.ListFlagRevisionsRequest(parent=f"flags/{key}", page_size=1000)
-    while True:
-        page = await mesh.flags.ListFlagRevisions(request)
-        for each in page.flag_revisions:
-            number = int(each.name.rpartition("/")[2])
-            if not found or number in wanted:
-                found[number] = each.flag
-        if not page.next_page_token or wanted - {0} <= found.keys():
-            return found
-        request.page_token = page.next_page_token
+    request = pb.ListFlagRevisionsRequest(parent=f"flags/{key}")
+    for each in await list_all(mesh.flags.ListFlagRevisions, request):
+        number = int(each.name.rpartition("/")[2])
+        if not found or number in wanted:
+            found[number] = each.flag
+    return found
 
 
 def _text(revisions: dict[int, pb.Flag], key: str, number: int) -> list[str]:

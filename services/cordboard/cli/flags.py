@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1 import history_service_pb2 as history_pb
 
@@ -66,15 +67,9 @@ def list_flags(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List flags."""
 
     async def work() -> None:
-        found: list[pb.Flag] = []
-        request = pb.ListFlagsRequest(page_size=1000)
+        request = pb.ListFlagsRequest()
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.flags.ListFlags(request)
-                found += page.flags
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Flag] = await list_all(mesh.flags.ListFlags, request)
         show_rows(
             output,
             found,

@@ -21,12 +21,12 @@ from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 
 Slug = Annotated[str, typer.Argument(help="The integration's id.")]
 Version = Annotated[str, typer.Argument(help="The version, such as 1.4.0.")]
 Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The workspace's id.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the journal and for whoever is told.")]
-Page = 1000
 
 
 class InventoryFormat(StrEnum):
@@ -184,10 +184,10 @@ def pins(
 
     async def work() -> None:
         request = pb.ListPinsRequest(
-            parent=f"workspaces/{workspace or '-'}", integration=f"integrations/{slug}" if slug else "", page_size=Page
+            parent=f"workspaces/{workspace or '-'}", integration=f"integrations/{slug}" if slug else ""
         )
         async with as_operator(target(context)) as mesh:
-            found = await _all(mesh.governance.ListPins, request, "pins")
+            found = await list_all(mesh.governance.ListPins, request)
         columns = ("workspace", "environment", "integration", "version", "state", "set", "since", "by", "reason")
         rows = (
             (
@@ -210,9 +210,9 @@ def notices(context: typer.Context, workspace: Workspace, output: Output = Forma
     """List the versions that a workspace uses and that end."""
 
     async def work() -> None:
-        request = pb.ListNoticesRequest(parent=f"workspaces/{workspace}", page_size=Page)
+        request = pb.ListNoticesRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = await _all(mesh.governance.ListNotices, request, "notices")
+            found = await list_all(mesh.governance.ListNotices, request)
         columns = ("version", "state", "ends", "use instead", "pinned in", "called from", "why")
         rows = (
             (
@@ -258,9 +258,9 @@ def inventory(
     """List all integrations with what they reach, who answers for them, and how much each is used."""
 
     async def work() -> None:
-        request = pb.ListInventoryRequest(owner=owner, host=host, data_class=data_class, page_size=Page)
+        request = pb.ListInventoryRequest(owner=owner, host=host, data_class=data_class)
         async with as_operator(target(context)) as mesh:
-            found = await _all(mesh.governance.ListInventory, request, "entries")
+            found = await list_all(mesh.governance.ListInventory, request)
         if output is InventoryFormat.CSV:
             writer = csv.writer(sys.stdout)
             writer.writerow(INVENTORY_COLUMNS)
@@ -281,9 +281,9 @@ def reviews(
     """List when integrations are due for a review, the most overdue first."""
 
     async def work() -> None:
-        request = pb.ListReviewsRequest(overdue=overdue, owner=owner, page_size=Page)
+        request = pb.ListReviewsRequest(overdue=overdue, owner=owner)
         async with as_operator(target(context)) as mesh:
-            found = await _all(mesh.governance.ListReviews, request, "reviews")
+            found = await list_all(mesh.governance.ListReviews, request)
         columns = ("integration", "owner", "due", "reviewed", "by", "note")
         rows = (
             (
@@ -466,13 +466,3 @@ def _pin_name(workspace: str, environment: str, slug: str) -> str:
         if not value or "/" in value:
             raise CommandFailed(f"{value!r} is not the id of a {what}", USAGE)
     return f"workspaces/{workspace}/environments/{environment}/pins/{slug}"
-
-
-async def _all(method: Any, request: Any, field: str) -> list[Any]:
-    found: list[Any] = []
-    while True:
-        page = await method(request)
-        found += getattr(page, field)
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token

@@ -10,6 +10,7 @@ from cordboard.auth.v1 import incident_service_pb2 as pb
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 
 app = typer.Typer(no_args_is_help=True, help="Cut off a workspace, an integration or everything, and bring it back.")
 
@@ -64,7 +65,7 @@ def list_cut_offs(context: typer.Context, output: Output = Format.TABLE) -> None
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.incidents.ListCutOffs(pb.ListCutOffsRequest(page_size=1000))).cut_offs
+            found = await list_all(mesh.incidents.ListCutOffs, pb.ListCutOffsRequest())
         show_rows(
             output,
             found,
@@ -90,9 +91,8 @@ def list_alerts(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List alerts of mass reads, the newest first."""
 
     async def work() -> None:
-        request = pb.ListReadAlertsRequest(page_size=1000)
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.incidents.ListReadAlerts(request)).read_alerts
+            found = await list_all(mesh.incidents.ListReadAlerts, pb.ListReadAlertsRequest())
         show_rows(
             output,
             found,

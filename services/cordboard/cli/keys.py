@@ -13,6 +13,7 @@ from cordboard.cli.options import Environment, Output, Workspace, target
 from cordboard.cli.output import Format, errors, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.workspaces import Role
+from cordboard.client.paging import list_all
 from cordboard.common.v1 import options_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys, for machines.")
@@ -58,15 +59,9 @@ def list_keys(context: typer.Context, workspace: Workspace, output: Output = For
     """List a workspace's keys, without themselves."""
 
     async def work() -> None:
-        found: list[pb.ApiKey] = []
-        request = pb.ListApiKeysRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListApiKeysRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.api_keys.ListApiKeys(request)
-                found += page.api_keys
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.ApiKey] = await list_all(mesh.api_keys.ListApiKeys, request)
         show_rows(
             output,
             found,

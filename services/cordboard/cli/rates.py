@@ -21,6 +21,7 @@ from cordboard.cli.output import Format, console, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.waterfall import length
 from cordboard.client import Client
+from cordboard.client.paging import list_all
 from cordboard.telemetry.v1 import metrics_service_pb2 as pb
 
 MOST_ROWS: Final = 1000
@@ -91,14 +92,8 @@ def usage(
         )
         request.start_time.FromDatetime(datetime.now(UTC) - timedelta(days=days))
         request.end_time.FromDatetime(datetime.now(UTC))
-        rows: list[pb.Usage] = []
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.metrics.ListUsage(request)
-                rows += page.usage
-                request.page_token = page.next_page_token
-                if not page.next_page_token:
-                    break
+            rows: list[pb.Usage] = await list_all(mesh.metrics.ListUsage, request)
         if output is Export.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(COLUMNS)

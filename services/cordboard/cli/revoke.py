@@ -10,6 +10,7 @@ from cordboard.auth.v1 import revocation_service_pb2 as pb
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, errors, moment, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 
 app = typer.Typer(no_args_is_help=True, help="End tokens before their time: within five seconds no service takes them.")
 
@@ -67,7 +68,7 @@ def list_revocations(context: typer.Context, output: Output = Format.TABLE) -> N
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.revocations.ListRevocations(pb.ListRevocationsRequest(page_size=1000))).revocations
+            found = await list_all(mesh.revocations.ListRevocations, pb.ListRevocationsRequest())
         show_rows(
             output,
             found,

@@ -11,6 +11,7 @@ import typer
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as pb
 
@@ -104,15 +105,9 @@ def list_rollouts(context: typer.Context, output: Output = Format.TABLE) -> None
     """List rollouts, and how far they have come."""
 
     async def work() -> None:
-        found: list[pb.Rollout] = []
-        request = pb.ListRolloutsRequest(page_size=1000)
+        request = pb.ListRolloutsRequest()
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.rollouts.ListRollouts(request)
-                found += page.rollouts
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Rollout] = await list_all(mesh.rollouts.ListRollouts, request)
         show_rows(
             output,
             found,

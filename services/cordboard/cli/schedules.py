@@ -12,6 +12,7 @@ from cordboard.cli.jobs import PRIORITIES, Priority, chosen, full_name, short
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
+from cordboard.client.paging import list_all
 from cordboard.proxy.v1 import schedule_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Run calls by the clock.")
@@ -65,9 +66,9 @@ def list_schedules(
     """List a workspace's schedules."""
 
     async def work() -> None:
-        request = pb.ListSchedulesRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListSchedulesRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.schedules.ListSchedules(request)).schedules
+            found = await list_all(mesh.schedules.ListSchedules, request)
         show_rows(
             output,
             found,

@@ -14,6 +14,7 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 
 app = typer.Typer(no_args_is_help=True, help="Read definitions from folders, Git checkouts and vendors' catalogs.")
 
@@ -42,15 +43,9 @@ def list_sources(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List sources and what their last runs gave."""
 
     async def work() -> None:
-        found: list[pb.Source] = []
-        request = pb.ListSourcesRequest(page_size=1000)
+        request = pb.ListSourcesRequest()
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.sources.ListSources(request)
-                found += page.sources
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Source] = await list_all(mesh.sources.ListSources, request)
         _show(output, found)
 
     run(work)

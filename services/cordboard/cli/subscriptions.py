@@ -12,6 +12,7 @@ from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, plain, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
+from cordboard.client.paging import list_all
 from cordboard.proxy.v1 import subscription_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Have events handed on: to a URL, or to whoever reads them.")
@@ -72,9 +73,9 @@ def list_subscriptions(
     """List a workspace's subscriptions, and how far each is."""
 
     async def work() -> None:
-        request = pb.ListSubscriptionsRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListSubscriptionsRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.subscriptions.ListSubscriptions(request)).subscriptions
+            found = await list_all(mesh.subscriptions.ListSubscriptions, request)
         show_rows(
             output,
             found,

@@ -11,6 +11,7 @@ from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
+from cordboard.client.paging import list_all
 from cordboard.core.times import to_duration
 from cordboard.proxy.v1 import polling_trigger_service_pb2 as pb
 
@@ -55,9 +56,9 @@ def list_triggers(
     """List a workspace's triggers, and how each went last."""
 
     async def work() -> None:
-        request = pb.ListPollingTriggersRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListPollingTriggersRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.polling_triggers.ListPollingTriggers(request)).triggers
+            found = await list_all(mesh.polling_triggers.ListPollingTriggers, request)
         show_rows(
             output,
             found,

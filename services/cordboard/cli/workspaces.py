@@ -19,6 +19,7 @@ from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Environment, Output, target
 from cordboard.cli.output import Format, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.common.v1 import options_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Make and look at workspaces, the tenants of the mesh.")
@@ -81,15 +82,9 @@ def list_workspaces(context: typer.Context, output: Output = Format.TABLE) -> No
     """List workspaces."""
 
     async def work() -> None:
-        found: list[pb.Workspace] = []
-        request = pb.ListWorkspacesRequest(page_size=1000)
+        request = pb.ListWorkspacesRequest()
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.workspaces.ListWorkspaces(request)
-                found += page.workspaces
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Workspace] = await list_all(mesh.workspaces.ListWorkspaces, request)
         show_rows(
             output,
             found,

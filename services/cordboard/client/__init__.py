@@ -4,6 +4,7 @@
         ticket = await mesh.execute("workspaces/acme/connections/desk", "create_ticket", {"subject": "Hello"})
         async for page in mesh.pages("workspaces/acme/connections/desk", "list_tickets"):
             ...
+        connections = await list_all(mesh.connections.ListConnections, ListConnectionsRequest(parent="workspaces/acme"))
 
 Needs no more than `pip install cordboard`.
 """
@@ -29,10 +30,12 @@ from cordboard.client.errors import (
     VendorError,
     Violation,
 )
+from cordboard.client.paging import list_all
 
 __all__ = [
     "Client",
     "Result",
+    "list_all",
     "staleness",
     "CordboardError",
     "NotFound",

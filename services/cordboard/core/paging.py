@@ -24,11 +24,8 @@ class Paging:
     binding: str
 
     @classmethod
-    def of(cls, request: Message, *, default: int = 50, maximum: int = 1000, scope: str = "") -> Paging:
-        """Reads `page_size` and `page_token` of a List request; raises InvalidFields.
-
-        `scope` binds the token to something beside the request, such as the caller's workspace.
-        """
+    def of(cls, request: Message, *, default: int = 50, maximum: int = 1000) -> Paging:
+        """Reads `page_size` and `page_token` of a List request; raises InvalidFields."""
         fields: Any = request
         if fields.page_size < 0:
             raise InvalidFields.one("page_size", "must not be negative")
@@ -36,10 +33,20 @@ class Paging:
         bare.CopyFrom(request)
         bare.ClearField("page_size")
         bare.ClearField("page_token")
-        material = bare.SerializeToString(deterministic=True) + b"\0" + scope.encode()
+        # With the request's type, for two kinds of lists under one parent are asked for with the same bytes.
+        material = type(request).DESCRIPTOR.full_name.encode() + b"\0" + bare.SerializeToString(deterministic=True)
         binding = hashlib.sha256(material).hexdigest()[:16]
         size = min(fields.page_size or default, maximum)
         return cls(size, _read(fields.page_token, binding), binding)
+
+    @property
+    def after_number(self) -> int | None:
+        """The key of a list that goes by numbers, None for the first page; raises InvalidFields."""
+        if not self.after:
+            return None
+        if not (self.after.isascii() and self.after.isdigit() and len(self.after) < 19):
+            raise InvalidFields.one("page_token", "is not a token of this list")
+        return int(self.after)
 
     def token(self, last_key: str) -> str:
         """Returns the token of the page that begins after `last_key`."""

@@ -42,15 +42,6 @@ def key_after(key: str) -> str:
     return key
 
 
-def number_after(key: str) -> int | None:
-    """Returns the revision below which a page begins, None for the first page; raises InvalidFields."""
-    if not key:
-        return None
-    if not _is_number(key):
-        raise InvalidFields.one("page_token", "is not a token of this list")
-    return int(key)
-
-
 def content_of(flag: pb.Flag) -> tuple[str, Content]:
     """Returns key and content of a flag that is to be put; raises InvalidFields with all that is wrong with it."""
     problems: list[Violation] = []

@@ -13,7 +13,6 @@ from cordboard.flags.messages import (
     flag_message,
     key_after,
     key_of,
-    number_after,
     revision_message,
     revision_of,
 )
@@ -59,7 +58,7 @@ class FlagServicer(FlagServiceServicer):
         self, request: pb.ListFlagRevisionsRequest, _context: Any
     ) -> pb.ListFlagRevisionsResponse:
         paging = Paging.of(request)
-        below = number_after(paging.after)
+        below = paging.after_number
         found = await self._flags.revisions(key_of(request.parent, "parent"), below=below, limit=paging.size + 1)
         page = found[: paging.size]
         token = paging.token(str(page[-1].revision)) if len(found) > len(page) else ""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
+from cordboard.client import list_all
 from cordboard.core.errors import InvalidFields
 from cordboard.core.paging import Paging
 
@@ -21,8 +22,8 @@ def encoded(text: str | bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def page(token: str = "", size: int = 0, scope: str = "") -> Paging:
-    return Paging.of(pb.ListIntegrationsRequest(page_size=size, page_token=token), scope=scope)
+def page(token: str = "", size: int = 0) -> Paging:
+    return Paging.of(pb.ListIntegrationsRequest(page_size=size, page_token=token))
 
 
 def refused(token: str) -> bool:
@@ -59,11 +60,24 @@ def test_a_token_of_other_conditions_is_refused() -> None:
         Paging.of(pb.ListDefinitionVersionsRequest(parent="integrations/b", page_token=token))
 
 
-def test_a_token_of_another_scope_is_refused() -> None:
-    token = page(scope="acme").token("x")
-    assert page(token, scope="acme").after == "x"
+def test_a_token_of_another_list_with_the_same_conditions_is_refused() -> None:
+    versions, actions = pb.ListDefinitionVersionsRequest(parent="a"), pb.ListActionsRequest(parent="a")
+    assert versions.SerializeToString() == actions.SerializeToString()
+    actions.page_token = Paging.of(versions).token("1.0.0")
     with pytest.raises(InvalidFields):
-        page(token, scope="other")
+        Paging.of(actions)
+
+
+@pytest.mark.parametrize(("last", "number"), [("", None), ("0", 0), ("7", 7), ("9" * 18, 10**18 - 1)])
+def test_a_list_by_numbers_goes_on_after_a_number(last: str, number: int | None) -> None:
+    assert (page(page().token(last)) if last else page()).after_number == number
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", " 1", "1e3", "9" * 19, "\u0661", "\u00b2"])
+def test_a_list_by_numbers_takes_no_other_key(last: str) -> None:
+    with pytest.raises(InvalidFields) as error:
+        _ = page(page().token(last)).after_number
+    assert error.value.violations[0].field == "page_token"
 
 
 @pytest.mark.parametrize(
@@ -88,3 +102,26 @@ def test_no_token_makes_reading_fail_otherwise(token: str) -> None:
     except (InvalidFields, UnicodeEncodeError):  # protobuf takes no lone surrogates
         return
     assert token == "" or isinstance(found.after, str)
+
+
+async def test_a_client_follows_the_pages_to_the_end() -> None:
+    slugs = [f"integrations/{number:02}" for number in range(7)]
+    sizes = []
+
+    async def listed(request: pb.ListIntegrationsRequest, timeout: float) -> pb.ListIntegrationsResponse:
+        asked = Paging.of(request)
+        sizes.append((request.page_size, timeout))
+        rest = [slug for slug in slugs if slug > asked.after]
+        found = rest[: asked.size]
+        token = asked.token(found[-1]) if len(rest) > len(found) else ""
+        return pb.ListIntegrationsResponse(
+            integrations=[pb.Integration(name=slug) for slug in found], next_page_token=token
+        )
+
+    for size, pages in ((3, 3), (7, 1), (0, 1)):
+        request = pb.ListIntegrationsRequest(query="x", page_size=size)
+        found = await list_all(listed, request, timeout=5)
+        assert [each.name for each in found] == slugs
+        assert request == pb.ListIntegrationsRequest(query="x", page_size=size)
+        assert sizes == [(size or 1000, 5)] * pages
+        sizes.clear()

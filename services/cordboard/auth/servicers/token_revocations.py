@@ -39,7 +39,7 @@ class RevocationServicer(RevocationServiceServicer):
 
     async def ListRevocations(self, request: pb.ListRevocationsRequest, _: Any) -> pb.ListRevocationsResponse:
         page = Paging.of(request)
-        found = await self._revocations.revocations(before=int(page.after or 0), limit=page.size + 1)
+        found = await self._revocations.revocations(before=page.after_number or 0, limit=page.size + 1)
         response = pb.ListRevocationsResponse(revocations=[_message(row) for row in found[: page.size]])
         if len(found) > page.size:
             response.next_page_token = page.token(str(found[page.size - 1].sequence))

@@ -89,7 +89,7 @@ class EventServicer(EventServiceServicer):
         (workspace,) = parse(request.parent, "workspaces/*", field="parent")
         if request.connection:
             parse(request.connection, "workspaces/*/connections/*", field="connection")
-        before, limit = int(paging.after or 0), paging.size + 1
+        before, limit = paging.after_number or 0, paging.size + 1
         found = await self._events.events(
             workspace, caller, source=request.connection, drifted=request.drifted, before=before, limit=limit
         )
@@ -172,7 +172,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         """Lists events that could not be told."""
         paging, caller = Paging.of(request), current_caller()
         workspace, subscription_id = parse(request.parent, PATTERN, field="parent")
-        after, limit = int(paging.after or 0), paging.size + 1
+        after, limit = paging.after_number or 0, paging.size + 1
         found = await self._subscriptions.lost(workspace, subscription_id, caller, after=after, limit=limit)
         token = paging.token(str(found[paging.size - 1].event.number)) if len(found) > paging.size else ""
         return subscription_pb.ListDeadEventsResponse(
