@@ -115,6 +115,17 @@ async def test_drift_is_told_and_nothing_is_dropped(mesh: Hooked) -> None:
     assert json.loads((await mesh.events().GetEvent(pb.GetEventRequest(name=odd.name))).data_json) == {"id": HIDDEN}
 
 
+async def test_text_that_the_database_cannot_hold_is_told_all_the_same(mesh: Hooked) -> None:
+    odd = an_event(1) | {"id": "evt\0", "type": "ticket\0", "ticket": {"id": 7, "board": "b\0"}}
+    wrong = an_event(2) | {"ticket": {"id": 7, "\0": 1}}
+    assert (await mesh.send(odd))[0] == (await mesh.send(wrong))[0] == 200
+    second, first = await mesh.listed()
+    assert (first.id, first.ordering_key) == ("evt\ufffd", "main/b\ufffd")
+    assert second.id == "evt_2"
+    found = await mesh.events().GetEvent(pb.GetEventRequest(name=first.name))
+    assert json.loads(found.data_json)["board"] == "b\0"
+
+
 async def test_data_and_tokens_lie_sealed(mesh: Hooked, kept: ServiceDatabase) -> None:
     await mesh.send(an_event(1, text=HIDDEN))
     dumped = str(await rows(kept, "SELECT * FROM event")) + str(await rows(kept, "SELECT * FROM webhook_endpoint"))

@@ -104,6 +104,11 @@ class Endpoint:
         return f"workspaces/{self.workspace_id}/webhookEndpoints/{self.id}"
 
 
+def keepable(text: str) -> str:
+    """Returns a vendor's text as one that PostgreSQL keeps: JSON may say NUL, which no text there holds."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def word(text: str) -> str:
     """Returns a vendor's name of an event type as one that can be the last part of a type."""
     return _WORD.sub("-", text)[:128] or "unknown"

@@ -19,7 +19,7 @@ from cordboard.core.audit import Entry
 from cordboard.core.errors import AlreadyExists, InvalidFields, NotFound
 from cordboard.core.names import check_id
 from cordboard.planning.webhooks import Arrived, Told
-from cordboard.proxy.events.event import DATA, Endpoint, Event, word
+from cordboard.proxy.events.event import DATA, Endpoint, Event, keepable, word
 from cordboard.proxy.jobs.jobs import visible
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Intake:
             event = Event(
                 workspace_id=workspace,
                 number=0,
-                id=one.vendor_id,
+                id=keepable(one.vendor_id),
                 connection=lease.connection,
                 integration=definition.slug,
                 version=definition.version,
@@ -229,7 +229,7 @@ class Intake:
                 time=one.time or now,
                 receive_time=now,
                 data=b"",
-                drift="\n".join(drift[:_MOST_DRIFT]),
+                drift=keepable("\n".join(drift[:_MOST_DRIFT])),
                 trace_id=trace_id,
             )
             found.append(replace(event, data=key.seal(DATA, event.place, orjson.dumps(one.data))))
@@ -241,7 +241,7 @@ def _key(connection: str, own: str) -> str:
     tail = connection.rpartition("/")[2]
     if len(own) > 128:
         own = hashlib.sha256(own.encode()).hexdigest()
-    return f"{tail}/{own}" if own else tail
+    return keepable(f"{tail}/{own}") if own else tail
 
 
 def _hash(token: str) -> bytes:

@@ -23,6 +23,7 @@ from cordboard.core.times import to_seconds
 from cordboard.planning.pointers import pointed
 from cordboard.planning.webhooks import Told, moment
 from cordboard.proxy.calls import Order
+from cordboard.proxy.events.event import keepable
 from cordboard.proxy.events.intake import LEASE_SECONDS, Intake
 from cordboard.proxy.events.trigger_store import Trigger, TriggerStore
 from cordboard.proxy.jobs.job import from_caller, to_caller
@@ -248,7 +249,7 @@ def _item(polling: definition_pb2.PollingTrigger, value: Any) -> Item | None:
     own = pointed(value, polling.id_pointer)
     if not isinstance(own, (str, int)) or isinstance(own, bool) or own == "":
         return None
-    text = str(own)
+    text = keepable(str(own))
     if len(text) > MAX_ID:
         text = hashlib.sha256(text.encode()).hexdigest()
     digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
