@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import grpc
 import pytest
 from aiohttp import web
 
@@ -224,8 +223,13 @@ async def test_a_browser_that_goes_away_does_not_lose_the_code(auth: Auth, vendo
     query = await consented(session.authorization_url)
     vendor.faults.put(sandbox.Fault(latency_ms=600, path="/oauth/token"))
     stub = ConnectServiceStub(auth.served.channel("envoy"))
-    with pytest.raises(grpc.aio.AioRpcError):
-        await stub.HandleCallback(pb.HandleCallbackRequest(**query), timeout=0.2)
+    call = asyncio.ensure_future(stub.HandleCallback(pb.HandleCallbackRequest(**query), timeout=60))
+
+    async def asked() -> bool:
+        return any(request["path"] == "/oauth/token" for request in vendor.stats(last=100)["recent"])
+
+    await until(asked)
+    call.cancel()
 
     async def connected() -> bool:
         return (await auth.session(session.name)).state == CONNECTED

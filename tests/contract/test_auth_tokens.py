@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 import jwt
 import pytest
@@ -229,12 +229,16 @@ async def test_the_first_start_makes_one_key_however_many_start(
         assert len(json.loads(sets.pop())["keys"]) == 1
 
 
+# In seconds: how long a new key is known before it signs. Long enough for a slow machine to look in between.
+OVERLAP: Final = 5.0
+
+
 async def test_a_new_key_is_published_at_once_signs_after_the_overlap_and_the_old_one_goes_on_verifying(
     auth: Auth,
 ) -> None:
     async with (
-        auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=2.5) as one,
-        auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=2.5) as two,
+        auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=OVERLAP) as one,
+        auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=OVERLAP) as two,
     ):
         first = await kid_of(auth, one)
         old = (await TokenServiceStub(one.channel("operator")).IssueToken(a_request())).access_token
@@ -244,19 +248,19 @@ async def test_a_new_key_is_published_at_once_signs_after_the_overlap_and_the_ol
         assert made.state == pb.SigningKey.STATE_PUBLISHED
         assert await states(auth) == ["PUBLISHED", "SIGNING"]
 
-        # Published by every replica, within the second that one may serve what it read.
+        # Published by every replica before it signs.
         async def published() -> bool:
             return all([new in await jwks(auth, each) for each in (one, two)])
 
         await until(published)
-        assert time.monotonic() - rotated < 2
+        assert time.monotonic() - rotated < OVERLAP
         # Both sign with the first until both sign with the second.
         seen: list[set[str]] = []
         while not seen or seen[-1] != {new}:
             seen.append({await kid_of(auth, one), await kid_of(auth, two)})
-            assert time.monotonic() - rotated < 10
+            assert time.monotonic() - rotated < 40
             await asyncio.sleep(0.02)
-        assert time.monotonic() - rotated >= 2.4
+        assert time.monotonic() - rotated >= OVERLAP - 0.1
         assert seen[0] == {first}
         assert await states(auth) == ["SIGNING", "VERIFYING"]
         verifier = TokenVerifier(lambda: jwks(auth, two), ISSUER, AUDIENCE)
@@ -265,13 +269,15 @@ async def test_a_new_key_is_published_at_once_signs_after_the_overlap_and_the_ol
 
 async def test_a_verifier_that_keeps_its_keys_for_as_long_as_it_may_never_meets_an_unknown_one(auth: Auth) -> None:
     # With an overlap: a verifier's whole set is at most max-age old when a key begins to sign. The control has none.
-    for overlap, failures_expected in ((2.5, False), (0.001, True)):
-        async with auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=2.5) as served:
+    for overlap, failures_expected in ((OVERLAP, False), (0.001, True)):
+        async with auth.replica(jwks_max_age_seconds=1, signing_key_overlap_seconds=OVERLAP) as served:
             keys = await auth_keys(served, overlap)
-            kept, kept_at, failures = json.loads(await jwks(auth, served)), time.monotonic(), 0
+            kept, failures = json.loads(await jwks(auth, served)), 0
             await keys.rotate()
-            ends = time.monotonic() + 4
-            while time.monotonic() < ends:
+            # As if it had been read this moment, before the new key was there.
+            kept_at = time.monotonic()
+            ends = kept_at + OVERLAP + 1.5
+            while time.monotonic() < ends and not (failures and failures_expected):
                 if time.monotonic() - kept_at >= 1.0:
                     kept, kept_at = json.loads(await jwks(auth, served)), time.monotonic()
                 failures += await kid_of(auth, served) not in {key["kid"] for key in kept["keys"]}

@@ -40,7 +40,7 @@ from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.unit.catalog.definitions import DOCUMENT
 
-BOUND = 10.0
+BOUND = 40.0
 DESK = "integrations/acme-desk"
 
 

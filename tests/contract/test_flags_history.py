@@ -29,7 +29,7 @@ from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.unit.flags.samples import a_content, contents
 
 CAUSE = Cause("somebody", "because")
-BOUND = 5.0
+BOUND = 40.0
 
 
 @dataclass

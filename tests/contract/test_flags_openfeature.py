@@ -31,7 +31,7 @@ from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
 
-BOUND = 15.0
+BOUND = 40.0
 MEMBER = {"workspace": "acme", "tier": "business"}
 
 

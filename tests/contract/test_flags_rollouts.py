@@ -33,7 +33,7 @@ KEY = "integration.desk"
 NAME = f"rollouts/{KEY}"
 FLAG = f"flags/{KEY}"
 CAUSE = Cause("ann", "because")
-BOUND = 10.0
+BOUND = 40.0
 
 
 @pytest.fixture

@@ -137,18 +137,18 @@ async def test_a_rule_can_end_what_a_status_alone_would_have_tried_again(mesh: M
 
 
 async def test_a_limit_that_a_200_tells_is_waited_for_as_its_own_header_says(mesh: Mesh) -> None:
-    limited = said(body={"error": "limit"}, X_Wait="400")
+    limited, longer = (said(body={"error": "limit"}, X_Wait=wait) for wait in ("400", "60000"))
     retry = catalog_pb.RetryPolicy(
         wait_headers=[catalog_pb.WaitHeader(name="X-Wait", format=catalog_pb.HEADER_FORMAT_MILLISECONDS)]
     )
     rules = [rule("rate_limited", pointer="/error", equals=["limit"])]
-    async with a_vendor(in_turn(limited, said(), limited)) as vendor:
+    async with a_vendor(in_turn(limited, said(), longer)) as vendor:
         await point(mesh, vendor.url, writing(), error_rules=rules, retry=retry)
         began = time.monotonic()
         assert (await mesh.stub().Execute(execute("post", {"a": 1}))).call.attempts == 2
         assert time.monotonic() - began >= 0.4
-        refused = await refusal(mesh.stub().Execute(execute("post", {"a": 1}), timeout=0.3))
-        assert (refused.code, refused.reason, refused.retry_after) == (Code.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED", 0.4)
+        refused = await refusal(mesh.stub().Execute(execute("post", {"a": 1}), timeout=40))
+        assert (refused.code, refused.reason, refused.retry_after) == (Code.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED", 60)
 
 
 @pytest.mark.parametrize(("attempts", "sent"), [(1, 1), (5, 5)])

@@ -27,7 +27,7 @@ from tests.unit.proxy.samples import SLUG, an_action
 Code = grpc.StatusCode
 INTEGRATION = f"integrations/{SLUG}"
 OPEN, CLOSED, HALF_OPEN = pb.Breaker.STATE_OPEN, pb.Breaker.STATE_CLOSED, pb.Breaker.STATE_HALF_OPEN
-QUICK = {"breaker_open_seconds": 0.5}
+QUICK = {"breaker_open_seconds": 1.5}
 
 
 @pytest.fixture

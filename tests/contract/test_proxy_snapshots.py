@@ -78,7 +78,7 @@ async def test_an_ordinary_call_asks_no_other_service_and_survives_their_outage(
             refused = await refusal(stub.Execute(execute(connection="workspaces/acme/connections/other")))
             assert (refused.code, refused.reason) == (Code.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
             assert refused.metadata == {"dependency": "auth"}
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20
         finally:
             await proxy.__aexit__(None, None, None)
 

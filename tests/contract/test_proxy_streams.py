@@ -152,10 +152,10 @@ async def test_a_stream_may_take_longer_than_an_attempt_and_may_not_be_silent_fo
         for number in range(4):
             writer.write(event(number))
             await writer.drain()
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.8)
         await asyncio.sleep(60)
 
-    came, error = await broken(mesh, reply, timeout=to_duration(1))
+    came, error = await broken(mesh, reply, timeout=to_duration(2.5))
     assert [item["data"] for item in came] == [0, 1, 2, 3]
     assert (error.code(), read(error).metadata["problem"]) == (Code.UNAVAILABLE, "timeout")
 
