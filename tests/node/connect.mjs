@@ -1,4 +1,4 @@
-// Plays a person at the connect page, in Chromium, through Envoy.
+// Plays a person at the connect page and the try page, in Chromium, through Envoy.
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
 // In:  {url, mode, origin, acts, consent, ends, after, refused, dark}
@@ -38,7 +38,7 @@ async function played(given) {
   const sizes = {};
   context.on("response", async (response) => {
     const { pathname, origin } = new URL(response.url());
-    if (origin !== new URL(given.url).origin || !/^\/connect\/(assets|[0-9a-z]{26}$)/.test(pathname)) return;
+    if (origin !== new URL(given.url).origin || !/^\/(connect\/(assets|[0-9a-z]{26}$)|try(\/|$))/.test(pathname)) return;
     sizes[pathname] = (await response.body().catch(() => "")).length;
   });
   const frame = `<iframe title="Connect" width="600" height="700" src="${given.url}"></iframe>`;

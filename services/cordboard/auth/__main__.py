@@ -44,6 +44,7 @@ from cordboard.auth.servicers.incidents import IncidentServicer
 from cordboard.auth.servicers.login import LoginServicer
 from cordboard.auth.servicers.sealing_keys import SealingKeyServicer
 from cordboard.auth.servicers.token_revocations import RevocationServicer
+from cordboard.auth.servicers.try_page import TryPageServicer
 from cordboard.auth.servicers.vault import VaultServicer
 from cordboard.auth.servicers.verification import VerificationServicer
 from cordboard.auth.settings import AuthSettings
@@ -65,6 +66,7 @@ from cordboard.auth.v1.login_service_pb2_grpc import add_LoginServiceServicer_to
 from cordboard.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from cordboard.auth.v1.sealing_key_service_pb2_grpc import add_SealingKeyServiceServicer_to_server
 from cordboard.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from cordboard.auth.v1.try_page_service_pb2_grpc import add_TryPageServiceServicer_to_server
 from cordboard.auth.v1.vault_service_pb2_grpc import add_VaultServiceServicer_to_server
 from cordboard.auth.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 from cordboard.auth.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
@@ -184,7 +186,9 @@ def _invite(mesh: Process[AuthSettings], vault: Vault, ways: Ways, connect: Conn
         mesh.database(), vault, ways, connect, PageForms(uqi), mesh.journal(), public_url=mesh.settings.public_url
     )
     add_ConnectLinkServiceServicer_to_server(ConnectLinkServicer(links), mesh.server)
-    add_ConnectPageServiceServicer_to_server(ConnectPageServicer(links, PageFiles()), mesh.server)
+    page = ConnectPageServicer(links, PageFiles("connect", "Connect an account"))
+    add_ConnectPageServiceServicer_to_server(page, mesh.server)
+    add_TryPageServiceServicer_to_server(TryPageServicer(PageFiles("try", "Try an action")), mesh.server)
 
 
 async def _vault(mesh: Process[AuthSettings]) -> Vault:

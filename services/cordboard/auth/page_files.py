@@ -1,4 +1,4 @@
-"""The files of the connect page, as they lie in the package, and the headers that go with them."""
+"""The files of the pages for people, as they lie in the package, and the headers that go with them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HEADERS: Final = (("cache-control", "public, max-age=31536000, immutable"), ("c
 _PAGE: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
-    '<title>Connect an account</title><link rel="stylesheet" href="{css}"><link rel="icon" href="data:,">'
+    '<title>{title}</title><link rel="stylesheet" href="{css}"><link rel="icon" href="data:,">'
     '<script type="module" src="{js}"></script></head>'
-    "<body><main><noscript><h1>Connect an account</h1><p>This page needs JavaScript.</p></noscript></main></body>"
+    "<body><main><noscript><h1>{title}</h1><p>This page needs JavaScript.</p></noscript></main></body>"
     "</html>"
 )
 
@@ -36,20 +36,21 @@ class File:
 
 
 class PageFiles:
-    """Answers with the page and its files."""
+    """Answers with a page and its files."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        """Reads the files of a folder, which do not change."""
+    def __init__(self, page: str, title: str, folder: Path = FOLDER) -> None:
+        """Reads the files of a page, which do not change; its name is also the first part of their addresses."""
         self._files: dict[str, File] = {}
         places: dict[str, str] = {}
         for suffix, content_type in TYPES.items():
-            data = (folder / f"connect.{suffix}").read_bytes()
-            name = f"connect.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
+            data = (folder / f"{page}.{suffix}").read_bytes()
+            name = f"{page}.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
             self._files[name] = File(content_type, gzip.compress(data, mtime=0), _HEADERS)
-            places[suffix] = f"/connect/assets/{name}"
-        self._text = _PAGE.format(**places)
+            places[suffix] = f"/{page}/assets/{name}"
+        self._kind = f"{page}Assets"
+        self._text = _PAGE.format(title=title, **places)
 
-    def page(self, origin: str) -> Page:
+    def page(self, origin: str = "") -> Page:
         """Returns the page, which this origin may show in a frame; nobody, without one."""
         frames = origin or "'none'"
         policy = (
@@ -70,5 +71,5 @@ class PageFiles:
         """Returns a file; raises NotFound."""
         found = self._files.get(name)
         if found is None:
-            raise NotFound(f"connectAssets/{name[:64]}")
+            raise NotFound(f"{self._kind}/{name[:64]}")
         return found

@@ -33,6 +33,7 @@ from cordboard.cli import (
     schedules,
     sources,
     traces,
+    try_page,
     vault,
     workspaces,
 )
@@ -71,6 +72,7 @@ def application() -> typer.Typer:
     app.command("connect", rich_help_panel=USE)(connections.connect)
     app.add_typer(connections.app, name="connections", rich_help_panel=USE)
     app.command("call", rich_help_panel=USE)(calls.call)
+    app.command("try", rich_help_panel=USE)(try_page.open_page)
     app.add_typer(calls.app, name="calls", rich_help_panel=USE)
     later = {"jobs": jobs.app, "schedules": schedules.app, "dead-letters": dead_letters.app, "events": events.app}
     for name, area in later.items():

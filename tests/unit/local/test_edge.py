@@ -278,6 +278,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.auth.v1.ConnectService/CreateConnectSession", "auth"),
         ("/cordboard.auth.v1.ConnectLinkService/CreateConnectLink", "auth"),
         ("/cordboard.auth.v1.ConnectPageService/OpenConnectPage", "auth"),
+        ("/cordboard.auth.v1.TryPageService/ShowTryPage", "auth"),
         ("/cordboard.auth.v1.ConnectionService/ListConnections", "auth"),
         ("/cordboard.auth.v1.VaultService/GetVaultStatus", "auth"),
         ("/cordboard.auth.v1.IncidentService/ListCutOffs", "auth"),

@@ -54,13 +54,14 @@ def test_the_unit_tests_pass() -> None:
 
 
 @with_web
-def test_the_files_of_the_connect_page_are_what_the_sources_compile_to(tmp_path: Path) -> None:
+def test_the_files_of_the_pages_are_what_the_sources_compile_to(tmp_path: Path) -> None:
     run(ROOT / "web", "node", "build.mjs", str(tmp_path))
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert made == {path.name: path.read_bytes() for path in FOLDER.iterdir()}, (
         "run `make web`, and commit what it makes"
     )
-    assert sum(map(len, made.values())) < LIGHT
+    for page in ("connect", "try"):
+        assert sum(len(data) for name, data in made.items() if name.partition(".")[0] == page) < LIGHT, page
 
 
 def test_the_vectors_of_conditions_are_what_the_server_says() -> None:

@@ -1,0 +1,130 @@
+"""The try page, clicked through in Chromium: Envoy, the services and the sandbox vendor as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.fixtures.chromium import INSTALLED, MISSING, Browser
+from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.mesh import until
+
+pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
+
+COMMAND = str(Path(sys.executable).parent / "cordboard")
+LIGHT = 45_000
+
+
+async def command(desk: Desk, *arguments: str) -> tuple[int, str, str]:
+    """Runs `cordboard try`; returns its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "--state-dir", str(desk.mesh.state_dir), "try", "--no-browser", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ),
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def a_link(desk: Desk, tenant: Tenant, *arguments: str) -> str:
+    """The link that `cordboard try` makes for a workspace."""
+    code, output, errors = await command(desk, "-w", tenant.workspace, *arguments, "-o", "json")
+    assert code == 0, errors
+    return str(json.loads(output)["url"])
+
+
+async def play(browser: Browser, url: str, **given: Any) -> dict[str, Any]:
+    """Returns what a person saw who did this on the page."""
+    (found,) = await asyncio.to_thread(browser, {"url": url, "mode": "window", "origin": "https://app.test", **given})
+    return found
+
+
+async def test_a_person_finds_an_action_fills_it_in_and_the_vendor_does_it(
+    person: Browser, desk: Desk, northwind: Tenant
+) -> None:
+    subject = f"Tried by hand {os.urandom(4).hex()}"
+    acts = [
+        ["fill", "Find an integration", "acme desk"],
+        ["click", "acme-desk"],
+        ["fill", "Find an action", "create ticket"],
+        ["click", "create_ticket"],
+        ["wait", "Raises a ticket"],
+        ["click", "Call"],
+        ["wait", "There are 2 problems"],
+        ["fill", "Subject", subject],
+        ["fill", "Requester id", "nobody"],
+        ["click", "Call"],
+        # What only the server checks stands at the field.
+        ["wait", "There is a problem"],
+        ["fill", "Requester id", "con_00000001"],
+        ["click", "Call"],
+    ]
+    url = await a_link(desk, northwind)
+    seen = await play(person, url, acts=acts, ends="Create a ticket", after="The vendor answered 201", dark=True)
+    assert seen["wrong"] == [], seen
+    assert desk.tickets()[subject] == 1
+    assert subject in seen["said"]
+    assert re.search(r"1 attempt, trace [0-9a-f]{32}", seen["said"])
+    assert seen["focused"] == "H2"
+    # The token is not where others could read it.
+    assert seen["address"].endswith("/try")
+    assert sum(seen["sizes"].values()) < LIGHT, seen["sizes"]
+
+
+async def test_what_the_vendor_refuses_is_said_with_its_trace(person: Browser, desk: Desk, northwind: Tenant) -> None:
+    url = await a_link(desk, northwind, "acme-desk", "--action", "create_ticket", "--connection", "desk")
+    acts = [["fill", "Subject", "x"], ["fill", "Requester id", "con_99999999"], ["click", "Call"]]
+    seen = await play(person, url, acts=acts, ends="Create a ticket", after="The call was refused")
+    assert [each for each in seen["wrong"] if not re.search(r"status of 4\d\d", each)] == [], seen
+    assert "VENDOR_ERROR" in seen["said"]
+    assert re.search(r"Trace [0-9a-f]{32}", seen["said"])
+    assert "x" not in desk.tickets()
+
+
+async def test_whoever_leaves_ends_the_token_and_the_link(person: Browser, desk: Desk, northwind: Tenant) -> None:
+    url = await a_link(desk, northwind, "acme-desk")
+    token = parse_qs(url.partition("#")[2])["token"][0]
+    headers = {"authorization": f"Bearer {token}"}
+    assert (await desk.mesh.http("POST", "/v1/tokens:refresh", json={}, headers=headers)).status == 200
+    seen = await play(person, url, acts=[["click", "Leave this page"]], ends="You have left")
+    assert seen["wrong"] == [], seen
+
+    async def refused() -> bool:
+        return (await desk.mesh.http("POST", "/v1/tokens:refresh", json={}, headers=headers)).status == 401
+
+    await until(refused, "the token to be refused")
+    again = await play(person, url, ends="This link does not work")
+    assert [each for each in again["wrong"] if "401" not in each] == [], again
+    assert "Acme" not in again["said"]
+
+
+async def test_the_command_says_what_is_not_there(desk: Desk, northwind: Tenant) -> None:
+    workspace = ("-w", northwind.workspace)
+    for wrong, code, text in (
+        (("acme-desk", "--action", "nothing"), 3, "forms/action.nothing"),
+        (("nowhere",), 3, "integrations/nowhere"),
+        (("acme-desk", "--connection", "nothing"), 3, "connections/nothing"),
+        (("--action", "create_ticket"), 2, "need an INTEGRATION"),
+    ):
+        found, output, errors = await command(desk, *workspace, *wrong)
+        assert (found, output) == (code, ""), errors
+        assert text in errors
+
+
+async def test_the_page_lets_nothing_in_but_its_own_and_stands_in_no_frame(desk: Desk) -> None:
+    page = await desk.mesh.http("GET", "/try")
+    assert page.status == 200
+    policy = page.headers["content-security-policy"]
+    for rule in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "trusted-types 'none'"):
+        assert rule in policy
+    assert page.headers["cache-control"] == "no-store"
+    [script] = re.findall(r"/try/assets/[^\"]+js", page.text)
+    assert (await desk.mesh.http("GET", script)).headers["content-type"] == "text/javascript; charset=utf-8"
+    assert (await desk.mesh.http("GET", "/try/assets/try.0.js")).status == 404

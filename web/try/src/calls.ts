@@ -1,0 +1,260 @@
+// What the page asks of the mesh, with the person's token, which is kept in memory alone.
+
+import type { FormDocument, Json, JsonObject, Options, Problem } from "@cordboard/form";
+
+// A page that lies about is worth nothing after this.
+const TOKEN_SECONDS = 3600;
+const PAGE = 1000;
+
+/** Something that can be picked. */
+export interface Entry {
+  /** Its id, such as a slug. */
+  id: string;
+  title: string;
+  text: string;
+}
+
+/** A connection of the workspace. */
+export interface Connection {
+  name: string;
+  integration: string;
+  environment: string;
+  displayName: string;
+}
+
+/** What the values of a form mean. */
+export interface Bound {
+  input: JsonObject;
+  problems: Problem[];
+}
+
+/** How a call went. */
+export interface Outcome {
+  output: Json | undefined;
+  /** How many bytes came that are no JSON, as base64. */
+  bytes: string;
+  contentType: string;
+  vendorStatus: number;
+  attempts: number;
+  traceId: string;
+}
+
+/** The mesh says no. */
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    readonly reason: string,
+    message: string,
+    readonly fields: readonly { field: string; text: string }[],
+    /** The trace of the call. */
+    readonly traceId: string,
+  ) {
+    super(message);
+  }
+}
+
+interface Detail {
+  reason?: string;
+  fieldViolations?: { field: string; description: string }[];
+}
+
+/** Asks the mesh as the person whom a token is of. */
+export class Calls {
+  private tokenId = "";
+
+  private constructor(
+    private token: string,
+    /** The id of the workspace that the token is of. */
+    readonly workspace: string,
+    /** The environment that the token is for. */
+    readonly environment: string,
+  ) {}
+
+  /** Takes the token of a link, which is short, and goes on with one of its own. */
+  static async begin(token: string): Promise<Calls> {
+    const claims = claimsOf(token);
+    const calls = new Calls(token, claims.workspace ?? "", claims.environment ?? "");
+    const made = await calls.post<{ accessToken: string; tokenId: string }>("/v1/tokens:refresh", {
+      ttl: `${TOKEN_SECONDS}s`,
+    });
+    calls.token = made.accessToken;
+    calls.tokenId = made.tokenId;
+    return calls;
+  }
+
+  /** Ends the token, and the link's with it. */
+  async end(): Promise<void> {
+    await this.post(`/v1/tokens/${encodeURIComponent(this.tokenId)}:revoke`, { reason: "left the try page" });
+    this.token = "";
+  }
+
+  /** Returns every integration that the workspace may use. */
+  async integrations(): Promise<Entry[]> {
+    const found = await this.all<{ name: string; title: string; description: string; actionCount: number }>(
+      "/v1/integrations?availableOnly=true",
+      "integrations",
+    );
+    return found.map(({ name, title, description }) => ({
+      id: last(name),
+      title: title || last(name),
+      text: description,
+    }));
+  }
+
+  /** Returns every action of an integration that has a form. */
+  async actions(integration: string): Promise<Entry[]> {
+    const found = await this.all<{ name: string; title: string; description: string }>(
+      `/v1/integrations/${encodeURIComponent(integration)}/forms?`,
+      "forms",
+    );
+    return found
+      .filter(({ name }) => last(name).startsWith("action."))
+      .map(({ name, title, description }) => ({
+        id: last(name).slice("action.".length),
+        title,
+        text: description,
+      }));
+  }
+
+  /** Returns the workspace's connections at an integration, in the environment of the token. */
+  async connections(integration: string): Promise<Connection[]> {
+    const query = new URLSearchParams({ integration: `integrations/${integration}` });
+    const place = `/v1/workspaces/${encodeURIComponent(this.workspace)}/connections?${String(query)}`;
+    const found = await this.all<Connection>(place, "connections");
+    return found.filter(({ environment }) => environment === this.environment);
+  }
+
+  /** Returns the form of an action. */
+  async form(integration: string, action: string): Promise<FormDocument> {
+    return await this.ask<FormDocument>("GET", `${formOf(integration, action)}:document`);
+  }
+
+  /** Has the values of a form judged, and turned into the input of the action. */
+  async bind(integration: string, action: string, version: string, values: JsonObject): Promise<Bound> {
+    const answer = await this.post<{
+      input?: JsonObject;
+      problems?: { pointer: string; fieldId: string; description: string }[];
+    }>(`${formOf(integration, action)}:bind`, {
+      version,
+      values,
+      target: "FORM_TARGET_JSON_SCHEMA",
+      reportProblems: true,
+    });
+    const problems = (answer.problems ?? []).map(({ pointer, fieldId, description }) => ({
+      pointer,
+      fieldId,
+      text: description,
+    }));
+    return { input: answer.input ?? {}, problems };
+  }
+
+  /** Returns what the vendor lets a person choose in a field. */
+  async options(
+    connection: string,
+    form: { integration: string; action: string; version: string },
+    asked: { fieldId: string; values: JsonObject; search: string },
+  ): Promise<Options> {
+    const answer = await this.post<{
+      options?: { valueJson: string; label: string }[];
+      more?: boolean;
+      problem?: string;
+    }>(`/v1/${connection}:listFormOptions`, {
+      form: formOf(form.integration, form.action).slice("/v1/".length),
+      version: form.version,
+      ...asked,
+    });
+    const options = (answer.options ?? []).map(({ valueJson, label }) => ({
+      value: JSON.parse(valueJson) as Json,
+      label,
+    }));
+    return { options, more: answer.more ?? false, problem: answer.problem ?? "" };
+  }
+
+  /** Calls an action. */
+  async execute(connection: string, action: string, input: JsonObject): Promise<Outcome> {
+    const answer = await this.post<{
+      output?: Json;
+      outputBytes?: string;
+      contentType?: string;
+      vendorStatus?: number;
+      call?: { traceId?: string; attempts?: number };
+    }>(`/v1/${connection}:execute`, { action, input });
+    return {
+      output: answer.output,
+      bytes: answer.outputBytes ?? "",
+      contentType: answer.contentType ?? "",
+      vendorStatus: answer.vendorStatus ?? 0,
+      attempts: answer.call?.attempts ?? 0,
+      traceId: answer.call?.traceId ?? "",
+    };
+  }
+
+  private async all<Item>(place: string, member: string): Promise<Item[]> {
+    const found: Item[] = [];
+    let token = "";
+    do {
+      const query = new URLSearchParams({ pageSize: String(PAGE), pageToken: token });
+      const separator = place.endsWith("?") ? "" : "&";
+      const page = await this.ask<{ [name: string]: unknown }>("GET", `${place}${separator}${String(query)}`);
+      found.push(...((page[member] ?? []) as Item[]));
+      token = String(page["nextPageToken"] ?? "");
+    } while (token);
+    return found;
+  }
+
+  private async post<Answer = object>(place: string, body: object): Promise<Answer> {
+    return await this.ask<Answer>("POST", place, JSON.stringify(body));
+  }
+
+  private async ask<Answer>(method: string, place: string, body?: string): Promise<Answer> {
+    const trace = hexadecimal(16);
+    const answer = await fetch(place, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.token}`,
+        traceparent: `00-${trace}-${hexadecimal(8)}-01`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body }),
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      cache: "no-store",
+    });
+    const told = (await answer.json().catch(() => ({}))) as object;
+    if (answer.ok) return told as Answer;
+    const { message = "", details = [] } = told as { message?: string; details?: Detail[] };
+    throw new Refused(
+      answer.status,
+      details.find((detail) => detail.reason)?.reason ?? "",
+      message,
+      details
+        .flatMap((detail) => detail.fieldViolations ?? [])
+        .map(({ field, description }) => ({ field, text: description })),
+      trace,
+    );
+  }
+}
+
+function formOf(integration: string, action: string): string {
+  return `/v1/integrations/${encodeURIComponent(integration)}/forms/action.${encodeURIComponent(action)}`;
+}
+
+function last(name: string): string {
+  return name.slice(name.lastIndexOf("/") + 1);
+}
+
+function hexadecimal(bytes: number): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
+}
+
+/** Reads whose a token is. The mesh alone judges it: here it only says what to ask for. */
+function claimsOf(token: string): { workspace?: string; environment?: string } {
+  try {
+    const [, payload = ""] = token.split(".");
+    return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as { workspace?: string };
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,270 @@
+// The page on which a person picks an action, fills in its form, and calls it.
+
+import { drawForm } from "@cordboard/form";
+import type { DrawnForm, FormDocument, Json, JsonObject } from "@cordboard/form";
+import { Calls, Refused } from "./calls.ts";
+import type { Connection, Entry, Outcome } from "./calls.ts";
+import { make } from "./dom.ts";
+import { finder } from "./finder.ts";
+import { tree } from "./tree.ts";
+
+/** What a link says: a token, and where to begin. */
+interface Arrival {
+  token: string;
+  integration: string;
+  connection: string;
+  action: string;
+}
+
+/** Reads the link, and takes it out of the address, where others may read it. */
+function arrival(): Arrival {
+  const given = new URLSearchParams(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+  const said = (name: string): string => given.get(name) ?? "";
+  return {
+    token: said("token"),
+    integration: said("integration"),
+    connection: said("connection"),
+    action: said("action"),
+  };
+}
+
+class TryPage {
+  private readonly main = document.querySelector("main") ?? document.body;
+  private turn = 0;
+
+  constructor(private readonly from: Arrival) {}
+
+  async start(): Promise<void> {
+    if (!this.from.token) return this.over();
+    let calls: Calls;
+    try {
+      calls = await Calls.begin(this.from.token);
+    } catch (error) {
+      return error instanceof Refused ? this.over() : this.broken(error);
+    }
+    const { integration, action } = this.from;
+    if (!integration) return await this.pickIntegration(calls);
+    await this.pickAction(calls, { id: integration, title: integration, text: "" }, action);
+  }
+
+  private async pickIntegration(calls: Calls): Promise<void> {
+    const found = await this.asked(() => calls.integrations());
+    if (!found) return;
+    this.show("Try an action", [
+      make("p", {}, `In ${calls.environment} of ${calls.workspace}.`),
+      finder("an integration", found, (entry) => void this.pickAction(calls, entry)),
+      this.leave(calls),
+    ]);
+  }
+
+  private async pickAction(calls: Calls, integration: Entry, action = ""): Promise<void> {
+    const found = await this.asked(() =>
+      Promise.all([calls.actions(integration.id), calls.connections(integration.id)]),
+    );
+    if (!found) return;
+    const [actions, connections] = found;
+    const wanted = actions.find((entry) => entry.id === action);
+    if (wanted) return await this.fillIn(calls, integration, wanted, connections);
+    this.show(`Actions of ${integration.title}`, [
+      finder("an action", actions, (entry) => void this.fillIn(calls, integration, entry, connections)),
+      this.back("Another integration", () => this.pickIntegration(calls)),
+      this.leave(calls),
+    ]);
+  }
+
+  private async fillIn(
+    calls: Calls,
+    integration: Entry,
+    action: Entry,
+    connections: readonly Connection[],
+  ): Promise<void> {
+    const document = await this.asked(() => calls.form(integration.id, action.id));
+    if (!document) return;
+    const choice = connectionChoice(connections, this.from.connection);
+    const version = String((document as { version?: string }).version ?? "");
+    const about = { integration: integration.id, action: action.id, version };
+    const drawn = drawForm(document, {
+      options: async (fieldId, values, search) =>
+        choice.value
+          ? await calls.options(choice.value, about, { fieldId, values, search })
+          : { options: [], more: false, problem: "There is no connection to ask with." },
+    });
+    const form = make("form", { novalidate: true });
+    const button = make("button", { type: "submit" }, "Call");
+    const result = make("section", { "aria-label": "Answer" });
+    button.disabled = connections.length === 0;
+    form.append(...connectionRow(choice, connections, integration), drawn.element, button);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      const done = (): void => void (button.disabled = false);
+      void this.call(calls, { ...about, connection: choice.value }, drawn, result).then(done, done);
+    });
+    this.show(document.title || action.id, [
+      ...notes(document),
+      form,
+      result,
+      this.back("Another action", () => this.pickAction(calls, integration)),
+      this.leave(calls),
+    ]);
+  }
+
+  private async call(
+    calls: Calls,
+    about: { integration: string; action: string; version: string; connection: string },
+    drawn: DrawnForm,
+    result: HTMLElement,
+  ): Promise<void> {
+    result.replaceChildren();
+    const reading = await drawn.read();
+    if (reading.problems.length > 0) return;
+    try {
+      const bound = await calls.bind(about.integration, about.action, about.version, reading.values);
+      if (bound.problems.length > 0) return drawn.show(bound.problems);
+      result.replaceChildren(...answered(await calls.execute(about.connection, about.action, bound.input)));
+    } catch (error) {
+      const problems = error instanceof Refused ? atFields(error, reading.values) : [];
+      if (problems.length > 0) drawn.show(problems);
+      result.replaceChildren(...refused(error));
+    }
+    result.querySelector<HTMLElement>("h2")?.focus();
+  }
+
+  private back(text: string, go: () => Promise<void>): HTMLElement {
+    const button = make("button", { type: "button", class: "plain" }, text);
+    button.addEventListener("click", () => void go());
+    return button;
+  }
+
+  private leave(calls: Calls): HTMLElement {
+    const button = make("button", { type: "button", class: "plain" }, "Leave this page");
+    button.addEventListener("click", () => {
+      this.turn += 1;
+      const left = (): void => this.show("You have left", [make("p", {}, "This page can do nothing any more.")]);
+      void calls.end().then(left, (error: unknown) => this.broken(error));
+    });
+    return button;
+  }
+
+  /** Returns what was asked for, or nothing when it was refused, or the person has gone elsewhere meanwhile. */
+  private async asked<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
+    this.turn += 1;
+    const { turn } = this;
+    try {
+      const found = await ask();
+      return turn === this.turn ? found : undefined;
+    } catch (error) {
+      if (turn === this.turn) this.broken(error);
+      return undefined;
+    }
+  }
+
+  private over(): void {
+    const text = "It is too old, or it is not whole. Make a new one with `cordboard try`.";
+    this.show("This link does not work", [make("p", {}, text)]);
+  }
+
+  private broken(error: unknown): void {
+    if (error instanceof Refused && error.status === 401) return this.over();
+    this.show("Something is wrong", refused(error).slice(1));
+  }
+
+  private show(heading: string, parts: readonly Node[]): void {
+    const title = make("h1", { tabindex: "-1" }, heading);
+    const isFirst = this.main.querySelector("h1") === null;
+    document.title = heading;
+    this.main.replaceChildren(title, ...parts);
+    if (!isFirst) title.focus();
+  }
+}
+
+function connectionChoice(connections: readonly Connection[], wanted: string): HTMLSelectElement {
+  const select = make("select", { id: "connection" });
+  for (const { name, displayName } of connections) {
+    const id = name.slice(name.lastIndexOf("/") + 1);
+    const option = make("option", { value: name }, displayName ? `${displayName} (${id})` : id);
+    option.selected = id === wanted;
+    select.append(option);
+  }
+  return select;
+}
+
+function connectionRow(
+  choice: HTMLSelectElement,
+  connections: readonly Connection[],
+  integration: Entry,
+): HTMLElement[] {
+  if (connections.length === 0) {
+    const text = `There is no connection at ${integration.title} to call with. Make one with \`cordboard connect\`.`;
+    return [make("p", { class: "problem" }, text)];
+  }
+  return [make("p", { class: "connection" }, make("label", { for: choice.id }, "Connection"), choice)];
+}
+
+function notes(document: FormDocument): HTMLElement[] {
+  const losses = (document as { losses?: { target?: string; text?: string }[] }).losses ?? [];
+  const own = losses.filter(({ target }) => !target || target === "FORM_TARGET_UNSPECIFIED");
+  const parts = document.description ? [make("p", {}, document.description)] : [];
+  if (own.length === 0) return parts;
+  const list = make("ul", {}, ...own.map(({ text }) => make("li", {}, text ?? "")));
+  return [...parts, make("details", {}, make("summary", {}, "What this form shows in another way"), list)];
+}
+
+function answered(outcome: Outcome): HTMLElement[] {
+  const tries = outcome.attempts === 1 ? "1 attempt" : `${outcome.attempts} attempts`;
+  const heading = make("h2", { tabindex: "-1" }, `The vendor answered ${outcome.vendorStatus}`);
+  const line = make("p", {}, `${tries}, trace `, make("code", {}, outcome.traceId));
+  if (outcome.bytes) return [heading, line, make("p", {}, `${bytesOf(outcome.bytes)} bytes of ${outcome.contentType}`)];
+  return [heading, line, tree("answer", outcome.output ?? null, true)];
+}
+
+function refused(error: unknown): HTMLElement[] {
+  if (!(error instanceof Refused)) {
+    return [
+      make("h2", { tabindex: "-1" }, "Nothing was called"),
+      make("p", { class: "problem" }, "The mesh cannot be reached. Try again."),
+    ];
+  }
+  const text = error.message || `The mesh answered ${error.status}`;
+  const reason = error.reason ? [" (", make("code", {}, error.reason), ")"] : [];
+  return [
+    make("h2", { tabindex: "-1" }, "The call was refused"),
+    make("p", { class: "problem" }, `${text.charAt(0).toUpperCase()}${text.slice(1)}`, ...reason),
+    ...error.fields.map(({ field, text: said }) => make("p", {}, make("code", {}, field), ` ${said}`)),
+    make("p", {}, "Trace ", make("code", {}, error.traceId)),
+  ];
+}
+
+/** Turns `input.owner.name` and `input.tags[1]` into pointers at what was filled in. */
+function atFields(error: Refused, values: JsonObject): { pointer: string; text: string }[] {
+  return error.fields.flatMap(({ field, text }) => {
+    const steps = /^(?:input|values)\.(.+)$/.exec(field)?.[1];
+    const pointer = steps === undefined ? undefined : pointerOf(steps, values);
+    return pointer === undefined ? [] : [{ pointer, text }];
+  });
+}
+
+/** Reads a path by the names that are there, which may have dots in them. */
+function pointerOf(path: string, value: Json | undefined): string | undefined {
+  if (path === "") return "";
+  const index = /^\[(\d+)\]\.?/.exec(path);
+  if (index) {
+    const item = Array.isArray(value) ? value[Number(index[1])] : undefined;
+    const rest = pointerOf(path.slice(index[0].length), item);
+    return rest === undefined ? undefined : `/${index[1]}${rest}`;
+  }
+  const names = typeof value === "object" && value !== null && !Array.isArray(value) ? Object.keys(value) : [];
+  const name = names.filter((each) => path === each || path.startsWith(`${each}.`) || path.startsWith(`${each}[`));
+  const longest = name.sort((one, other) => other.length - one.length)[0] ?? /^[^.[]+/.exec(path)?.[0];
+  if (longest === undefined) return undefined;
+  const inner = typeof value === "object" && value !== null && !Array.isArray(value) ? value[longest] : undefined;
+  const rest = pointerOf(path.slice(longest.length).replace(/^\./, ""), inner);
+  return rest === undefined ? undefined : `/${longest.replaceAll("~", "~0").replaceAll("/", "~1")}${rest}`;
+}
+
+function bytesOf(base64: string): number {
+  return Math.floor((base64.replace(/=+$/, "").length * 3) / 4);
+}
+
+void new TryPage(arrival()).start();
