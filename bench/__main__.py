@@ -59,7 +59,7 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
                 measure: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
                 parts: dict[str, tuple[str, Callable[[], Awaitable[list[Figure]]]]] = {
                     "reads": ("reads against an echo", partial(reads.measure, mesh, stage, folder, **measure)),
-                    "leases": ("leases of credentials", partial(leases.measure, mesh, rounds=given.rounds)),
+                    "leases": ("leases of credentials", partial(leases.measure, mesh, folder, rounds=given.rounds)),
                     "tokens": ("tokens against bare signatures", partial(tokens.measure, mesh, rounds=given.rounds)),
                     "execute": (
                         "Execute against a bare vendor call",
