@@ -231,9 +231,7 @@ class Leases:
         return held
 
     async def _read(self, place: tuple[str, str]) -> HeldRow | None:
-        workspace, connection_id = place
-        async with self._database.workspace(workspace) as connection:
-            return await rows.held(connection, workspace, connection_id)
+        return await rows.read_held(self._database, *place)
 
     async def _given(self, held: HeldRow, until: datetime | None) -> Lease:
         row = held.connection

@@ -126,8 +126,7 @@ class TokenRevocations:
         async with self._changes.subscription() as changes:
             while True:
                 try:
-                    async with self._database.shared() as connection:
-                        found = await rows.revocations_after(connection, after, limit=PAGE)
+                    found = await rows.revocations_after(self._database, after, limit=PAGE)
                 except DependencyUnavailable:
                     await changes.wait(ALIVE_EVERY)
                     continue

@@ -36,6 +36,14 @@ logger = logging.getLogger(__name__)
 GENESIS: Final = bytes(32)
 
 _APPEND = text("SELECT audit_append(:chain, :bodies)").bindparams(bindparam("bodies", type_=ARRAY(Text())))
+# One statement is one transaction, whatever the number of chains. They come in one order for everybody, so that two
+# batches cannot wait for each other.
+_APPEND_ALL: Final = """
+    SELECT audit_append(chain, bodies) FROM (
+        SELECT chain, array_agg(body ORDER BY place) AS bodies
+        FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS entry (chain, body, place)
+        GROUP BY chain ORDER BY chain) AS batch
+"""
 
 
 @dataclass(frozen=True)
@@ -138,11 +146,7 @@ class Journal:
             batch, self._waiting = self._waiting, []
             problem: AuditUnavailable | None = None
             try:
-                entries = [(workspace, body) for workspace, body, _ in batch]
-                # One chain takes one statement, which needs no transaction around it.
-                alone = len({workspace for workspace, _ in entries}) == 1
-                async with self._database.at_once() if alone else self._database.shared() as connection:
-                    await self.append_bodies(connection, entries)
+                await self._database.run(_APPEND_ALL, [entry[0] for entry in batch], [entry[1] for entry in batch])
             except Exception as error:  # whatever it was: an entry that waits for ever would hold its call
                 logger.error("audit entries were not written", extra={"count": len(batch)}, exc_info=error)
                 problem = AuditUnavailable()

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cordboard.core.errors import DependencyUnavailable
+from cordboard.core.statements import Statements, place
 from cordboard.core.telemetry import statement_span
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Database:
             pool_pre_ping=False,
             connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
         )
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._statements = Statements(self.url, statements)
         _trace_statements(self._engine)
         if statements is not None:
             _measure_statements(self._engine, statements)
@@ -79,11 +80,13 @@ class Database:
         async with self._transaction("") as connection:
             yield connection
 
-    @contextlib.asynccontextmanager
-    async def at_once(self) -> AsyncIterator[AsyncConnection]:
-        """Opens a connection on which each statement is a transaction of its own, which sees no workspace's rows."""
-        async with self._mapped(), self._autocommit.connect() as connection:
-            yield connection
+    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Runs one statement as a transaction of its own, and returns its rows once it has committed.
+
+        Its arguments are `$1`, `$2`. It sees no workspace's rows unless a function that it calls says whose it is.
+        """
+        async with self._mapped():
+            return await self._statements.run(statement, *arguments)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, workspace: str) -> AsyncIterator[AsyncConnection]:
@@ -98,11 +101,19 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)) or _away(error):
+            if (
+                error.connection_invalidated
+                or isinstance(error, (OperationalError, InterfaceError))
+                or _away(error.orig)
+            ):
                 raise DependencyUnavailable("database") from error
             raise
         except (PoolTimeout, *_CONNECTION_LOST) as error:
             raise DependencyUnavailable("database") from error
+        except asyncpg.PostgresError as error:
+            if _away(error):
+                raise DependencyUnavailable("database") from error
+            raise
 
     async def check(self) -> None:
         """Asks PostgreSQL for an answer; raises DependencyUnavailable."""
@@ -111,17 +122,11 @@ class Database:
 
     async def raw(self) -> asyncpg.Connection:
         """Opens a connection of its own, outside the pool, for LISTEN and COPY; the caller closes it."""
-        return await asyncpg.connect(
-            host=self.url.host,
-            port=self.url.port,
-            user=self.url.username,
-            password=self.url.password,
-            database=self.url.database,
-            timeout=5,
-        )
+        return await asyncpg.connect(**place(self.url))
 
     async def close(self) -> None:
-        """Closes the pool."""
+        """Closes the connections."""
+        await self._statements.close()
         await self._engine.dispose()
 
 
@@ -130,9 +135,9 @@ class Database:
 _BUSY = ("08", "53", "57P", "55P03", "57014", "40001", "40P01")
 
 
-def _away(error: DBAPIError) -> bool:
+def _away(error: BaseException | None) -> bool:
     """Tells whether the same statement may do later, which SQLAlchemy does not tell from a wrong statement."""
-    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_BUSY)
+    return str(getattr(error, "sqlstate", None) or "").startswith(_BUSY)
 
 
 async def notify(connection: AsyncConnection, channel: str) -> None:

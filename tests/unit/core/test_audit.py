@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cordboard.core.audit import GENESIS, Break, Entry, Journal, Link, chained, verify
 from cordboard.core.caller import Caller, set_caller
@@ -63,8 +63,8 @@ class Books:
             found = await connection.execute(text("SELECT sequence FROM audit_head WHERE chain = :w"), {"w": workspace})
             return int(found.scalar_one())
 
-    async def verified(self) -> Break | None:
-        return verify(await self.links(), await self.length())
+    async def verified(self, workspace: str = "acme") -> Break | None:
+        return verify(await self.links(workspace), await self.length(workspace))
 
 
 @pytest.fixture
@@ -254,6 +254,24 @@ async def test_two_hundred_at_once_make_one_chain(books: Books) -> None:
     assert sorted(written, key=int) == [str(n) for n in range(200)]
 
 
+async def test_batches_of_several_chains_do_not_wait_for_each_other(books: Books) -> None:
+    databases = [Database(books.where.url) for _ in range(2)]
+    journals = [Journal(database) for database in databases]
+    chains = ["acme", "b", "c", ""]
+    for turn in range(10):
+        await asyncio.gather(
+            *(
+                journals[n % 2].append_batched(Entry("a.b.c", f"{turn}", chains[n // 2 if n % 2 else -1 - n // 2]))
+                for n in range(8)
+            )
+        )
+    assert [await books.length(chain) for chain in chains] == [20] * 4
+    for chain in chains:
+        assert await books.verified(chain) is None
+    for database in databases:
+        await database.close()
+
+
 async def test_two_journals_make_one_chain_too(books: Books) -> None:
     others = [Journal(books.database) for _ in range(4)]
     await asyncio.gather(
@@ -294,11 +312,9 @@ class Counting(Database):
 
     transactions = 0
 
-    @contextlib.asynccontextmanager
-    async def at_once(self) -> AsyncIterator[AsyncConnection]:
+    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         self.transactions += 1
-        async with super().at_once() as connection:
-            yield connection
+        return await super().run(statement, *arguments)
 
 
 async def test_what_comes_while_others_are_written_shares_the_next_transaction(books: Books) -> None:
@@ -320,13 +336,11 @@ class Surprising(Database):
 
     failed = False
 
-    @contextlib.asynccontextmanager
-    async def at_once(self) -> AsyncIterator[AsyncConnection]:
+    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         if not self.failed:
             self.failed = True
             raise RuntimeError("surprise")
-        async with super().at_once() as connection:
-            yield connection
+        return await super().run(statement, *arguments)
 
 
 async def test_what_nobody_foresaw_fails_closed_too(books: Books) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, case, cast, delete, exists, func, insert, literal, null, or_, select, text, tuple_, update
+from sqlalchemy import and_, case, cast, delete, func, insert, literal, null, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cordboard.auth.store.configurations import COLUMNS as SHARED
 from cordboard.auth.store.configurations import ConfigurationRow
 from cordboard.auth.store.tables import connection as table
-from cordboard.auth.store.tables import connection_change, connection_head, credential, cut_off, workspace_configuration
+from cordboard.auth.store.tables import connection_change, connection_head, credential
 from cordboard.core.database import notify
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cordboard.core.database import Database
 
 CHANNEL: Final = "cordboard_auth_connection"
 READY: Final = "ready"
@@ -133,11 +136,9 @@ _COLUMNS = (
     table.c.create_time,
     table.c.update_time,
 )
-_CUT_OFF: Final = exists().where(
-    cut_off.c.restore_time.is_(None),
-    or_(cut_off.c.workspace == "", cut_off.c.workspace == table.c.workspace_id),
-    or_(cut_off.c.integration == "", cut_off.c.integration == table.c.integration),
-)
+# One statement: between two, another process could put the next generation in the place of this one.
+_HELD: Final = text("SELECT * FROM held_connection(:workspace, :connection)")
+_READ_HELD: Final = "SELECT * FROM held_connection($1, $2)"
 _FREE: Final = {"lease_owner": None, "lease_until": None}
 
 
@@ -160,35 +161,15 @@ async def connections(
 
 async def held(connection: AsyncConnection, workspace: str, connection_id: str) -> HeldRow | None:
     """Returns a connection with its credential, as of one moment; None when there is none."""
-    # One statement: between two, another process could put the next generation in the place of this one.
-    query = (
-        select(*_COLUMNS, func.clock_timestamp(), _CUT_OFF, credential.c.field, credential.c.sealed, *SHARED)
-        .select_from(
-            table.outerjoin(
-                credential,
-                and_(
-                    credential.c.workspace_id == table.c.workspace_id,
-                    credential.c.connection_id == table.c.connection_id,
-                    credential.c.generation == table.c.generation,
-                ),
-            ).outerjoin(
-                workspace_configuration,
-                and_(
-                    workspace_configuration.c.workspace_id == table.c.workspace_id,
-                    workspace_configuration.c.integration == table.c.integration,
-                ),
-            )
-        )
-        .where(_is(workspace, connection_id))
-    )
-    found = (await connection.execute(query)).all()
-    if not found:
-        return None
-    width = len(_COLUMNS)
-    sealed = {row[width + 2]: row[width + 3] for row in found if row[width + 2] is not None}
-    told = found[0][width + 4 :]
-    shared = None if told[0] is None else ConfigurationRow(*told)
-    return HeldRow(_record(found[0][:width]), found[0][width], sealed, shared, found[0][width + 1])
+    found = await connection.execute(_HELD, {"workspace": workspace, "connection": connection_id})
+    row = found.one_or_none()
+    return None if row is None else _held(row)
+
+
+async def read_held(database: Database, workspace: str, connection_id: str) -> HeldRow | None:
+    """Returns what `held` does, in a transaction of its own that is one statement."""
+    found = await database.run(_READ_HELD, workspace, connection_id)
+    return _held(found[0]) if found else None
 
 
 async def lock_connection(
@@ -458,11 +439,35 @@ def _from_now(seconds: float | None) -> Any:
 
 
 def _record(row: Any) -> ConnectionRow:
-    values = (
-        row._asdict() if hasattr(row, "_asdict") else dict(zip((column.key for column in _COLUMNS), row, strict=True))
-    )
-    values = {name: values[name] for name in (column.key for column in _COLUMNS)}
+    return _from_values(row._asdict())
+
+
+def _from_values(values: dict[str, Any]) -> ConnectionRow:
     values["workspace"], values["id"] = values.pop("workspace_id"), values.pop("connection_id")
     values["scopes"] = tuple(values["scopes"])
     values["parts"] = tuple((part[0], part[1]) for part in values["parts"])
     return ConnectionRow(**values)
+
+
+def _held(row: Any) -> HeldRow:
+    held, shared, fields, records, is_cut_off, now = row
+    values = {column.key: held[column.key] for column in _COLUMNS}
+    values |= {name: _object(values[name]) for name in ("configuration", "parts")}
+    return HeldRow(
+        _from_values(values),
+        now,
+        dict(zip(fields or (), records or (), strict=True)),
+        None if shared is None else _shared(shared),
+        is_cut_off,
+    )
+
+
+def _shared(row: Any) -> ConfigurationRow:
+    values = [row[column.key] for column in SHARED]
+    values[2] = _object(values[2])
+    return ConfigurationRow(*values)
+
+
+def _object(value: Any) -> Any:
+    # PostgreSQL's driver leaves JSON as text; SQLAlchemy has it read on its own connections.
+    return json.loads(value) if isinstance(value, str) else value

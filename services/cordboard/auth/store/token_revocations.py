@@ -14,6 +14,8 @@ from cordboard.auth.store.tables import revocation_head, token_revocation
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from cordboard.core.database import Database
+
 CHANNEL: Final = "cordboard_auth_token_revocations"
 
 
@@ -42,6 +44,11 @@ _COLUMNS = (
     _ROW.create_time,
     _ROW.expire_time,
 )
+# Each verifier of the mesh asks every second.
+_AFTER: Final = f"""
+    SELECT {", ".join(column.key for column in _COLUMNS)} FROM token_revocation
+    WHERE sequence > $1 ORDER BY sequence LIMIT $2
+"""  # noqa: S608 - the names are the table's own
 
 
 async def generation(connection: AsyncConnection, workspace: str) -> int:
@@ -80,10 +87,9 @@ async def add_revocation(
     return RevocationRow(*(await connection.execute(query.returning(*_COLUMNS))).one())
 
 
-async def revocations_after(connection: AsyncConnection, sequence: int, *, limit: int) -> list[RevocationRow]:
+async def revocations_after(database: Database, sequence: int, *, limit: int) -> list[RevocationRow]:
     """Returns up to `limit` revocations with a number above `sequence`, in the order of their numbers."""
-    query = select(*_COLUMNS).where(_ROW.sequence > sequence).order_by(_ROW.sequence).limit(limit)
-    return [RevocationRow(*row) for row in await connection.execute(query)]
+    return [RevocationRow(*row) for row in await database.run(_AFTER, sequence, limit)]
 
 
 async def revocations_before(connection: AsyncConnection, sequence: int, *, limit: int) -> list[RevocationRow]:
