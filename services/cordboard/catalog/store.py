@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cordboard.core.database import EVERYWHERE, notify
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -398,52 +398,68 @@ class CatalogStore:
 
     async def changed(self, after: int) -> Changed:
         """Returns what is new since a sequence number."""
-        async with self._database.everywhere() as connection:
-            # The head comes first: what is committed while we read is then read again, and never missed.
+        # The head comes first: what is committed while we read is then read again, and never missed.
+        async with self._database.at_once() as connection:
             head = (await connection.execute(sa.select(_head.c.sequence))).scalar_one()
-            if head == after:
-                return Changed(head)
-            # A head that went back means another database: everything is new.
-            after = after if after < head else 0
-            integrations = [IntegrationRecord(*row) for row in await _newer(connection, _integration, after)]
-            states = (
-                sa.select(_state.c.slug, _state.c.version, *_KNOWN)
-                .join_from(_state, _version, _same, isouter=True)
-                .where(_state.c.sequence > after)
-                .order_by(_state.c.sequence)
+        if head == after:
+            return Changed(head)
+        # A head that went back means another database: everything is new.
+        after = after if after < head else 0
+        async with self._database.everywhere() as connection:
+            integrations, described = await self._integrations(connection, after)
+            versions, deleted = await self._versions(connection, after)
+            # They are rare: one statement says that there are none.
+            are_new = sa.select(
+                sa.exists().where(_pin.c.sequence > after), sa.exists().where(_review.c.sequence > after)
             )
-            versions, deleted = [], []
-            found: Any = await connection.execute(states)
-            for slug, version, *known in found:
-                if known[0] is None:
-                    deleted.append((slug, version))
-                else:
-                    versions.append(VersionRecord(*known))
+            pinned, reviewed = (await connection.execute(are_new)).one()
+            pins = await _newer(connection, _pin, after) if pinned else ()
+            reviews = await _newer(connection, _review, after) if reviewed else ()
             return Changed(
                 head,
                 tuple(integrations),
                 tuple(versions),
                 tuple(deleted),
-                tuple(PinRecord(*row) for row in await _newer(connection, _pin, after)),
-                tuple(ReviewRecord(*row) for row in await _newer(connection, _review, after)),
-                tuple(await self._described(connection, [one for one in integrations if one.active_version])),
+                tuple(PinRecord(*row) for row in pins),
+                tuple(ReviewRecord(*row) for row in reviews),
+                tuple(described),
             )
 
-    async def _described(
-        self, connection: AsyncConnection, integrations: Collection[IntegrationRecord]
-    ) -> list[Described]:
-        if not integrations:
-            return []
-        slugs = [one.slug for one in integrations]
+    async def _integrations(
+        self, connection: AsyncConnection, after: int
+    ) -> tuple[list[IntegrationRecord], list[Described]]:
+        active = sa.and_(_version.c.slug == _integration.c.slug, _version.c.version == _integration.c.active_version)
         wanted = (
-            sa.select(_version.c.slug, _version.c.version, _version.c.listing, _version.c.facts)
-            .join(
-                _integration,
-                sa.and_(_integration.c.slug == _version.c.slug, _integration.c.active_version == _version.c.version),
-            )
-            .where(_integration.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
+            sa.select(*_integration.c, _version.c.version, _version.c.listing, _version.c.facts)
+            .join_from(_integration, _version, active, isouter=True)
+            .where(_integration.c.sequence > after)
+            .order_by(_integration.c.sequence)
         )
-        return [Described(*row) for row in await connection.execute(wanted)]
+        integrations, described = [], []
+        for row in await connection.execute(wanted):
+            one: tuple[Any, ...] = tuple(row)
+            integrations.append(IntegrationRecord(*one[:-3]))
+            if row.version is not None:
+                described.append(Described(row.slug, row.version, row.listing, row.facts))
+        return integrations, described
+
+    async def _versions(
+        self, connection: AsyncConnection, after: int
+    ) -> tuple[list[VersionRecord], list[tuple[str, str]]]:
+        wanted = (
+            sa.select(_state.c.slug, _state.c.version, *_KNOWN)
+            .join_from(_state, _version, _same, isouter=True)
+            .where(_state.c.sequence > after)
+            .order_by(_state.c.sequence)
+        )
+        versions, deleted = [], []
+        found: Any = await connection.execute(wanted)
+        for slug, version, *known in found:
+            if known[0] is None:
+                deleted.append((slug, version))
+            else:
+                versions.append(VersionRecord(*known))
+        return versions, deleted
 
 
 async def _newer(connection: AsyncConnection, table: sa.Table, after: int) -> Any:

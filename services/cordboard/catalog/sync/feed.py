@@ -71,7 +71,7 @@ class Feed:
     async def head(self) -> int:
         """Returns the number of the newest change; however many edges ask at once, it is read once."""
         if self._head is None or self._head.done():
-            self._head = asyncio.create_task(self._read_head())
+            self._head = asyncio.create_task(self._store.newest())
         return await asyncio.shield(self._head)
 
     async def step(self, after: int, scope: Scope) -> Step:
@@ -92,10 +92,6 @@ class Feed:
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-
-    async def _read_head(self) -> int:
-        async with self._store.reading() as connection:
-            return await self._store.head(connection)
 
     async def _step(self, after: int, scope: Scope) -> Step:
         async with self._store.reading() as connection:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.envelope import Place, header_for, next_issue_time, place_of, seal
 from cordboard.catalog.sync.feed import Feed, Scope
+from cordboard.catalog.sync.notes import Notes
 from cordboard.catalog.sync.pin_store import PinStore
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, verified
-from cordboard.catalog.sync.store import EdgeRecord
+from cordboard.catalog.sync.store import Answered, EdgeRecord, Issue
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.core.audit import Entry
 from cordboard.core.errors import AccessDenied, AlreadyExists, NotFound
@@ -73,10 +74,14 @@ class Hub:
         self._clock = clock
         self._heartbeat = heartbeat
         self._feed = Feed(store, customers, PinStore())
+        self._sent: Notes[Issue, set[str]] = Notes(lambda issues: store.note_issues("sent", issues))
+        self._bundled: Notes[Issue, set[str]] = Notes(lambda issues: store.note_issues("bundle", issues))
+        self._answered: Notes[Answered, None] = Notes(store.note_answers)
 
     async def close(self) -> None:
-        """Ends what is being read for edges."""
-        await self._feed.close()
+        """Ends what is being read and written for edges."""
+        for part in (self._feed, self._sent, self._bundled, self._answered):
+            await part.close()
 
     async def register(self, edge_id: str, *, title: str, workspaces: Sequence[str]) -> Registered:
         """Registers an edge; raises InvalidFields, AlreadyExists and StateConflict."""
@@ -130,7 +135,7 @@ class Hub:
         scope = Scope(edge.workspaces, frozenset(edge.capabilities or ABLE))
         place, more = Place(), True
         while more:
-            envelope, target = await self._envelope(edge, keys, place, scope, "bundle")
+            envelope, target = await self._envelope(edge, keys, place, scope, self._bundled)
             place = place_of(envelope)
             more = place.sequence < target
             yield pb.WatchDeltasResponse(envelope=envelope)
@@ -175,7 +180,7 @@ class Hub:
             if present.epoch != keys.epoch:
                 place = Place()
             keys = present
-            envelope, target = await self._envelope(edge, keys, place, scope, "sent")
+            envelope, target = await self._envelope(edge, keys, place, scope, self._sent)
             yield pb.WatchDeltasResponse(envelope=envelope)
             answer = await self._answer(requests)
             if answer is None:
@@ -194,7 +199,7 @@ class Hub:
             await woken.wait(min(left, 1.0))
 
     async def _envelope(
-        self, edge: EdgeRecord, keys: SigningKeys, place: Place, scope: Scope, kept: str
+        self, edge: EdgeRecord, keys: SigningKeys, place: Place, scope: Scope, notes: Notes[Issue, set[str]]
     ) -> tuple[pb.Envelope, int]:
         step = await self._feed.step(place.sequence, scope)
         last = edge.issue_time
@@ -212,9 +217,9 @@ class Hub:
             envelope = seal(header, step.payload, key=keys.newest.id, private_key=keys.private_key)
             after = place_of(envelope)
             # Before it is sent: an edge that applied it and could not say so is still recognised.
+            if edge.id in await notes.put(Issue(edge.id, after, issue_time)):
+                return envelope, step.target
             async with self._store.reading() as connection:
-                if await self._store.note_issue(connection, edge.id, kept, after, issue_time):
-                    return envelope, step.target
                 present = await self._store.edge(connection, edge.id)
             if present is None or present.revoke_time is not None:
                 raise AccessDenied(METHOD, "this edge was revoked")
@@ -249,15 +254,14 @@ class Hub:
         if kind == "acknowledgement":
             if Place(answer.acknowledgement.sequence, answer.acknowledgement.hash) != place:
                 raise AccessDenied(METHOD, "it acknowledges what it was not sent")
-            values: dict[str, object] = {"acked_sequence": place.sequence, "acked_hash": place.hash, "ack_time": now}
-            values |= {"last_error": ""} | ({"fresh_time": now} if current else {})
+            await self._answered.put(Answered(edge.id, place, now, current))
         elif kind == "rejection":
             rejected = Rejected(answer.rejection.reason, answer.rejection.text)
-            values = {"last_error": f"{rejected.word}: {rejected.text}"[:MAX_ERROR]}
+            async with self._store.reading() as connection:
+                problem = f"{rejected.word}: {rejected.text}"[:MAX_ERROR]
+                await self._store.change_edge(connection, edge.id, last_error=problem)
         else:
             raise AccessDenied(METHOD, "an edge answers each envelope")
-        async with self._store.reading() as connection:
-            await self._store.change_edge(connection, edge.id, **values)
         return kind == "acknowledgement"
 
 

@@ -65,6 +65,7 @@ class HubKeys:
         self._sealing: Secret[bytes] | None = None
         self._known: SigningKeys | None = None
         self._read_at = 0.0
+        self._reading = asyncio.Lock()
 
     async def current(self) -> SigningKeys:
         """Returns the keys; makes the hub's identity and first key when there is none. Raises StateConflict."""
@@ -86,10 +87,12 @@ class HubKeys:
 
     async def recent(self) -> SigningKeys:
         """Returns the keys as they were at most a second ago; raises StateConflict."""
-        now = self._clock.monotonic()
-        if self._known is None or now - self._read_at > RECENT_SECONDS:
-            self._known, self._read_at = await self.current(), now
-        return self._known
+        # All edges ask when something changed: one reads for them.
+        async with self._reading:
+            now = self._clock.monotonic()
+            if self._known is None or now - self._read_at > RECENT_SECONDS:
+                self._known, self._read_at = await self.current(), now
+            return self._known
 
     async def rotate(self) -> HubKey:
         """Makes a new key, signed by the present one; raises StateConflict."""

@@ -50,6 +50,7 @@ class Replica:
         self._clock = clock
         self._begin = begin
         self._pins = HubPins(PinStore(), store, clock)
+        self._trusted: dict[str, bytes] = {}
 
     async def record(self) -> ReplicaRecord:
         """Returns what the edge follows and has; nothing yet where it has begun to follow another hub."""
@@ -88,8 +89,11 @@ class Replica:
             return replace(found, capabilities=begin.capabilities, sequence=0, hash=b"")
         return found
 
-    async def _keys(self, connection: AsyncConnection) -> dict[str, bytes]:
-        return {**self._begin.keys, **await self._store.trusted(connection, self._begin.hub)}
+    async def _keys(self, connection: AsyncConnection, wanted: str = "") -> dict[str, bytes]:
+        # What was trusted once always is, so that the tables are asked only for a key that is not known here.
+        if wanted not in self._trusted:
+            self._trusted = {**self._begin.keys, **await self._store.trusted(connection, self._begin.hub)}
+        return self._trusted
 
     async def _open(
         self, connection: AsyncConnection, envelope: pb.Envelope, *, lock: bool
@@ -103,7 +107,7 @@ class Replica:
             record.highest,
             record.issue_time,
         )
-        return record, open_envelope(envelope, standing, await self._keys(connection))
+        return record, open_envelope(envelope, standing, await self._keys(connection, envelope.key))
 
     def _advanced(self, record: ReplicaRecord, opened: Opened) -> ReplicaRecord:
         header = opened.header
@@ -143,8 +147,7 @@ class Replica:
         # Everything is read at once and written at once: what it costs is not the number of statements.
         slugs = sorted({slug for slug, _, _ in told})
         last = await self._store.advance(connection, len(told))
-        integrations = await self._store.integrations(connection, slugs)
-        taking = Taking(integrations, await self._store.versions(connection, slugs))
+        taking = Taking(*await self._store.known(connection, slugs))
         for number, (slug, version, about) in enumerate(told, last - len(told) + 1):
             taking.take(slug, version, about, number)
         for slug in slugs:

@@ -14,10 +14,11 @@ from cordboard.catalog.sync.envelope import Place
 from cordboard.core.database import notify
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from cordboard.catalog.store import Described
@@ -287,6 +288,40 @@ class ReplicaRecord:
     last_error: str = ""
 
 
+@dataclass(frozen=True)
+class Issue:
+    """An envelope that is about to be sent to an edge."""
+
+    edge: str
+    place: Place
+    """Where the edge is once it has applied it."""
+    issue_time: datetime
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An envelope that an edge has applied."""
+
+    edge: str
+    place: Place
+    time: datetime
+    current: bool
+    """With it the edge has everything."""
+
+
+def _rows(*columns: tuple[str, Any, list[Any]]) -> Any:
+    """Returns values as a table, one array for each column: one statement, however many rows."""
+    arrays = [sa.cast(values, sa.ARRAY(kind)) for _, kind, values in columns]
+    return sa.func.unnest(*arrays).table_valued(*(sa.column(name, kind) for name, kind, _ in columns)).render_derived()
+
+
+def _replacing(table: sa.Table, *, keys: Collection[str], kept: Collection[str] = ()) -> Insert:
+    """Returns the statement that writes rows over those with the same keys."""
+    written = insert(table)
+    names = [column.name for column in table.c if column.name not in (*keys, *kept)]
+    return written.on_conflict_do_update(index_elements=keys, set_={name: written.excluded[name] for name in names})
+
+
 def _edges() -> sa.Select[Any]:
     member = sa.func.unnest(_edge.c.workspaces).column_valued("member")
     known = sa.exists().where(_customer.c.workspace_id == member)
@@ -335,6 +370,11 @@ class HubStore:
     async def add_key(self, connection: AsyncConnection, record: KeyRecord) -> None:
         """Writes a signing key."""
         await connection.execute(sa.insert(_key).values(asdict(record)))
+
+    async def newest(self) -> int:
+        """Returns the number of the newest change, in a transaction of its own."""
+        async with self._database.at_once() as connection:
+            return await self.head(connection)
 
     async def head(self, connection: AsyncConnection) -> int:
         """Returns the number of the newest change."""
@@ -407,19 +447,51 @@ class HubStore:
         here = sa.and_(_edge.c.id == edge, _edge.c.revoke_time.is_(None))
         return bool((await connection.execute(sa.update(_edge).where(here).values(values))).rowcount)
 
-    async def note_issue(
-        self, connection: AsyncConnection, edge: str, kept: str, place: Place, issue_time: datetime
-    ) -> bool:
-        """Writes what is about to be sent to an edge, under `sent` or `bundle`; returns False when the edge was revoked
-        or was sent something that was issued later.
+    async def note_issues(self, kept: str, issues: Sequence[Issue]) -> set[str]:
+        """Writes what is about to be sent to edges, under `sent` or `bundle`, in a transaction of its own; returns the
+        edges that it was written for: not those that were revoked, or were sent something that was issued later.
         """
-        here = sa.and_(
-            _edge.c.id == edge,
-            _edge.c.revoke_time.is_(None),
-            sa.or_(_edge.c.issue_time.is_(None), _edge.c.issue_time < issue_time),
+        told = _rows(
+            ("id", sa.Text, [one.edge for one in issues]),
+            ("sequence", sa.BigInteger, [one.place.sequence for one in issues]),
+            ("hash", sa.LargeBinary, [one.place.hash for one in issues]),
+            ("issue_time", sa.DateTime(timezone=True), [one.issue_time for one in issues]),
         )
-        values = {f"{kept}_sequence": place.sequence, f"{kept}_hash": place.hash, "issue_time": issue_time}
-        return bool((await connection.execute(sa.update(_edge).where(here).values(values))).rowcount)
+        changed = (
+            sa.update(_edge)
+            .where(
+                _edge.c.id == told.c.id,
+                _edge.c.revoke_time.is_(None),
+                sa.or_(_edge.c.issue_time.is_(None), _edge.c.issue_time < told.c.issue_time),
+            )
+            .values({f"{kept}_sequence": told.c.sequence, f"{kept}_hash": told.c.hash, "issue_time": told.c.issue_time})
+            .returning(_edge.c.id)
+        )
+        async with self._database.at_once() as connection:
+            return set((await connection.execute(changed)).scalars())
+
+    async def note_answers(self, answers: Sequence[Answered]) -> None:
+        """Writes what edges that were not revoked have applied, in a transaction of its own."""
+        told = _rows(
+            ("id", sa.Text, [one.edge for one in answers]),
+            ("sequence", sa.BigInteger, [one.place.sequence for one in answers]),
+            ("hash", sa.LargeBinary, [one.place.hash for one in answers]),
+            ("ack_time", sa.DateTime(timezone=True), [one.time for one in answers]),
+            ("current", sa.Boolean, [one.current for one in answers]),
+        )
+        changed = (
+            sa.update(_edge)
+            .where(_edge.c.id == told.c.id, _edge.c.revoke_time.is_(None))
+            .values(
+                acked_sequence=told.c.sequence,
+                acked_hash=told.c.hash,
+                ack_time=told.c.ack_time,
+                last_error="",
+                fresh_time=sa.case((told.c.current, told.c.ack_time), else_=_edge.c.fresh_time),
+            )
+        )
+        async with self._database.at_once() as connection:
+            await connection.execute(changed)
 
 
 class ReplicaStore:
@@ -428,6 +500,10 @@ class ReplicaStore:
     def __init__(self, database: Database) -> None:
         """Takes the service's database."""
         self._database = database
+        # Made once: with the columns of EXCLUDED they take longer to make than to run.
+        self._put_replica = _replacing(_replica, keys=("one",))
+        self._put_integration = _replacing(_integration, keys=("slug",), kept=("create_time",))
+        self._put_state = _replacing(_state, keys=("slug", "version"), kept=("workspace_id",))
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Opens a transaction that sees every workspace's definitions."""
@@ -449,9 +525,7 @@ class ReplicaStore:
 
     async def put_replica(self, connection: AsyncConnection, record: ReplicaRecord) -> None:
         """Writes what the edge follows and has."""
-        written = insert(_replica).values(one=True, **asdict(record))
-        replaced = {name: written.excluded[name] for name in asdict(record)}
-        await connection.execute(written.on_conflict_do_update(index_elements=["one"], set_=replaced))
+        await connection.execute(self._put_replica, {"one": True, **asdict(record)})
 
     async def trusted(self, connection: AsyncConnection, hub: str) -> dict[str, bytes]:
         """Returns the public keys that are trusted to be the hub's, by id."""
@@ -469,28 +543,29 @@ class ReplicaStore:
         number: int = (await connection.execute(taken)).scalar_one()
         return number
 
-    async def integrations(self, connection: AsyncConnection, slugs: Sequence[str]) -> dict[str, IntegrationRecord]:
-        """Returns the integrations that there are of these, by slug."""
-        wanted = sa.select(_integration).where(_integration.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
-        return {row.slug: IntegrationRecord(*row) for row in await connection.execute(wanted)}
-
-    async def versions(self, connection: AsyncConnection, slugs: Sequence[str]) -> list[VersionRecord]:
-        """Returns all versions of these integrations."""
+    async def known(
+        self, connection: AsyncConnection, slugs: Sequence[str]
+    ) -> tuple[dict[str, IntegrationRecord], list[VersionRecord]]:
+        """Returns the integrations that there are of these, by slug, and all their versions."""
         wanted = (
-            sa.select(*_KNOWN)
-            .join_from(_version, _state, _same)
-            .where(_version.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
+            sa.select(*_integration.c, *(column.label(f"version_{at}") for at, column in enumerate(_KNOWN)))
+            .join_from(_integration, _version, _version.c.slug == _integration.c.slug, isouter=True)
+            .join(_state, _same, isouter=True)
+            .where(_integration.c.slug == sa.any_(sa.cast(slugs, sa.ARRAY(sa.Text))))
         )
-        return [VersionRecord(*tuple(row)) for row in await connection.execute(wanted)]
+        width = len(_integration.c)
+        integrations, versions = {}, []
+        for row in await connection.execute(wanted):
+            one = tuple(row)
+            integrations[row.slug] = IntegrationRecord(*one[:width])
+            if one[width] is not None:
+                versions.append(VersionRecord(*one[width:]))
+        return integrations, versions
 
     async def put_integrations(self, connection: AsyncConnection, records: Sequence[IntegrationRecord]) -> None:
         """Writes integrations; when they were created stays as it is."""
         if records:
-            written = insert(_integration)
-            names = [column.name for column in _integration.c if column.name not in ("slug", "create_time")]
-            replaced = {name: written.excluded[name] for name in names}
-            statement = written.on_conflict_do_update(index_elements=["slug"], set_=replaced)
-            await connection.execute(statement, [asdict(record) for record in records])
+            await connection.execute(self._put_integration, [asdict(record) for record in records])
 
     async def add_versions(
         self, connection: AsyncConnection, added: Sequence[tuple[VersionRecord, bytes, Described]]
@@ -517,12 +592,9 @@ class ReplicaStore:
     async def put_states(self, connection: AsyncConnection, records: Sequence[VersionRecord]) -> None:
         """Writes where versions are in their lives."""
         if records:
-            written = insert(_state)
             names = [column.name for column in _state.c]
-            keys = ("slug", "version", "workspace_id")
-            replaced = {name: written.excluded[name] for name in names if name not in keys}
-            statement = written.on_conflict_do_update(index_elements=["slug", "version"], set_=replaced)
-            await connection.execute(statement, [{name: getattr(one, name) for name in names} for one in records])
+            rows = [{name: getattr(one, name) for name in names} for one in records]
+            await connection.execute(self._put_state, rows)
 
     async def put_flags(self, connection: AsyncConnection, record: FlagsRecord) -> None:
         """Writes the set of flags, in the place of the one before."""
