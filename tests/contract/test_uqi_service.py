@@ -442,3 +442,31 @@ async def test_no_request_is_answered_with_an_internal_error(announcer: Announce
         except grpc.aio.AioRpcError as error:
             codes.add(error.code().name)
     assert codes == {"INVALID_ARGUMENT", "NOT_FOUND"}
+
+
+async def test_values_of_an_older_revision_are_carried_over_or_refused(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    old = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME))
+    later = an_input("title", "subject", subject={"type": "string"}, title={"type": "string"})
+    await announcer.publish(a_version(later), "2.0.0")
+
+    async def bound(revision: str, **values: Any) -> Any:
+        request = pb.BindFormRequest(
+            name=NAME, version="2.0.0", values=to_struct(values), revision=revision, report_problems=True
+        )
+        return await member.BindForm(request)
+
+    answer = await bound(old.revision, subject="Printer", count=4)
+    assert [(each.pointer, each.reason) for each in answer.problems] == [("/title", "REVISION")]
+    assert list(answer.dropped_pointers) == ["/count"]
+    current = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME, version="2.0.0"))
+    assert answer.revision == current.revision != old.revision
+    # The same values, and what the form asks for now.
+    answer = await bound("", subject="Printer", title="x")
+    assert (from_struct(answer.input), list(answer.problems)) == ({"subject": "Printer", "title": "x"}, [])
+    # What was wrong by its own form is said by that form.
+    answer = await bound(old.revision, count=4)
+    assert answer.revision == old.revision
+    assert "REVISION" not in [each.reason for each in answer.problems]
+    code, reason, fields = await refused(bound("0" * 64, subject="Printer"))
+    assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])

@@ -100,13 +100,17 @@ class Bound:
     """What values mean; with a problem in it, the input is not to be used.
 
     `dropped` are JSON Pointers into the values: what belongs to branches that do not count. `deferred` are pointers
-    into the input: expressions that are not values yet, and were not checked.
+    into the input: expressions that are not values yet, and were not checked. `moved` are pointers into the input:
+    values that stand otherwise than they were sent, because the form has changed since.
     """
 
     input: dict[str, Any]
     problems: tuple[Problem, ...] = ()
     dropped: tuple[str, ...] = ()
     deferred: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    revision: str = ""
+    """The revision of the form that it was bound by."""
 
 
 def bind(tree: FormTree, judge: JsonSchema, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,11 +155,11 @@ def bound(
     return Bound(
         input=found,
         problems=tuple(
-            Problem(_field_at(tree.fields, steps), _pointer(steps), violation)
+            Problem(_field_at(tree.fields, steps), pointer(steps), violation)
             for steps, violation in problems[:MAX_VIOLATIONS]
         ),
         dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
-        deferred=tuple(_pointer(steps) for steps in binder.deferred),
+        deferred=tuple(pointer(steps) for steps in binder.deferred),
     )
 
 
@@ -165,7 +169,8 @@ def value_of(field: Field, raw: Any) -> Any:
     return raw if found is _ABSENT else found
 
 
-def _pointer(steps: tuple[str | int, ...]) -> str:
+def pointer(steps: tuple[str | int, ...]) -> str:
+    """Returns the steps into a value as a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
@@ -200,7 +205,7 @@ def _members(
     if not isinstance(branch, Mapping):
         raise InvalidFields.one(f"values.{own}", "must be an object")
     # Branches of other commands stay behind in Appsmith's form data; they mean nothing.
-    binder.dropped += [_pointer((name,)) for name in values if name not in ("command", own)]
+    binder.dropped += [pointer((name,)) for name in values if name not in ("command", own)]
     return branch, _Place(keyed=True, texts=True)
 
 
@@ -234,7 +239,7 @@ class _Binder:
         self.found.append((place.steps, Violation(place.path, text)))
 
     def drop(self, place: _Place) -> None:
-        self.dropped.append(_pointer(place.steps))
+        self.dropped.append(pointer(place.steps))
 
     def object(
         self, fields: tuple[Field, ...], members: Mapping[str, Any], place: _Place, *, is_open: bool

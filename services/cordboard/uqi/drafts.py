@@ -66,6 +66,7 @@ class Draft:
     etag: str
     document: bytes = b""
     """The canonical document, without the version: its revision, and so its bytes, are the same in each."""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class Draftsman:
             tuple(unique),
             hashlib.sha256(json_text(content).encode()).hexdigest()[:32],
             document.SerializeToString(deterministic=True),
+            document.revision,
         )
 
 

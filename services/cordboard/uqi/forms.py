@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cordboard.core.errors import InvalidFields, NotFound
@@ -13,6 +14,7 @@ from cordboard.core.schema import JsonSchema
 from cordboard.uqi import rendering
 from cordboard.uqi.binding import Bound, Client, bound
 from cordboard.uqi.rendering import Rendering
+from cordboard.uqi.revisions import Revision, Wires, carried, wires_of
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
@@ -62,7 +64,8 @@ class FormCache:
         found = self._binders.get(key)
         if found is None or found.etag != record.etag:
             judge = JsonSchema.compile(json.loads(record.json_schema))
-            found = Binder(record.etag, rendering.tree(record), judge)
+            document = rendering.document(record)
+            found = Binder(record.etag, document.revision, rendering.tree(record), judge, wires_of(document))
             self._binders[key] = found
             if len(self._binders) > MOST_BINDERS:
                 self._binders.popitem(last=False)
@@ -98,16 +101,31 @@ class Binder:
     """A form made ready to bind."""
 
     etag: str
+    revision: str
     tree: FormTree
     judge: JsonSchema
+    wires: Wires
+
+    def bound(self, values: Mapping[str, Any], client: Client, *, expressions: bool) -> Bound:
+        """Returns what the values mean, and every problem with them."""
+        found = bound(self.tree, self.judge, values, client, expressions=expressions)
+        return replace(found, revision=self.revision)
+
+    def at_this_time(self) -> Revision:
+        """Returns the form for a comparison with another revision of it."""
+        return Revision(self.revision, self.tree.fields, self.wires)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How values are to be read: as which client's, and whether expressions may stand in them."""
+    """How values are to be read: as which client's, and whether expressions may stand in them.
+
+    They were filled into the form of a `revision`; empty: into the one that they are bound by.
+    """
 
     client: Client = ""
     expressions: bool = False
+    revision: str = ""
 
 
 class Forms:
@@ -159,14 +177,36 @@ class Forms:
     async def bound(
         self, integration: str, form: str, version: str, values: dict[str, Any], settings: Settings
     ) -> Bound:
-        """Returns what the values mean, and every problem with them; raises NotFound."""
+        """Returns what the values mean, and every problem with them.
+
+        Raises NotFound, and InvalidFields for a revision that is not kept.
+        """
         record = await self.form(integration, form, version)
         ready = self._cache.binder((integration, record.version, form), record)
-        return bound(ready.tree, ready.judge, values, settings.client, expressions=settings.expressions)
+        client, expressions = settings.client, settings.expressions
+        if settings.revision in ("", ready.revision):
+            return ready.bound(values, client, expressions=expressions)
+        before = await self._before(integration, form, settings.revision)
+        found = before.bound(values, client, expressions=expressions)
+        if found.problems:
+            # Wrong by the form that they were filled into: what has changed since does not matter yet.
+            return found
+        return carried(
+            found,
+            before.at_this_time(),
+            ready.at_this_time(),
+            lambda input_: ready.bound(input_, "json_schema", expressions=expressions),
+        )
 
     def silence(self) -> float:
         """Returns for how many seconds the Catalog has not been heard; 0 while forms are as it says."""
         return self._upkeep.silence()
+
+    async def _before(self, integration: str, form: str, revision: str) -> Binder:
+        found = await self._store.revision(integration, form, revision)
+        if found is None:
+            raise InvalidFields.one("revision", "is of no form that is kept: fill in the form as it is now")
+        return self._cache.binder((integration, found.version, form), found)
 
     async def _version(self, integration: str, version: str) -> str:
         known = version or self._cache.active.get(integration) or await self._store.active_version(integration)

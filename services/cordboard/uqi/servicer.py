@@ -67,7 +67,7 @@ class FormServicer(FormServiceServicer):
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         values = from_struct(request.values, "values")
-        settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions)
+        settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions, request.revision)
         found = await self._forms.bound(integration, form, request.version, values, settings)
         return _bound(found if request.report_problems else accepted(found))
 
@@ -114,6 +114,8 @@ def _bound(found: Bound) -> pb.BindFormResponse:
         ),
         dropped_pointers=found.dropped,
         deferred_pointers=found.deferred,
+        moved_pointers=found.moved,
+        revision=found.revision,
     )
 
 

@@ -42,6 +42,7 @@ _form = sa.Table(
     sa.Column("document", sa.LargeBinary),
     sa.Column("losses", sa.JSON),
     sa.Column("etag", sa.Text),
+    sa.Column("revision", sa.Text),
     sa.Column("create_time", sa.DateTime(timezone=True)),
 )
 _active = sa.Table(
@@ -61,6 +62,7 @@ _SUMMARY: Final = (
     _form.c.etag,
     _form.c.create_time,
 )
+_WHOLE: Final = (*_SUMMARY, _form.c.json_schema, _form.c.appsmith, _form.c.document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,11 @@ class FormStore:
                 excluded = {column: rewrite.excluded[column] for column in (*_COLUMNS, "create_time")}
                 await connection.execute(
                     rewrite.on_conflict_do_update(
-                        index_elements=[*key, "form"], set_=excluded, where=_form.c.etag != rewrite.excluded.etag
+                        index_elements=[*key, "form"],
+                        set_=excluded,
+                        where=sa.or_(
+                            _form.c.etag != rewrite.excluded.etag, _form.c.revision != rewrite.excluded.revision
+                        ),
                     )
                 )
             of_set = sa.and_(_form.c.integration == integration, _form.c.version == version)
@@ -148,8 +154,20 @@ class FormStore:
 
     async def form(self, integration: str, version: str, form: str) -> FormRecord | None:
         """Returns a form with its documents, or None."""
-        query = sa.select(*_SUMMARY, _form.c.json_schema, _form.c.appsmith, _form.c.document).where(
+        query = sa.select(*_WHOLE).where(
             _form.c.integration == integration, _form.c.version == version, _form.c.form == form
+        )
+        async with self._database.shared() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else _record(row)
+
+    async def revision(self, integration: str, form: str, revision: str) -> FormRecord | None:
+        """Returns a form of whatever version with its documents, as it was in a revision, or None."""
+        query = (
+            sa.select(*_WHOLE)
+            .where(_form.c.integration == integration, _form.c.form == form, _form.c.revision == revision)
+            .order_by(_form.c.version)
+            .limit(1)
         )
         async with self._database.shared() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
@@ -184,7 +202,7 @@ class FormStore:
             return (await connection.execute(query)).scalar_one_or_none()
 
 
-_COLUMNS: Final = ("title", "description", "json_schema", "appsmith", "document", "losses", "etag")
+_COLUMNS: Final = ("title", "description", "json_schema", "appsmith", "document", "losses", "etag", "revision")
 
 
 def _columns(draft: Draft) -> dict[str, Any]:
@@ -197,6 +215,7 @@ def _columns(draft: Draft) -> dict[str, Any]:
         "document": draft.document,
         "losses": list(draft.losses),
         "etag": draft.etag,
+        "revision": draft.revision,
     }
 
 
