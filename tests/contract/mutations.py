@@ -67,6 +67,7 @@ REAL: Final = {
     "integrations/*/oauthClient": ("integrations/acme-desk/oauthClient",),
     "flags/*": ("flags/fuzz",),
     "rollouts/*": ("rollouts/integration.fuzz",),
+    "experiments/*": ("experiments/fuzz",),
     "flags/*/revisions/*": ("flags/fuzz/revisions/1",),
 }
 HARMFUL: Final = ("Delete", "Set")

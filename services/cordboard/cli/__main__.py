@@ -15,6 +15,7 @@ from cordboard.cli import (
     doctor,
     edges,
     events,
+    experiments,
     flag_review,
     flags,
     forms,
@@ -81,6 +82,7 @@ def application() -> typer.Typer:
     flag_review.add_to(flags.app)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
     app.add_typer(rollouts.app, name="rollout", rich_help_panel=OPERATE)
+    app.add_typer(experiments.app, name="experiments", rich_help_panel=OPERATE)
     app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)
     app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
     app.add_typer(revoke.app, name="revoke", rich_help_panel=OPERATE)

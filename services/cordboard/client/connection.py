@@ -27,9 +27,11 @@ from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.client.errors import from_rpc
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
+from cordboard.flags.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
+from cordboard.flags.v1.tracking_service_pb2_grpc import TrackingServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
 from cordboard.proxy.v1.breaker_service_pb2_grpc import BreakerServiceStub
@@ -123,6 +125,8 @@ class Client:
         self.flags = FlagServiceStub(self._channel)
         self.flag_history = FlagHistoryServiceStub(self._channel)
         self.rollouts = RolloutServiceStub(self._channel)
+        self.experiments = ExperimentServiceStub(self._channel)
+        self.tracking = TrackingServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)
         self.batches = BatchServiceStub(self._channel)
         self.forwarding = ForwardServiceStub(self._channel)

@@ -17,6 +17,12 @@ from cordboard.core.database import Changes
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.evaluation import LiveFlags
+from cordboard.flags.experiments.experiments import Experiments
+from cordboard.flags.experiments.exposures import Exposures
+from cordboard.flags.experiments.running import RunningExperiments
+from cordboard.flags.experiments.servicer import ExperimentServicer
+from cordboard.flags.experiments.store import ExperimentStore
+from cordboard.flags.experiments.tracking_servicer import TrackingServicer
 from cordboard.flags.flags import Flags
 from cordboard.flags.history import History
 from cordboard.flags.history_servicer import FlagHistoryServicer
@@ -34,12 +40,14 @@ from cordboard.flags.rollouts.store import RolloutStore
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
+from cordboard.flags.v1.experiment_service_pb2_grpc import add_ExperimentServiceServicer_to_server
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
 from cordboard.flags.v1.ofrep_service_pb2_grpc import add_OfrepServiceServicer_to_server
 from cordboard.flags.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
+from cordboard.flags.v1.tracking_service_pb2_grpc import add_TrackingServiceServicer_to_server
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -55,23 +63,31 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     live = LiveFlags(store)
     changes = Changes(database, CHANNEL)
     flags = Flags(store, mesh.journal(), live, SystemClock())
-    add_FlagServiceServicer_to_server(FlagServicer(flags, live), mesh.server)
+    trials = ExperimentStore(database)
+    running = RunningExperiments(trials, store)
+    exposures = Exposures(trials, running, live, SystemClock(), reporters_live=REPORTERS_LIVE)
+    experiments = Experiments(trials, flags, running, mesh.journal(), SystemClock())
+    add_ExperimentServiceServicer_to_server(ExperimentServicer(experiments), mesh.server)
+    add_TrackingServiceServicer_to_server(TrackingServicer(live, exposures), mesh.server)
+    add_FlagServiceServicer_to_server(FlagServicer(flags, live, exposures), mesh.server)
     add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(History(store)), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
     plans, clock = RolloutStore(database), SystemClock()
     rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers)
     guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
-    add_OutcomeServiceServicer_to_server(OutcomeServicer(guards), mesh.server)
+    add_OutcomeServiceServicer_to_server(OutcomeServicer(guards, exposures), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
     events = Events(live)
-    add_evaluation_v1_to_server(EvaluationV1(live, events), mesh.server)
-    add_evaluation_v2_to_server(EvaluationV2(live, events), mesh.server)
+    add_evaluation_v1_to_server(EvaluationV1(live, events, exposures), mesh.server)
+    add_evaluation_v2_to_server(EvaluationV2(live, events, exposures), mesh.server)
     add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
-    add_OfrepServiceServicer_to_server(OfrepServicer(live), mesh.server)
+    add_OfrepServiceServicer_to_server(OfrepServicer(live, exposures), mesh.server)
     mesh.add_check("flags", live.check)
     mesh.copies.add(live.copy)
     mesh.background(changes.run())
     mesh.background(live.run(changes))
+    mesh.background(running.run(changes))
+    mesh.background(exposures.run())
     mesh.background(rollouts.run())
 
 

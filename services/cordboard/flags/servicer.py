@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cordboard.flags.evaluation import LiveFlags
+    from cordboard.flags.experiments.exposures import Exposures
     from cordboard.flags.flags import Flags
 
 
 class FlagServicer(FlagServiceServicer):
     """Serves flags."""
 
-    def __init__(self, flags: Flags, live: LiveFlags) -> None:
-        """Takes the flags with their history, and the set that holds now."""
+    def __init__(self, flags: Flags, live: LiveFlags, exposures: Exposures) -> None:
+        """Takes the flags with their history, the set that holds now, and what experiments want to know."""
         self._flags = flags
         self._live = live
+        self._exposures = exposures
 
     async def PutFlag(self, request: pb.PutFlagRequest, _context: Any) -> pb.Flag:
         key, content = content_of(request.flag)
@@ -70,7 +72,9 @@ class FlagServicer(FlagServiceServicer):
 
     async def EvaluateFlag(self, request: pb.EvaluateFlagRequest, _context: Any) -> pb.EvaluateFlagResponse:
         claimed = from_struct(request.context, "context")
-        decision = self._live.evaluate(key_of(request.name), current_caller(), claimed)
+        key, caller = key_of(request.name), current_caller()
+        decision = self._live.evaluate(key, caller, claimed)
+        self._exposures.note(caller, key, claimed)
         return pb.EvaluateFlagResponse(
             value=to_value(decision.value),
             variant=decision.variant or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -82,6 +83,8 @@ class Led:
     """The flag's key."""
     revision: int
     variant: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What the flag was evaluated with."""
 
 
 class Call:

@@ -1,8 +1,9 @@
-"""What became of calls by the variants of the flags that led them, told to Flags every second: for guarded rollouts.
+"""What became of calls by the variants of the flags that led them, told to Flags every second.
 
-Calls are told in strata, each of one flag, revision and action within about a second, because only within one are the
-variants to be compared. A stratum in which only one variant was called waits for the other, for a while. It is no
-record: what was counted is lost when the Proxy is killed, and nothing is counted twice.
+Guarded rollouts and experiments live on it. Calls are told in strata, each of one flag, revision and action within
+about a second, because only within one are the variants to be compared. A stratum in which only one variant was called
+waits for the other, for a while. Of flags that are in an experiment, which Flags says, the calls are told by workspace
+too. It is no record: what was counted is lost when the Proxy is killed, and nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import bisect
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,9 +39,18 @@ WAITS: Final = 30.0
 MAX_STRATA: Final = 1_000
 MAX_CALLS: Final = 10_000
 MAX_CAUSES: Final = 20
+MAX_SUBJECTS: Final = 1_000
 # The only refusals that are a version's own fault: it is not there, or cannot be used.
 UNUSABLE: Final = reasons.ErrorReason.Name(reasons.ERROR_REASON_STATE_CONFLICT).removeprefix("ERROR_REASON_")
 LATE: Final = reasons.ErrorReason.Name(reasons.ERROR_REASON_DEADLINE_EXCEEDED).removeprefix("ERROR_REASON_")
+
+
+@dataclass(slots=True)
+class _Subject:
+    context: Mapping[str, str]
+    calls: int = 0
+    failures: int = 0
+    milliseconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -48,6 +58,8 @@ class _Arm:
     calls: int = 0
     causes: dict[str, int] = field(default_factory=dict)
     durations: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
+    subjects: dict[tuple[str, str], _Subject] = field(default_factory=dict)
+    """By workspace and environment."""
 
 
 @dataclass(slots=True)
@@ -75,6 +87,7 @@ class Outcomes:
         self._sequence = 0
         self._strata: dict[tuple[str, int, str], _Stratum] = {}
         self._unsent: ReportOutcomesRequest | None = None
+        self._subject_flags: frozenset[str] = frozenset()
 
     def ended(self, led: Led, row: CallRecord) -> None:
         """Counts a call that a variant led."""
@@ -94,6 +107,8 @@ class Outcomes:
         arm.durations[bisect.bisect_left(SECONDS, row.duration_us / 1e6)] += 1
         if cause and (cause in arm.causes or len(arm.causes) < MAX_CAUSES):
             arm.causes[cause] = arm.causes.get(cause, 0) + 1
+        if f"flags/{led.flag}" in self._subject_flags:
+            _count(arm, led.context, row, failed=bool(cause))
 
     async def run(self) -> None:
         """Tells Flags what was counted, for ever."""
@@ -108,7 +123,10 @@ class Outcomes:
             return
         self._unsent = request
         try:
-            await OutcomeServiceStub(self._channels.to("flags")).ReportOutcomes(request, timeout=REPORT_SECONDS)
+            service = OutcomeServiceStub(self._channels.to("flags"))
+            self._subject_flags = frozenset(
+                (await service.ReportOutcomes(request, timeout=REPORT_SECONDS)).subject_flags
+            )
         except (grpc.aio.AioRpcError, KeyError) as error:
             code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
             logger.warning("outcomes were not reported", extra={"code": code})
@@ -124,14 +142,33 @@ class Outcomes:
             return None
         self._sequence += 1
         request = ReportOutcomesRequest(reporter=self._reporter, sequence=self._sequence)
+        room = MAX_SUBJECTS
         for key in ready:
             stratum = self._strata.pop(key)
-            request.strata.append(_message(key[0], key[1], stratum))
+            request.strata.append(_message(key[0], key[1], stratum, room))
+            room -= sum(len(arm.subjects) for arm in request.strata[-1].variants)
         return request
 
 
-def _message(flag: str, revision: int, stratum: _Stratum) -> OutcomeStratum:
+def _count(arm: _Arm, context: Mapping[str, str], row: CallRecord, *, failed: bool) -> None:
+    key = (row.workspace_id, context.get("environment", ""))
+    subject = arm.subjects.get(key)
+    if subject is None:
+        if len(arm.subjects) >= MAX_SUBJECTS:
+            return
+        subject = arm.subjects[key] = _Subject(context)
+    subject.calls += 1
+    subject.failures += failed
+    subject.milliseconds += row.duration_us / 1e3
+
+
+def _message(flag: str, revision: int, stratum: _Stratum, room: int) -> OutcomeStratum:
     message = OutcomeStratum(flag=f"flags/{flag}", revision=revision)
     for variant, arm in stratum.arms.items():
-        message.variants.add(variant=variant, calls=arm.calls, causes=arm.causes, duration_counts=arm.durations)
+        told = message.variants.add(variant=variant, calls=arm.calls, causes=arm.causes, duration_counts=arm.durations)
+        for each in list(arm.subjects.values())[:room]:
+            told.subjects.add(
+                context=each.context, calls=each.calls, failures=each.failures, milliseconds=each.milliseconds
+            )
+        room -= len(told.subjects)
     return message

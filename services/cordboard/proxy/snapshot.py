@@ -162,7 +162,7 @@ class Flags:
         decision = self._decide(key, context)
         if not isinstance(decision.value, str) or decision.variant is None:
             return "", None
-        return decision.value, Led(key, decision.revision or 0, decision.variant)
+        return decision.value, Led(key, decision.revision or 0, decision.variant, context)
 
     def gate(self, slug: str, action: str, context: Mapping[str, str]) -> None:
         """Returns when the integration and the action are on in this context; raises SwitchedOff.

@@ -15,7 +15,7 @@ from cordboard.core.channel import Channels
 from cordboard.flags.v1 import outcome_service_pb2 as pb
 from cordboard.flags.v1.outcome_service_pb2_grpc import OutcomeServiceServicer, add_OutcomeServiceServicer_to_server
 from cordboard.proxy.calls import CallRecord, Led
-from cordboard.proxy.outcomes import MAX_STRATA, WAITS, Outcomes
+from cordboard.proxy.outcomes import MAX_STRATA, MAX_SUBJECTS, WAITS, Outcomes
 from cordboard.proxy.v1 import proxy_service_pb2 as calls
 from tests.unit.proxy.running import until
 
@@ -48,12 +48,13 @@ class Flags(OutcomeServiceServicer):
 
     reports: list[pb.ReportOutcomesRequest] = field(default_factory=list)
     refusal: grpc.StatusCode | None = None
+    subject_flags: list[str] = field(default_factory=list)
 
     async def ReportOutcomes(self, request: pb.ReportOutcomesRequest, context: Any) -> pb.ReportOutcomesResponse:
         self.reports.append(request)
         if self.refusal is not None:
             await context.abort(self.refusal, "not now")
-        return pb.ReportOutcomesResponse()
+        return pb.ReportOutcomesResponse(subject_flags=self.subject_flags)
 
 
 @dataclass
@@ -183,3 +184,40 @@ async def test_reports_go_out_by_themselves(scene: Scene) -> None:
     running = asyncio.create_task(outcomes.run())
     assert len(await until(lambda: scene.flags.reports)) == 1
     running.cancel()
+
+
+async def test_calls_are_told_by_workspace_where_flags_asks_for_it(scene: Scene) -> None:
+    outcomes = scene.outcomes()
+    here = {"workspace": "acme", "environment": "production"}
+    on, off = (replace(each, context=here) for each in (ON, OFF))
+
+    async def told() -> list[tuple[str, str, int, int, float]]:
+        for led, row in ((on, ROW), (on, FAILED), (off, replace(ROW, workspace_id="other"))):
+            outcomes.ended(led, row)
+        await outcomes.report()
+        return [
+            (arm.variant, each.context["environment"], each.calls, each.failures, each.milliseconds)
+            for arm in scene.flags.reports[-1].strata[0].variants
+            for each in arm.subjects
+        ]
+
+    scene.flags.subject_flags = ["flags/version.desk"]
+    assert await told() == []
+    scene.flags.subject_flags = []
+    assert await told() == [("on", "production", 2, 1, 60.0), ("off", "production", 1, 0, 30.0)]
+    # The control: it asks no more.
+    assert await told() == []
+
+
+async def test_the_workspaces_of_a_report_are_bounded(scene: Scene) -> None:
+    outcomes = scene.outcomes()
+    scene.flags.subject_flags = ["flags/version.desk"]
+    outcomes.ended(ON, ROW)
+    outcomes.ended(OFF, ROW)
+    await outcomes.report()
+    for number in range(MAX_SUBJECTS + 50):
+        outcomes.ended((ON, OFF)[number % 2], replace(ROW, workspace_id=f"w-{number}"))
+    await outcomes.report()
+    [stratum] = scene.flags.reports[-1].strata
+    assert [arm.calls for arm in stratum.variants] == [(MAX_SUBJECTS + 50) / 2] * 2
+    assert sum(len(arm.subjects) for arm in stratum.variants) == MAX_SUBJECTS

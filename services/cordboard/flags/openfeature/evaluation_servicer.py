@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cordboard.flags.evaluation import LiveFlags
+    from cordboard.flags.experiments.exposures import Exposures
     from cordboard.flags.openfeature.events import Events
     from cordboard.flags.openfeature.resolution import Kind
 
@@ -32,15 +33,19 @@ if TYPE_CHECKING:
 class _Evaluations:
     """What both versions share."""
 
-    def __init__(self, live: LiveFlags, events: Events) -> None:
-        """Takes the set that holds now, and the news of it."""
+    def __init__(self, live: LiveFlags, events: Events, exposures: Exposures) -> None:
+        """Takes the set that holds now, the news of it, and what experiments want to know."""
         self._live = live
         self._events = events
+        self._exposures = exposures
 
     def _resolve(self, request: Any, context: Any, kind: Kind) -> Resolution:
         check_selector(context)
-        known = context_of(current_caller(), from_struct(request.context, "context"))
-        return resolution(self._live.snapshot.flags, request.flag_key, known, kind)
+        caller = current_caller()
+        known = context_of(caller, from_struct(request.context, "context"))
+        found = resolution(self._live.snapshot.flags, request.flag_key, known, kind)
+        self._exposures.note(caller, request.flag_key, known)
+        return found
 
     async def _messages(self, context: Any, message: Any) -> AsyncIterator[Any]:
         check_selector(context)

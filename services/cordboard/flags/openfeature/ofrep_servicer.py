@@ -14,6 +14,7 @@ from cordboard.flags.v1.ofrep_service_pb2_grpc import OfrepServiceServicer
 
 if TYPE_CHECKING:
     from cordboard.flags.evaluation import LiveFlags
+    from cordboard.flags.experiments.exposures import Exposures
 
 # What Envoy makes the status of the HTTP answer: a gRPC status would bring a body of its own.
 STATUS: Final = "cordboard-http-status"
@@ -22,15 +23,17 @@ STATUS: Final = "cordboard-http-status"
 class OfrepServicer(OfrepServiceServicer):
     """Serves OFREP."""
 
-    def __init__(self, live: LiveFlags) -> None:
-        """Takes the set that holds now."""
+    def __init__(self, live: LiveFlags, exposures: Exposures) -> None:
+        """Takes the set that holds now, and what experiments want to know."""
         self._live = live
+        self._exposures = exposures
 
     async def EvaluateOfrepFlag(self, request: pb.EvaluateOfrepFlagRequest, context: Any) -> HttpBody:
         try:
             known = context_of(current_caller(), ofrep.context_of(request.body.data))
         except ofrep.RequestUnusable as problem:
             return await _sent(ofrep.refusal(problem, request.key), context)
+        self._exposures.note(current_caller(), request.key, known)
         return await _sent(ofrep.one(self._live.snapshot.flags, request.key, known), context)
 
     async def EvaluateOfrepFlags(self, request: pb.EvaluateOfrepFlagsRequest, context: Any) -> HttpBody:

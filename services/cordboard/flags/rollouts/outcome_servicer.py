@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import InvalidFields
+from cordboard.flags.experiments.messages import calls_of
 from cordboard.flags.messages import key_of
 from cordboard.flags.rollouts.comparison import Arm
 from cordboard.flags.rollouts.guards import Report, Stratum
@@ -12,6 +13,7 @@ from cordboard.flags.v1 import outcome_service_pb2 as pb
 from cordboard.flags.v1.outcome_service_pb2_grpc import OutcomeServiceServicer
 
 if TYPE_CHECKING:
+    from cordboard.flags.experiments.exposures import Exposures
     from cordboard.flags.rollouts.guards import Guards
 
 MAX_STRATA: Final = 1_000
@@ -25,16 +27,20 @@ DURATIONS: Final = 18
 class OutcomeServicer(OutcomeServiceServicer):
     """Serves the reports of outcomes."""
 
-    def __init__(self, guards: Guards) -> None:
-        """Takes what the reports are for."""
+    def __init__(self, guards: Guards, exposures: Exposures) -> None:
+        """Takes what the reports are for: guards, and experiments."""
         self._guards = guards
+        self._exposures = exposures
 
     async def ReportOutcomes(self, request: pb.ReportOutcomesRequest, _context: Any) -> pb.ReportOutcomesResponse:
         if len(request.strata) > MAX_STRATA:
             raise InvalidFields.one("strata", f"must be at most {MAX_STRATA}", "TOO_MANY")
         strata = [_stratum(each, f"strata[{index}]") for index, each in enumerate(request.strata)]
+        calls = calls_of(request)
         await self._guards.take(Report(request.reporter, request.sequence, strata))
-        return pb.ReportOutcomesResponse()
+        await self._exposures.report(request.reporter, request.sequence, calls)
+        wanted = self._exposures.wanted({stratum.key for stratum in strata})
+        return pb.ReportOutcomesResponse(subject_flags=[f"flags/{key}" for key in wanted])
 
 
 def _stratum(stratum: pb.OutcomeStratum, path: str) -> Stratum:

@@ -1,0 +1,1 @@
+"""Experiments: whether one variant of a flag is better than another, by what became of those who got it."""

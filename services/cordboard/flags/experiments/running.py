@@ -1,0 +1,101 @@
+"""The experiments that run, in memory beside the flags: what an evaluation asks whether it is in one."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cordboard.core.errors import CordboardError
+from cordboard.flags.experiments.population import is_member, population_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from cordboard.core.database import Changes
+    from cordboard.flags.experiments.store import ExperimentRecord, ExperimentStore
+    from cordboard.flags.store import FlagRecord, FlagStore
+
+logger = logging.getLogger(__name__)
+
+# Workspaces of each experiment that are known to be written already.
+MAX_KNOWN: Final = 100_000
+
+
+@dataclass
+class Running:
+    """An experiment that runs, and its flag as it is."""
+
+    record: ExperimentRecord
+    flag: FlagRecord
+    known: set[tuple[str, str]] = field(default_factory=set)
+    """Workspaces and variants that are written already."""
+
+    @functools.cached_property
+    def counts(self) -> bool:
+        """Tells whether the flag still divides the workspaces as it did when the experiment began."""
+        return not self.flag.killed and is_unchanged(self.record, self.flag)
+
+    def has(self, context: Mapping[str, Any], variant: str) -> bool:
+        """Tells whether this context, which gets `variant`, is one that the experiment compares."""
+        population = self.record.population
+        if not any(arm.variant == variant for arm in population.arms):
+            return False
+        return is_member(self.flag.key, self.flag.content, population, context)
+
+    def remember(self, workspace: str, variant: str) -> None:
+        """Notes that this is written."""
+        if len(self.known) >= MAX_KNOWN:
+            self.known.clear()
+        self.known.add((workspace, variant))
+
+
+def is_unchanged(record: ExperimentRecord, flag: FlagRecord) -> bool:
+    """Tells whether a flag divides the workspaces as it did when an experiment began."""
+    try:
+        return population_of(flag.key, flag.content, record.population.rule + 1) == record.population
+    except CordboardError:
+        return False
+
+
+class RunningExperiments:
+    """Keeps the experiments that run, by flag."""
+
+    def __init__(self, experiments: ExperimentStore, flags: FlagStore) -> None:
+        """Takes where experiments and flags are kept; knows nothing until `run` or `refresh`."""
+        self._experiments = experiments
+        self._flags = flags
+        self._found: dict[str, Running] = {}
+
+    def of(self, flag: str) -> Running | None:
+        """Returns the experiment with a flag that counts now; None where there is none."""
+        found = self._found.get(flag)
+        return found if found is not None and found.counts else None
+
+    def all(self) -> list[Running]:
+        """Returns all that run."""
+        return list(self._found.values())
+
+    async def refresh(self) -> None:
+        """Reads which experiments run; raises DependencyUnavailable."""
+        found: dict[str, Running] = {}
+        for record in await self._experiments.running():
+            flag = await self._flags.flag(record.plan.flag)
+            if flag is None:
+                continue
+            before = self._found.get(flag.key)
+            known = before.known if before is not None and before.record.key == record.key else set()
+            found[flag.key] = Running(record, flag, known)
+        self._found = found
+
+    async def run(self, changes: Changes) -> None:
+        """Follows the changes of flags and experiments for ever."""
+        async with changes.subscription() as subscription:
+            while True:
+                try:
+                    await self.refresh()
+                except CordboardError as error:
+                    logger.warning("the experiments could not be read", extra={"problem": type(error).__name__})
+                await subscription.wait()
