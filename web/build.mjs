@@ -1,11 +1,29 @@
-// Makes the files of the pages for people, beside the service that serves them, or in the folder that is named.
+// Makes the files of the pages for people and of the console, beside the service that serves them, or in the folder
+// that is named.
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { generate } from "./console/generate.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const outdir = process.argv[2] ?? "../services/cordboard/auth/pages";
-const settings = { absWorkingDir: here, outdir, bundle: true, minify: true, target: "es2022" };
-const files = (suffix) => ({ connect: `connect/src/page.${suffix}`, try: `try/src/page.${suffix}` });
+const shared = {
+  absWorkingDir: here,
+  outdir: process.argv[2] ?? "../services/cordboard/auth/pages",
+  bundle: true,
+  minify: true,
+  target: "es2022",
+};
 
-await build({ ...settings, entryPoints: files("ts"), format: "esm", legalComments: "none", charset: "utf8" });
-await build({ ...settings, entryPoints: files("css") });
+generate();
+await build({
+  ...shared,
+  entryPoints: { connect: "connect/src/page.ts", try: "try/src/page.ts", console: "console/src/main.tsx" },
+  format: "esm",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  legalComments: "none",
+  charset: "utf8",
+});
+await build({
+  ...shared,
+  entryPoints: { connect: "connect/src/page.css", try: "try/src/page.css", console: "console/src/page.css" },
+});

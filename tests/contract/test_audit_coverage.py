@@ -31,6 +31,8 @@ WRITES: Final = {
     "RefreshToken": "auth.token.refresh",
     "HandleLoginCallback": "auth.login.{verb}",
     "EndSession": "auth.login.{verb}",
+    "InviteBrowser": "auth.login.{verb}",
+    "OpenSession": "auth.login.{verb}",
     "CompleteLogin": "auth.token.issue",
     "IssueSessionToken": "auth.token.issue",
     "RevokeToken": "auth.token.revoke",

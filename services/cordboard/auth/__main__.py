@@ -40,6 +40,7 @@ from cordboard.auth.servicer import (
 )
 from cordboard.auth.servicers.api_keys import ApiKeyServicer
 from cordboard.auth.servicers.connect_links import ConnectLinkServicer, ConnectPageServicer
+from cordboard.auth.servicers.console_page import ConsolePageServicer
 from cordboard.auth.servicers.incidents import IncidentServicer
 from cordboard.auth.servicers.login import LoginServicer
 from cordboard.auth.servicers.sealing_keys import SealingKeyServicer
@@ -60,6 +61,7 @@ from cordboard.auth.v1.connect_link_service_pb2_grpc import add_ConnectLinkServi
 from cordboard.auth.v1.connect_page_service_pb2_grpc import add_ConnectPageServiceServicer_to_server
 from cordboard.auth.v1.connect_service_pb2_grpc import add_ConnectServiceServicer_to_server
 from cordboard.auth.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
+from cordboard.auth.v1.console_page_service_pb2_grpc import add_ConsolePageServiceServicer_to_server
 from cordboard.auth.v1.credential_service_pb2_grpc import add_CredentialServiceServicer_to_server
 from cordboard.auth.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from cordboard.auth.v1.login_service_pb2_grpc import add_LoginServiceServicer_to_server
@@ -178,6 +180,8 @@ def _sign_in(mesh: Process[AuthSettings], vault: Vault, issuer: TokenIssuer) -> 
     )
     servicer = LoginServicer(sign_in, session_seconds=settings.login_session_seconds)
     add_LoginServiceServicer_to_server(servicer, mesh.server)
+    console = ConsolePageServicer(PageFiles("console", "Cordboard"))
+    add_ConsolePageServiceServicer_to_server(console, mesh.server)
 
 
 def _invite(mesh: Process[AuthSettings], vault: Vault, ways: Ways, connect: Connect) -> None:
@@ -186,8 +190,8 @@ def _invite(mesh: Process[AuthSettings], vault: Vault, ways: Ways, connect: Conn
         mesh.database(), vault, ways, connect, PageForms(uqi), mesh.journal(), public_url=mesh.settings.public_url
     )
     add_ConnectLinkServiceServicer_to_server(ConnectLinkServicer(links), mesh.server)
-    page = ConnectPageServicer(links, PageFiles("connect", "Connect an account"))
-    add_ConnectPageServiceServicer_to_server(page, mesh.server)
+    page = PageFiles("connect", "Connect an account")
+    add_ConnectPageServiceServicer_to_server(ConnectPageServicer(links, page), mesh.server)
     add_TryPageServiceServicer_to_server(TryPageServicer(PageFiles("try", "Try an action")), mesh.server)
 
 

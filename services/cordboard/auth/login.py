@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cordboard.auth.tokens import Issued, TokenIssuer
     from cordboard.auth.vault import Vault
     from cordboard.core.audit import Journal
+    from cordboard.core.caller import Caller
     from cordboard.core.database import Database
 
 ATTEMPT_SECONDS: Final = 600
@@ -82,6 +84,14 @@ class SignedIn:
     issued: Issued
     subject: str
     roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """A code for one browser."""
+
+    code: Secret[str]
+    expire_time: datetime
 
 
 class SignIn:
@@ -197,6 +207,31 @@ class SignIn:
         if kept is None or kept.generation < current:
             raise TokenInvalid("missing" if not session else "expired")
         return await self._signed_in(kept, SESSION_TOKEN_SECONDS)
+
+    async def invite(self, caller: Caller) -> Invitation:
+        """Makes a code with which a browser gets a session for this caller; raises StateConflict."""
+        if caller.certificate:
+            raise StateConflict("login", "bound", "the token is bound to a certificate; a session would not be")
+        code = Secret(secrets.token_urlsafe(32))
+        # Without a challenge it is no program's code, and `complete` takes none of these.
+        kept = rows.SignedIn(_hash(code.reveal()), "", caller.subject, tuple(sorted(caller.roles & GIVEN)), 0)
+        async with self._database.shared() as connection:
+            await self._journal.append(connection, _entry("invite", caller.subject))
+            await rows.add_code(connection, kept, seconds=CODE_SECONDS)
+        return Invitation(code, datetime.now(UTC) + timedelta(seconds=CODE_SECONDS))
+
+    async def open_session(self, code: str) -> tuple[Secret[str], SignedIn]:
+        """Gives the browser that brings an invitation's code its session, once; raises OAuthFailed."""
+        secret = Secret(secrets.token_urlsafe(32))
+        async with self._database.shared() as connection:
+            kept = await rows.take_code(connection, _hash(code))
+            if kept is None or kept.challenge:
+                raise OAuthFailed("the code is not valid")
+            await self._journal.append(connection, _entry("succeed", kept.subject, roles=list(kept.roles)))
+            current = await generation(connection, "")
+            session = replace(kept, key_hash=_hash(secret.reveal()))
+            await rows.add_session(connection, session, current, seconds=self._session_seconds)
+        return secret, await self._signed_in(session, SESSION_TOKEN_SECONDS)
 
     async def end_session(self, session: str) -> None:
         """Ends a browser's session; there need not be one."""

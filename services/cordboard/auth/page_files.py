@@ -40,6 +40,7 @@ class PageFiles:
 
     def __init__(self, page: str, title: str, folder: Path = FOLDER) -> None:
         """Reads the files of a page, which do not change; its name is also the first part of their addresses."""
+        self._page = page
         self._files: dict[str, File] = {}
         places: dict[str, str] = {}
         for suffix, content_type in TYPES.items():
@@ -47,7 +48,6 @@ class PageFiles:
             name = f"{page}.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
             self._files[name] = File(content_type, gzip.compress(data, mtime=0), _HEADERS)
             places[suffix] = f"/{page}/assets/{name}"
-        self._kind = f"{page}Assets"
         self._text = _PAGE.format(title=title, **places)
 
     def page(self, origin: str = "") -> Page:
@@ -71,5 +71,5 @@ class PageFiles:
         """Returns a file; raises NotFound."""
         found = self._files.get(name)
         if found is None:
-            raise NotFound(f"{self._kind}/{name[:64]}")
+            raise NotFound(f"{self._page}Assets/{name[:64]}")
         return found

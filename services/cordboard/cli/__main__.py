@@ -11,6 +11,7 @@ from cordboard.cli import (
     catalog,
     check,
     connections,
+    console_page,
     dead_letters,
     doctor,
     edges,
@@ -95,6 +96,7 @@ def application() -> typer.Typer:
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
     app.command("login", rich_help_panel=OPERATE)(login.login)
     app.command("logout", rich_help_panel=OPERATE)(login.logout)
+    app.command("console", rich_help_panel=OPERATE)(console_page.console)
     app.add_typer(remote.app, name="profile", rich_help_panel=OPERATE)
     return app
 

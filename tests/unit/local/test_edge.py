@@ -279,6 +279,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.auth.v1.ConnectLinkService/CreateConnectLink", "auth"),
         ("/cordboard.auth.v1.ConnectPageService/OpenConnectPage", "auth"),
         ("/cordboard.auth.v1.TryPageService/ShowTryPage", "auth"),
+        ("/cordboard.auth.v1.ConsolePageService/GetConsoleAsset", "auth"),
         ("/cordboard.auth.v1.ConnectionService/ListConnections", "auth"),
         ("/cordboard.auth.v1.VaultService/GetVaultStatus", "auth"),
         ("/cordboard.auth.v1.IncidentService/ListCutOffs", "auth"),
@@ -458,6 +459,7 @@ def test_who_signs_in_needs_no_token_and_brings_cookies(edge: Edge) -> None:
     for path, method in (
         ("/v1/logins", "BeginLogin"), ("/v1/logins:complete", "CompleteLogin"),
         ("/v1/sessions:token", "IssueSessionToken"), ("/v1/sessions:end", "EndSession"),
+        ("/v1/sessions:open", "OpenSession"),
     ):  # fmt: skip
         answer = edge.json("POST", path, {}, cookie="a=b")
         assert answer.seen["method"] == f"/cordboard.auth.v1.LoginService/{method}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -17,8 +18,9 @@ from cordboard.uqi.v1 import form_pb2
 from tests.fixtures.chromium import ROOT, WEB
 
 VECTORS = ROOT / "tests" / "vectors" / "conditions.json"
-# The whole page, in bytes, before compression.
+# The connect page as a whole, in bytes, before compression; and the console, after it.
 LIGHT = 40_000
+LIGHT_CONSOLE = 150_000
 with_web = pytest.mark.skipif(not WEB, reason="needs Node.js and `make node`")
 
 
@@ -32,6 +34,7 @@ def run(folder: Path, *command: str) -> str:
 
 @with_web
 def test_the_sources_have_the_types_that_they_say() -> None:
+    run(ROOT / "web", "node", "console/generate.mjs")
     run(ROOT / "web", "npx", "--no-install", "tsc", "--noEmit")
 
 
@@ -62,6 +65,21 @@ def test_the_files_of_the_pages_are_what_the_sources_compile_to(tmp_path: Path) 
     )
     for page in ("connect", "try"):
         assert sum(len(data) for name, data in made.items() if name.partition(".")[0] == page) < LIGHT, page
+    console = [gzip.compress(data) for name, data in made.items() if name.startswith("console.")]
+    assert len(console) == 2
+    assert sum(map(len, console)) < LIGHT_CONSOLE
+
+
+@with_web
+def test_the_generator_refuses_an_rpc_that_is_not_there(tmp_path: Path) -> None:
+    copy = tmp_path / "web"
+    shutil.copytree(ROOT / "web", copy, ignore=shutil.ignore_patterns("node_modules"))
+    (copy / "node_modules").symlink_to(ROOT / "web" / "node_modules")
+    (tmp_path / "services").symlink_to(ROOT / "services")
+    rpcs = copy / "console" / "rpcs.json"
+    rpcs.write_text(rpcs.read_text().replace("ListTraces", "ListNothing"))
+    with pytest.raises(AssertionError, match=r"no such RPCs: cordboard\.telemetry\.v1\.TraceService/ListNothing"):
+        run(copy, "node", "console/generate.mjs")
 
 
 def test_the_vectors_of_conditions_are_what_the_server_says() -> None:
@@ -70,8 +88,16 @@ def test_the_vectors_of_conditions_are_what_the_server_says() -> None:
         assert holds(condition, vector["values"].get) is vector["holds"], vector
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "web").glob("*/src/*.ts")), ids=lambda path: path.name)
+@pytest.mark.parametrize("source", sorted((ROOT / "web").glob("*/src/**/*.ts*")), ids=lambda path: path.name)
 def test_no_source_makes_code_or_markup_of_text(source: Path) -> None:
     text = source.read_text()
-    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "dangerouslySetInnerHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+    ):
         assert word not in text

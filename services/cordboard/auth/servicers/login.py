@@ -13,6 +13,7 @@ from cordboard.auth.login import ATTEMPT_SECONDS, SignedIn, Wish
 from cordboard.auth.v1 import login_service_pb2 as pb
 from cordboard.auth.v1.login_service_pb2_grpc import LoginServiceServicer
 from cordboard.common.v1 import options_pb2
+from cordboard.core.caller import current_caller
 from cordboard.core.errors import DependencyUnavailable, OAuthFailed
 from cordboard.core.times import to_timestamp
 
@@ -68,6 +69,17 @@ class LoginServicer(LoginServiceServicer):
     async def IssueSessionToken(self, _: pb.IssueSessionTokenRequest, context: Any) -> pb.CompleteLoginResponse:
         found = await self._sign_in.session_token(_sent(context, SESSION))
         await context.send_initial_metadata((NO_STORE,))
+        return _message(found)
+
+    async def InviteBrowser(self, _: pb.InviteBrowserRequest, context: Any) -> pb.InviteBrowserResponse:
+        made = await self._sign_in.invite(current_caller())
+        await context.send_initial_metadata((NO_STORE,))
+        return pb.InviteBrowserResponse(code=made.code.reveal(), expire_time=to_timestamp(made.expire_time))
+
+    async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> pb.CompleteLoginResponse:
+        session, found = await self._sign_in.open_session(request.code)
+        cookie = _cookie(SESSION, session.reveal(), self._session_seconds, "Strict")
+        await context.send_initial_metadata((NO_STORE, cookie))
         return _message(found)
 
     async def EndSession(self, _: pb.EndSessionRequest, context: Any) -> pb.EndSessionResponse:

@@ -1,0 +1,276 @@
+// What is wrong now. Nothing here is red without a way to see why.
+
+import type { ComponentChildren, JSX } from "preact";
+import { useLive } from "../live.ts";
+import { useMesh } from "../mesh.ts";
+import type { Mesh } from "../mesh.ts";
+import { Asked, Mark, Panel, TraceLink } from "../parts.tsx";
+import type { Mood } from "../parts.tsx";
+import { to } from "../route.ts";
+import { ago, before, count, last, ms, share, span, took, word } from "../say.ts";
+import { Table } from "../table.tsx";
+import { Connection_State } from "../../gen/cordboard/auth/v1/connection_service_pb.ts";
+import { Breaker_Cause, Breaker_Override, Breaker_State } from "../../gen/cordboard/proxy/v1/proxy_service_pb.ts";
+import { Dimension } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
+import type { Rate } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
+import type { Trace } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
+
+const NOW_SECONDS = 3;
+const SWEEP_SECONDS = 30;
+const WINDOW_SECONDS = 300;
+const MOST = 1000;
+const MOST_WORKSPACES = 200;
+const STALE_MS = 600_000;
+const CERTIFICATE_SECONDS = 7200;
+const GAUGES = ["cordboard.certificate.remaining", "cordboard.telemetry.items"];
+
+/** One thing that is wrong. */
+interface Item {
+  key: string;
+  mood: Mood;
+  what: string;
+  about: ComponentChildren;
+  why: string;
+  see: ComponentChildren;
+}
+
+/** Shows what is wrong, and the newest failures. */
+export function Attention(): JSX.Element {
+  const mesh = useMesh();
+  const now = useLive(() => current(mesh), [], NOW_SECONDS);
+  const swept = useLive(() => sweep(mesh), [], SWEEP_SECONDS);
+  const failures = useLive(
+    async () => (await mesh.traces.listTraces({ errorsOnly: true, startTime: before(WINDOW_SECONDS) })).traces,
+    [],
+    NOW_SECONDS,
+  );
+  const items = [...(now.value ?? []), ...(swept.value ?? [])];
+  const isKnown = now.value !== undefined && swept.value !== undefined;
+  return (
+    <>
+      <Panel title={items.length ? `${count(items.length)} to look at` : "To look at"}>
+        <Asked of={now}>
+          {() => (
+            <Table
+              label="What is wrong"
+              rows={items}
+              keyOf={(row) => row.key}
+              empty={isKnown ? "Nothing is wrong." : "Looking…"}
+              columns={[
+                { title: "What", width: 27, cell: (row) => <Mark mood={row.mood}>{row.what}</Mark> },
+                { title: "Where", width: 30, cell: (row) => row.about },
+                { title: "Why", cell: (row) => row.why },
+                { title: "See", width: 22, cell: (row) => row.see },
+              ]}
+            />
+          )}
+        </Asked>
+        {swept.problem && <p class="problem">{swept.problem}</p>}
+      </Panel>
+      <Panel title="Newest failures" aside={<a href={to("traces", "", { errors: "1" })}>Search traces</a>}>
+        <Asked of={failures}>{(traces) => <Failures traces={traces} />}</Asked>
+      </Panel>
+    </>
+  );
+}
+
+function Failures({ traces }: { traces: readonly Trace[] }): JSX.Element {
+  return (
+    <Table
+      label="Newest failures"
+      rows={traces}
+      keyOf={(row) => row.name}
+      empty="No call failed in the last five minutes."
+      columns={[
+        { title: "Trace", width: 12, cell: (row) => <TraceLink trace={row.name} /> },
+        { title: "When", width: 16, cell: (row) => ago(row.startTime) },
+        { title: "What", cell: (row) => row.rootName },
+        { title: "Through", cell: (row) => row.services.join(", ") },
+        { title: "Failed", width: 9, isFigure: true, cell: (row) => row.errorCount },
+        { title: "Took", width: 11, isFigure: true, cell: (row) => took(row.duration) },
+      ]}
+    />
+  );
+}
+
+/** Asks for what the mesh knows as a whole. */
+async function current(mesh: Mesh): Promise<Item[]> {
+  const startTime = before(WINDOW_SECONDS);
+  const [breakers, integrations, services, readings, edges, rollouts] = await Promise.all([
+    mesh.proxy.listBreakers({ pageSize: MOST }),
+    mesh.metrics.listRates({ pageSize: MOST, dimensions: [Dimension.INTEGRATION], startTime }),
+    mesh.metrics.listRates({ pageSize: MOST, dimensions: [Dimension.SERVICE], startTime }),
+    mesh.metrics.listReadings({ pageSize: MOST, metrics: GAUGES }),
+    mesh.sync.listEdges({ pageSize: MOST }),
+    mesh.rollouts.listRollouts({ pageSize: MOST }),
+  ]);
+  const items: Item[] = [];
+  for (const each of breakers.breakers) {
+    const isOverridden = each.override === Breaker_Override.OPEN || each.override === Breaker_Override.CLOSED;
+    if (each.state === Breaker_State.CLOSED && !isOverridden) continue;
+    const slug = last(each.integration);
+    const state = word(Breaker_State, each.state);
+    items.push({
+      key: `breaker ${each.integration} ${each.host} ${each.action} ${each.connection} ${each.cause}`,
+      mood: each.state === Breaker_State.OPEN ? "bad" : "warn",
+      what: isOverridden ? `breaker held ${word(Breaker_Override, each.override)}` : `breaker ${state}`,
+      about: <a href={to("integrations", slug)}>{[slug, each.host, each.action].filter(Boolean).join(" ")}</a>,
+      why: `${word(Breaker_Cause, each.cause)}: ${each.failures} of ${each.calls} calls failed`,
+      see: (
+        <>
+          <FailedTraces slug={slug} /> <a href={to("breakers", "", { q: slug })}>Breaker</a>
+        </>
+      ),
+    });
+  }
+  for (const each of integrations.rates) if (each.errors > 0n) items.push(failing(each));
+  for (const each of services.rates) {
+    if (each.errors === 0n || !each.subject) continue;
+    items.push({
+      key: `service ${each.subject.service}`,
+      mood: "bad",
+      what: "service answers with errors",
+      about: each.subject.service,
+      why: reasons(each),
+      see: <RateTraces rate={each} query={{ service: each.subject.service, errors: "1" }} />,
+    });
+  }
+  for (const each of readings.readings) {
+    const isCertificate = each.metric === GAUGES[0];
+    if (isCertificate && each.value < CERTIFICATE_SECONDS)
+      items.push({
+        key: `certificate ${each.service}`,
+        mood: each.value < CERTIFICATE_SECONDS / 4 ? "bad" : "warn",
+        what: "certificate ends soon",
+        about: each.service,
+        why: `in ${span(each.value * 1000)}`,
+        see: <a href={to("traces", "", { service: each.service })}>Traces</a>,
+      });
+    const state = each.attributes["cordboard.state"] ?? "";
+    if (!isCertificate && (state === "shed" || state === "failed") && each.highest > each.lowest)
+      items.push({
+        key: `spans ${state} ${each.service}`,
+        mood: "warn",
+        what: `spans ${state}`,
+        about: "telemetry",
+        why: `${count(each.highest - each.lowest)} in five minutes: traces have holes`,
+        see: <a href={to("traces")}>Traces</a>,
+      });
+  }
+  for (const each of edges.edges) {
+    const stale = ms(each.staleness);
+    if (each.revokeTime || (each.acknowledgeTime && stale < STALE_MS && !each.lastError)) continue;
+    items.push({
+      key: each.name,
+      mood: each.acknowledgeTime && stale < STALE_MS ? "warn" : "bad",
+      what: each.acknowledgeTime ? "edge is behind" : "edge never connected",
+      about: last(each.name),
+      why: each.lastError || (each.acknowledgeTime ? `${span(stale)} behind` : "it has not asked for anything yet"),
+      see: <a href={to("edges")}>Edges</a>,
+    });
+  }
+  for (const each of rollouts.rollouts) {
+    if (!each.lock) continue;
+    items.push({
+      key: each.name,
+      mood: "bad",
+      what: "rollout taken back",
+      about: last(each.name),
+      why: `its guard saw more ${each.lock.reason}`,
+      see: <a href={to("flags", "", { rollout: last(each.name) })}>Rollout</a>,
+    });
+  }
+  return items;
+}
+
+/** Asks workspace by workspace: connections that need somebody, and jobs that nothing will repeat. */
+async function sweep(mesh: Mesh): Promise<Item[]> {
+  const { workspaces } = await mesh.workspaces.listWorkspaces({ pageSize: MOST_WORKSPACES });
+  const found: Item[] = [];
+  const waiting = workspaces.map((each) => each.name);
+  const worker = async () => {
+    for (let parent = waiting.pop(); parent; parent = waiting.pop()) found.push(...(await inWorkspace(mesh, parent)));
+  };
+  await Promise.all([worker(), worker(), worker()]);
+  return found.sort((a, b) => a.key.localeCompare(b.key));
+}
+
+async function inWorkspace(mesh: Mesh, parent: string): Promise<Item[]> {
+  const [letters, connections] = await Promise.all([
+    mesh.deadLetters.listDeadLetters({ parent, pageSize: MOST }),
+    mesh.connections.listConnections({ parent, pageSize: MOST }),
+  ]);
+  const workspace = last(parent);
+  const items: Item[] = [];
+  const [newest] = letters.deadLetters;
+  if (newest) {
+    const more = letters.nextPageToken ? "more than " : "";
+    items.push({
+      key: `dead ${parent}`,
+      mood: "bad",
+      what: "dead letters",
+      about: workspace,
+      why: `${more}${count(letters.deadLetters.length)}; ${newest.job?.action}: ${newest.job?.errorReason}`,
+      see: (
+        <>
+          <a href={to("jobs", "", { workspace, show: "dead" })}>Dead letters</a>{" "}
+          <TraceLink trace={newest.job?.traceId ?? ""}>Trace</TraceLink>
+        </>
+      ),
+    });
+  }
+  for (const each of connections.connections) {
+    if (each.state !== Connection_State.RECONNECT_REQUIRED) continue;
+    const query = { attribute: `cordboard.connection=${each.name}` };
+    items.push({
+      key: each.name,
+      mood: "bad",
+      what: "connection has to be renewed",
+      about: `${workspace} ${last(each.name)}`,
+      why: each.problem || "the vendor refuses its credentials",
+      see: (
+        <>
+          <a href={to("traces", "", query)}>Traces</a> <a href={to("connections", "", { workspace })}>Connections</a>
+        </>
+      ),
+    });
+  }
+  return items;
+}
+
+function failing(rate: Rate): Item {
+  const slug = rate.subject?.integration ?? "";
+  return {
+    key: `integration ${slug}`,
+    mood: "bad",
+    what: "calls fail",
+    about: slug ? <a href={to("integrations", slug)}>{slug}</a> : "before the integration was known",
+    why: reasons(rate),
+    see: <RateTraces rate={rate} query={slug ? { integration: slug, errors: "1" } : { errors: "1" }} />,
+  };
+}
+
+function reasons(rate: Rate): string {
+  const causes = Object.entries(rate.failures).sort(([, a], [, b]) => Number(b - a));
+  const named = causes.slice(0, 2).map(([cause, calls]) => `${cause} ${count(calls)}`);
+  return `${share(rate.errors, rate.calls)} of ${count(rate.calls)} in five minutes: ${named.join(", ")}`;
+}
+
+function FailedTraces({ slug }: { slug: string }): JSX.Element {
+  return <a href={to("traces", "", { integration: slug, errors: "1" })}>Traces</a>;
+}
+
+function RateTraces({ rate, query }: { rate: Rate; query: Record<string, string> }): JSX.Element {
+  const [failed] = rate.failedExemplars;
+  return (
+    <>
+      <a href={to("traces", "", query)}>Traces</a>
+      {failed && (
+        <>
+          {" "}
+          <TraceLink trace={failed.trace}>Slowest one</TraceLink>
+        </>
+      )}
+    </>
+  );
+}
