@@ -44,6 +44,7 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         "events.polling",
         "events.webhook",
         "form-hints",
+        "gateway",
         "idempotency-key",
         "job",
         "paging.header",
@@ -107,6 +108,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "events.polling",
         "events.webhook",
         "form-hints",
+        "gateway",
         "idempotency-key",
         "job",
         "paging.cursor",
@@ -165,6 +167,8 @@ def _of_whole(definition: Definition) -> set[str]:
         used.add("events.webhook")
     if any(kind.HasField("polling") for kind in definition.event_types):
         used.add("events.polling")
+    if definition.HasField("gateway"):
+        used.add("gateway")
     return used
 
 

@@ -20,6 +20,7 @@ from cordboard.catalog.document import to_plain
 from cordboard.catalog.event import check_events
 from cordboard.catalog.examples import example_problems
 from cordboard.catalog.findings import Findings, shown
+from cordboard.catalog.gateway import check_gateway
 from cordboard.catalog.reference import check_references
 from cordboard.catalog.response import check_error_rules, check_rate_limit_headers, check_retry
 from cordboard.catalog.schemas import NAME, compile_problems, wording_problem
@@ -109,6 +110,7 @@ def problems(definition: Definition) -> list[Violation]:
         check_retry(definition.retry, found.below("retry"))
     paged = any(action.HasField("paging") for action in definition.actions)
     check_error_rules(definition.error_rules, found, paged=paged)
+    check_gateway(definition, found)
     check_capabilities(definition, found)
     _check_actions(definition, found)
     return found.violations

@@ -6,6 +6,7 @@ import typer
 
 from cordboard.cli import (
     audit,
+    backends,
     breakers,
     calls,
     catalog,
@@ -79,6 +80,7 @@ def application() -> typer.Typer:
     later = {"jobs": jobs.app, "schedules": schedules.app, "dead-letters": dead_letters.app, "events": events.app}
     for name, area in later.items():
         app.add_typer(area, name=name, rich_help_panel=USE)
+    app.add_typer(backends.app, name="backends", rich_help_panel=OPERATE)
     app.add_typer(breakers.app, name="breakers", rich_help_panel=OPERATE)
     flag_review.add_to(flags.app)
     app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)

@@ -33,6 +33,7 @@ from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from cordboard.flags.v1.tracking_service_pb2_grpc import TrackingServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
+from cordboard.proxy.v1.backend_service_pb2_grpc import BackendServiceStub
 from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
 from cordboard.proxy.v1.breaker_service_pb2_grpc import BreakerServiceStub
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
@@ -135,6 +136,7 @@ class Client:
         self.schedules = ScheduleServiceStub(self._channel)
         self.events = EventServiceStub(self._channel)
         self.breakers = BreakerServiceStub(self._channel)
+        self.backends = BackendServiceStub(self._channel)
         self.subscriptions = SubscriptionServiceStub(self._channel)
         self.polling_triggers = PollingTriggerServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)

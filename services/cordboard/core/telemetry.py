@@ -36,6 +36,7 @@ WORKSPACE: Final = "cordboard.workspace"
 INTEGRATION: Final = "cordboard.integration"
 ACTION: Final = "cordboard.action"
 CONNECTION: Final = "cordboard.connection"
+BACKEND: Final = "cordboard.proxy.backend"
 DEFINITION_VERSION: Final = "cordboard.definition.version"
 REASON: Final = "cordboard.error.reason"
 

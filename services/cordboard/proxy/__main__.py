@@ -13,6 +13,11 @@ from cordboard.core.times import SystemClock
 from cordboard.proxy.admission import Admission, Limits
 from cordboard.proxy.archive import Archive
 from cordboard.proxy.asking import Asking
+from cordboard.proxy.backends.carrier import Direct
+from cordboard.proxy.backends.gateway import Gateway
+from cordboard.proxy.backends.route import Kind
+from cordboard.proxy.backends.shadow import Shadow
+from cordboard.proxy.backends.wiring import start_backends
 from cordboard.proxy.batch import Batches
 from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breakers.store import BreakerStore
@@ -74,7 +79,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     breakers, breaker_store = start_breakers(mesh, clock)
     observe_breakers(mesh.measures, breakers)
     guard = Guard(breakers, quotas)
-    attempts = attempt_durations(mesh.measures)
+    backends = start_backends(mesh)
     admission = Admission(
         definitions=definitions,
         usage=usage,
@@ -82,9 +87,12 @@ async def start(mesh: Process[ProxySettings]) -> None:
         connections=connections,
         recorder=recorder,
         limits=limits_of(settings),
+        routes=backends.routes,
     )
+    sender = Sender(session, clock, settings.max_response_bytes, attempt_durations(mesh.measures))
     exchange = Exchange(
-        Sender(session, clock, settings.max_response_bytes, attempts),
+        sender,
+        {Kind.DIRECT: Direct(sender), Kind.GATEWAY: Gateway(sender, admission)},
         connections,
         guard,
         RetryPolicy(),
@@ -99,11 +107,12 @@ async def start(mesh: Process[ProxySettings]) -> None:
         recorder=recorder,
         meter=Meter(mesh.measures),
         outcomes=outcomes,
+        shadow=Shadow(admission, asking, backends.findings, recorder),
         owned=set(),
     )
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
-    batches = Batches(pipeline, workspace_calls=settings.batch_calls)
-    add_BatchServiceServicer_to_server(BatchServicer(batches), mesh.server)
+    batches = BatchServicer(Batches(pipeline, workspace_calls=settings.batch_calls))
+    add_BatchServiceServicer_to_server(batches, mesh.server)
     raw = egress.session(timeout=LONGEST_STREAM, decompress=False)
     mesh.on_close(raw.close)
     forwarding = Forwarding(pipeline, raw, guard)
@@ -120,9 +129,10 @@ async def start(mesh: Process[ProxySettings]) -> None:
     mesh.copies.add(definitions.copy)
     mesh.copies.add(flags.copy)
     recorder.open()
-    following = (definitions.run(), flags.run(), connections.run())
     for job in (
-        *following,
+        definitions.run(),
+        flags.run(),
+        connections.run(),
         usage.run(),
         outcomes.run(),
         breakers.run(),

@@ -6,9 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cordboard.core.errors import DeadlineExceeded, NotFound
+from cordboard.auth.v1.credential_service_pb2 import LeaseCredentialResponse
+from cordboard.core.errors import DeadlineExceeded, NotFound, StateConflict
+from cordboard.proxy.backends.gateway import GATEWAY
+from cordboard.proxy.backends.route import DIRECT, Kind, RemoteConnection, Route
+from cordboard.proxy.backends.routes import Routes
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
+from cordboard.proxy.credentials import Credential
 from cordboard.proxy.definitions import Definition
 from cordboard.proxy.ledger import check_key
 from cordboard.proxy.limits import Bulkhead, Pace
@@ -40,6 +45,7 @@ class Admission:
     connections: Connections
     recorder: Recorder
     limits: Limits
+    routes: Routes
 
     @contextlib.contextmanager
     def admitted(self, call: Call) -> Iterator[None]:
@@ -65,7 +71,8 @@ class Admission:
         """Returns what an action's call reaches, and as whom; raises as `resolved` does, and StateConflict."""
         definition, lease = await self.resolved(call, call.order.action)
         action = definition.action(call.order.action)
-        return aim(definition, action, lease)
+        call.backend = self.routes.primary(call.order.workspace, definition.slug)
+        return aim(definition, action, lease, call.backend)
 
     async def resolved(self, call: Call, switch: str) -> tuple[Definition, Lease]:
         """Returns the version and the credential that a call uses.
@@ -92,7 +99,45 @@ class Admission:
         call.generation = lease.generation
         return definition, lease
 
+    async def candidate(self, call: Call, route: Route, target: Target) -> Target:
+        """Returns the target of a call by the candidate of its route; raises as `target` does."""
+        via, own = route.candidate or DIRECT, call.order.connection.rpartition("/")[2]
+        remote = next((one for one in via.connections if one.connection == own and one.environment), None)
+        if remote is not None:
+            lease = remote_lease(call.order.connection, route, remote)
+        else:
+            lease = await self.connections.lease(call.order.connection, max(0.0, call.left()))
+        if lease.environment != target.lease.environment or lease.integration != route.integration:
+            raise NotFound(call.order.connection)
+        call.backend, call.generation = via, lease.generation
+        return aim(target.definition, target.action, lease, via)
+
+    def direct(self, call: Call, slug: str) -> None:
+        """Raises StateConflict where a workspace's calls to an integration do not go to the vendor directly."""
+        route = self.routes.route(call.order.workspace, slug)
+        if self.routes.primary(call.order.workspace, slug).kind is not Kind.DIRECT and route is not None:
+            raise StateConflict(route.name, "backend", "what is no action's call can only go to the vendor directly")
+
+    async def gateway(self, call: Call, connection: str, environment: str) -> tuple[Definition, Lease]:
+        """Returns the definition and the lease of the workspace's connection at a gateway.
+
+        Raises as a call of its own would, and NotFound where it is of another environment.
+        """
+        lease = await self.connections.lease(connection, max(0.0, call.left()))
+        if lease.environment != environment:
+            raise NotFound(connection)
+        context = _context(call, lease)
+        version, _ = self.flags.version(lease.integration, context)
+        definition = self.definitions.resolve(
+            lease.integration, version, workspace=call.order.workspace, environment=lease.environment
+        )
+        self.flags.gate(lease.integration, GATEWAY, context)
+        return definition, lease
+
     async def _lease(self, call: Call) -> Lease:
+        elsewhere = self.routes.elsewhere(call.order.connection)
+        if elsewhere is not None:
+            return remote_lease(call.order.connection, *elsewhere)
         known = self.connections.known(call.order.connection)
         if known is not None:
             return known
@@ -109,6 +154,20 @@ class Admission:
         whose = f"workspaces/{workspace} at integrations/{slug}"
         with self.limits.integration.place((workspace, slug), whose, background=call.order.background):
             yield
+
+
+def remote_lease(connection: str, route: Route, remote: RemoteConnection) -> Lease:
+    """Returns what is known of a connection that is none here: where it stands in for a lease, without a credential."""
+    return Lease(
+        connection=connection,
+        integration=route.integration,
+        environment=remote.environment,
+        auth_scheme="",
+        generation=0,
+        configuration=dict(remote.configuration),
+        credential=Credential(connection, LeaseCredentialResponse()),
+        expires=float("inf"),
+    )
 
 
 def _context(call: Call, lease: Lease) -> dict[str, str]:

@@ -22,7 +22,8 @@ from cordboard.core.errors import (
     VendorUnreachable,
 )
 from cordboard.core.names import new_id
-from cordboard.core.telemetry import ACTION, CONNECTION, DEFINITION_VERSION, INTEGRATION
+from cordboard.core.telemetry import ACTION, BACKEND, CONNECTION, DEFINITION_VERSION, INTEGRATION
+from cordboard.proxy.backends.route import DIRECT, Kind
 from cordboard.proxy.stages import Stages
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -105,6 +106,8 @@ class Call:
         # The flag's variant that chose the version.
         self.led: Led | None = None
         self.generation = 0
+        # Which way it goes.
+        self.backend = DIRECT
         self.attempts = 0
         self.vendor_status = 0
         # Bytes of the vendor's answers.
@@ -129,6 +132,8 @@ class Call:
             labels[INTEGRATION] = self.integration
         if self.version:
             labels[DEFINITION_VERSION] = self.version
+        if self.backend.kind is not Kind.DIRECT:
+            labels[BACKEND] = self.backend.kind.value
         return labels
 
     def left(self) -> float:

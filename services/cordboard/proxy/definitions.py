@@ -173,6 +173,7 @@ class Definition:
         self.variables = Variables(message)
         self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
         self.limits = limits_of(message.rate_limits)
+        self.gateway = message.gateway if message.HasField("gateway") else None
         self._message = message
         self._described = {action.id: action for action in message.actions}
         self._actions: dict[str, Action] = {}

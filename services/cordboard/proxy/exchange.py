@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.core.egress import check_url, host_key
+from cordboard.core.egress import check_url
 from cordboard.core.errors import CordboardError
 from cordboard.planning.answers import Answer
 from cordboard.planning.dialect import NO_QUOTA
 from cordboard.planning.paging import joined
 from cordboard.planning.plan import Outbound
 from cordboard.planning.verdicts import Verdict
+from cordboard.proxy.backends.carrier import Attempt, Carrier
+from cordboard.proxy.backends.route import Kind
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.feed import Feed
@@ -59,6 +61,7 @@ class Exchange:
     def __init__(
         self,
         sender: Sender,
+        carriers: Mapping[Kind, Carrier],
         connections: Connections,
         guard: Guard,
         policy: RetryPolicy,
@@ -66,8 +69,9 @@ class Exchange:
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Takes the parts; `draw` gives random numbers in [0, 1)."""
+        """Takes the parts, `carriers` by the way that requests go; `draw` gives random numbers in [0, 1)."""
         self._sender = sender
+        self._carriers = carriers
         self._connections = connections
         self._guard = guard
         self._policy = policy
@@ -133,14 +137,10 @@ class Exchange:
         call.stages.enter(GUARD)
         if progress.feed is not None:
             await progress.feed.close()
-        target, request = progress.target, progress.request
-        definition = target.definition
-        placed = target.lease.credential.place(
-            request, target.scheme, definition.schemes, definition.variables.defaults
-        )
-        progress.sent = placed
-        url = check_url(placed.url, target.place.hosts)
-        progress.host = host_key(url)
+        target = progress.target
+        parcel = await self._carriers[target.via.kind].parcel(call, target, progress.request)
+        progress.sent = parcel.sent
+        progress.host = parcel.host
         draw = target.draw
         passage = await self._guard.enter(call, Way(progress.host, target.action.id, target.lease), draw)
         progress.passage = passage
@@ -151,15 +151,7 @@ class Exchange:
         call.stages.current = SEND
         resend, call.attempts = call.attempts, call.attempts + 1
         try:
-            answer = await self._sender.send(
-                placed,
-                url,
-                target.action.interpretation.dialect,
-                timeout=timeout,
-                resend=resend,
-                labels=call.labels,
-                feed=progress.feed,
-            )
+            answer = await parcel.answer(Attempt(timeout, resend, call.labels, progress.feed))
         except Unanswered as lost:
             if lost.fate is Fate.NOT_SENT:
                 call.doubtful = doubtful

@@ -17,6 +17,7 @@ from cordboard.planning.answers import Answer
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.admission import Admission
 from cordboard.proxy.asking import Asking
+from cordboard.proxy.backends.shadow import Shadow
 from cordboard.proxy.calls import Call, CallRecord, Order
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.definitions import Action, Definition
@@ -45,6 +46,7 @@ class Pipeline:
     recorder: Recorder
     meter: Meter
     outcomes: Outcomes
+    shadow: Shadow
     # Calls that go on when their callers have left: the strong references that the event loop does not keep.
     owned: set[asyncio.Task[Any]]
 
@@ -102,6 +104,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Returns when the calls whose callers have left have ended too."""
+        await self.shadow.close()
         if self.owned:
             await asyncio.wait(self.owned, timeout=CLOSE_SECONDS)
 
@@ -164,6 +167,7 @@ class Pipeline:
         answer, target = await self.asking.output(call, target, request)
         job = target.action.job
         if job is None:
+            self.shadow.consider(call, target, answer)
             return answer
         done = await self.asking.finished(call, target, answer, job)
         answer, target = done.answer, done.target

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import StateConflict
 from cordboard.planning.servers import Place
 from cordboard.planning.variables import NO_VALUES, Values
+from cordboard.proxy.backends.route import DIRECT, Backend, Kind
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.definitions import Action, Definition
 from cordboard.proxy.quotas.bucket import Draw, draw
+
+_NO_SCHEME: Final = pb.AuthScheme()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,14 @@ class Target:
     lease: Lease
     values: Values = NO_VALUES
     """Its config variables."""
+    via: Backend = DIRECT
+    """Which way its requests go."""
 
     @property
     def shows_credential(self) -> bool:
         """Tells whether the vendor is shown a credential, which it could refuse."""
+        if self.via.kind is not Kind.DIRECT:
+            return False
         return self.scheme.WhichOneof("kind") not in (None, "none") and not self.lease.credential.empty
 
     @property
@@ -44,17 +52,20 @@ class Target:
 
     def at(self, action_id: str) -> Target:
         """Returns another action of the same definition as the same connection; raises as `aim` does, and NotFound."""
-        return aim(self.definition, self.definition.action(action_id), self.lease)
+        return aim(self.definition, self.definition.action(action_id), self.lease, self.via)
 
 
-def aim(definition: Definition, action: Action, lease: Lease) -> Target:
+def aim(definition: Definition, action: Action, lease: Lease, via: Backend = DIRECT) -> Target:
     """Returns an action as a target of a connection; raises StateConflict where the connection cannot run it."""
     scheme = definition.schemes.get(lease.auth_scheme)
-    if scheme is None or (action.auth_schemes and lease.auth_scheme not in action.auth_schemes):
+    if via.kind is not Kind.DIRECT:
+        # Whoever stands between has a credential of its own for the vendor.
+        scheme = _NO_SCHEME
+    elif scheme is None or (action.auth_schemes and lease.auth_scheme not in action.auth_schemes):
         raise StateConflict(
             lease.connection, "auth_scheme", f"the action {action.id!r} cannot be run with the connection's auth scheme"
         )
     values = definition.variables.values(lease.configuration, lease.secrets)
     server_id = definition.servers.choice(action.server_variable, values)
     place = definition.servers.place(lease.configuration, action.server_url, server_id)
-    return Target(definition, action, scheme, place, lease, values)
+    return Target(definition, action, scheme, place, lease, values, via)

@@ -29,6 +29,12 @@ config_variables:
 - {name: salt, secret: true}
 - {name: place, schema: {enum: [eu, own]}}
 compatibility: full_transitive
+gateway:
+  path: /through/{integration}/{path}
+  headers: {X-Account: '{connection}', X-Base: '{base}'}
+  header_prefix: X-For-
+  server: eu
+  error: {pointer: /error/code, codes: [unknown_account]}
 event_types:
 - id: thing.made
   title: A thing was made

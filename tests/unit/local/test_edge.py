@@ -298,6 +298,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.proxy.v1.ScheduleService/CreateSchedule", "proxy"),
         ("/cordboard.proxy.v1.EventService/ListEvents", "proxy"),
         ("/cordboard.proxy.v1.BreakerService/OverrideBreaker", "proxy"),
+        ("/cordboard.proxy.v1.BackendService/CutOver", "proxy"),
         ("/cordboard.proxy.v1.PollingTriggerService/GetPollingTrigger", "proxy"),
         ("/cordboard.proxy.v1.SubscriptionService/Subscribe", "proxy"),
         ("/cordboard.telemetry.v1.TraceService/GetTrace", "telemetry"),
