@@ -78,9 +78,9 @@ async def serving(configuration: str) -> AsyncIterator[int]:
 
     Whoever asks is an operator, for whom what a request claims counts: the suites claim all there is to know.
     """
-    live = cast("LiveFlags", _Still(configuration))
+    live, exposures = cast("LiveFlags", _Still(configuration)), cast("Exposures", _NoExperiment())
     server = grpc.aio.server(interceptors=[_AsOperator()])
-    add_ServiceServicer_to_server(EvaluationV2(live, Events(live)), server)
+    add_ServiceServicer_to_server(EvaluationV2(live, Events(live), exposures), server)
     add_FlagSyncServiceServicer_to_server(FlagSync(live), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -94,6 +94,13 @@ def connect(port: int, mode: ResolverType) -> Provider:
     """Returns a subject with the unmodified provider; blocks until it is ready."""
     api.set_provider_and_wait(FlagdProvider(host="127.0.0.1", port=port, resolver_type=mode, deadline_ms=10_000))
     return Provider(api.get_client())
+
+
+class _NoExperiment:
+    """Nothing that would want to know who got which variant."""
+
+    def note(self, *_: Any) -> None:
+        """Notes nothing."""
 
 
 class _Still:

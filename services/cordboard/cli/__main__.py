@@ -80,19 +80,23 @@ def application() -> typer.Typer:
     later = {"jobs": jobs.app, "schedules": schedules.app, "dead-letters": dead_letters.app, "events": events.app}
     for name, area in later.items():
         app.add_typer(area, name=name, rich_help_panel=USE)
-    app.add_typer(backends.app, name="backends", rich_help_panel=OPERATE)
-    app.add_typer(breakers.app, name="breakers", rich_help_panel=OPERATE)
     flag_review.add_to(flags.app)
-    app.add_typer(flags.app, name="flag", rich_help_panel=OPERATE)
-    app.add_typer(rollouts.app, name="rollout", rich_help_panel=OPERATE)
-    app.add_typer(experiments.app, name="experiments", rich_help_panel=OPERATE)
-    app.add_typer(vault.app, name="vault", rich_help_panel=OPERATE)
-    app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
-    app.add_typer(revoke.app, name="revoke", rich_help_panel=OPERATE)
-    app.add_typer(keys.signing, name="signing-keys", rich_help_panel=OPERATE)
-    app.add_typer(incident.app, name="incident", rich_help_panel=OPERATE)
-    app.add_typer(sources.app, name="sources", rich_help_panel=OPERATE)
-    app.add_typer(edges.app, name="edges", rich_help_panel=OPERATE)
+    areas = {
+        "backends": backends.app,
+        "breakers": breakers.app,
+        "flag": flags.app,
+        "rollout": rollouts.app,
+        "experiments": experiments.app,
+        "vault": vault.app,
+        "audit": audit.app,
+        "revoke": revoke.app,
+        "signing-keys": keys.signing,
+        "incident": incident.app,
+        "sources": sources.app,
+        "edges": edges.app,
+    }
+    for name, area in areas.items():
+        app.add_typer(area, name=name, rich_help_panel=OPERATE)
     for watched in (rates.top, rates.health, rates.rates, rates.usage):
         app.command(rich_help_panel=OPERATE)(watched)
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)

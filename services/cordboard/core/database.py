@@ -55,6 +55,7 @@ class Database:
             pool_pre_ping=False,
             connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
         )
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._statements = Statements(self.url, statements)
         _trace_statements(self._engine)
         if statements is not None:
@@ -78,6 +79,12 @@ class Database:
     async def shared(self) -> AsyncIterator[AsyncConnection]:
         """Opens a transaction that sees no workspace's rows: for tables that belong to none."""
         async with self._transaction("") as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def at_once(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a connection on which each statement is a transaction of its own, which sees no workspace's rows."""
+        async with self._mapped(), self._autocommit.connect() as connection:
             yield connection
 
     async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
