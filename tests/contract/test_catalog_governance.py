@@ -603,6 +603,39 @@ async def test_promotion_takes_the_place_of_a_shared_integration_only_when_asked
     assert (await operator.PromoteIntegration(promote)).name == promoted.name
 
 
+async def test_of_two_promotions_onto_one_slug_at_one_instant_exactly_one_wins(
+    operator: Both, served: Served, serving: Serving, shared: ServiceDatabase
+) -> None:
+    async with serving("catalog", CatalogSettings, start, database_url=shared.url) as other:
+        second = Both(other.as_role("operator", "publisher", sub="otto"))
+        for turn in range(5):
+            for owner in ("acme", "zeta"):
+                document = a_document(owner, slug=f"crm-{turn}")
+                request = pb.PublishPrivateDefinitionRequest(parent=f"workspaces/{owner}", document=document)
+                await an_admin(served, owner).PublishPrivateDefinition(request)
+            # A draft is held against no other version, which is one way to find out.
+            stage = VERSION_STATE_DRAFT if turn % 2 else VERSION_STATE_STAGED
+            first, last = (
+                pb.PromoteIntegrationRequest(name=f"integrations/{owner}--crm-{turn}", stage=stage)
+                for owner in ("acme", "zeta")
+            )
+            ended = await asyncio.gather(
+                operator.PromoteIntegration(first), second.PromoteIntegration(last), return_exceptions=True
+            )
+            [won] = [one for one in ended if not isinstance(one, BaseException)]
+            [lost] = [one for one in ended if isinstance(one, grpc.aio.AioRpcError)]
+            assert won.name == f"integrations/crm-{turn}/versions/1.0.0"
+            assert lost.code() is grpc.StatusCode.ALREADY_EXISTS
+            versions = catalog.ListDefinitionVersionsRequest(parent=f"integrations/crm-{turn}")
+            assert [one.name for one in (await operator.ListDefinitionVersions(versions)).definition_versions] == [
+                won.name
+            ]
+        # The control: who asks for the next version of what the other has made gets it.
+        loser = "acme" if lost is ended[0] else "zeta"
+        again = pb.PromoteIntegrationRequest(name=f"integrations/{loser}--crm-4", update=True)
+        assert (await operator.PromoteIntegration(again)).name == "integrations/crm-4/versions/1.1.0"
+
+
 async def test_promotion_keeps_the_promise_of_the_shared_integration(operator: Both, served: Served) -> None:
     acme = an_admin(served, "acme")
     await publish(operator, a_document("shared", slug="crm") + "compatibility: backward\n")

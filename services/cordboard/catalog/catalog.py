@@ -23,7 +23,7 @@ from cordboard.catalog.v1.definition_pb2 import Category, Definition
 from cordboard.catalog.v1.lifecycle_pb2 import RetiredVersion
 from cordboard.catalog.visibility import View
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import AlreadyExists, InvalidFields, NotFound
+from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.ownership import owner_of
 from cordboard.core.telemetry import span
 
@@ -168,19 +168,7 @@ class Catalog:
         await self._snapshot.refresh()
         private = (await self._snapshot.version(name, version or ACTIVE)).message
         checked = await self._work(lambda: _shared(private, slug or own))
-        if not update:
-            self._ensure_free(checked)
-        return await self._publication.publish(checked, stage=stage)
-
-    def _ensure_free(self, checked: Checked) -> None:
-        slug = checked.definition.slug
-        try:
-            records = self._snapshot.records(slug)
-        except NotFound:
-            return
-        if not any(record.content_hash == checked.content_hash for record in records):
-            text = f"the shared catalog has {slug!r}: promote under another slug, or ask for a new version of it"
-            raise AlreadyExists(f"integrations/{slug}", text)
+        return await self._publication.publish(checked, stage=stage, new=not update)
 
     def integration(self, slug: str) -> pb.Integration:
         """Returns an integration; raises NotFound."""

@@ -16,7 +16,7 @@ from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.catalog.visibility import private_slug
 from cordboard.core.audit import Entry
 from cordboard.core.caller import current_caller
-from cordboard.core.errors import AlreadyExists, InvalidFields, LimitExceeded, StateConflict
+from cordboard.core.errors import AlreadyExists, InvalidFields, LimitExceeded, NotFound, StateConflict
 from cordboard.core.ownership import SEPARATOR, owner_of
 
 if TYPE_CHECKING:
@@ -79,8 +79,11 @@ class Publication:
         self._private_limit = private_limit
         self._turn = asyncio.Lock()
 
-    async def publish(self, checked: Checked, *, stage: int = 0, validate_only: bool = False) -> pb.DefinitionVersion:
-        """Publishes a definition, and returns the version that has its content; unset, the stage is ACTIVE.
+    async def publish(
+        self, checked: Checked, *, stage: int = 0, validate_only: bool = False, new: bool = False
+    ) -> pb.DefinitionVersion:
+        """Publishes a definition, and returns the version that has its content; unset, the stage is ACTIVE. One that
+        is `new` takes a slug that nobody has.
 
         Raises AlreadyExists, InvalidFields where it breaks its promise, and LimitExceeded.
         """
@@ -99,19 +102,24 @@ class Publication:
             return self._tried(checked, version, stage) if found is None else await self._found(checked, found)
         # One after the other here, so that only other replicas can come between the check and the writing.
         async with self._turn:
-            record, written = await self._written(checked, stage)
+            record, written = await self._written(checked, stage, new=new)
         return await self._published(record) if written else await self._moved_on(checked, record, stage)
 
-    async def _written(self, checked: Checked, stage: int) -> tuple[VersionRecord, bool]:
+    async def _written(self, checked: Checked, stage: int, *, new: bool) -> tuple[VersionRecord, bool]:
         """Returns the version that has a definition's content, and whether it was written now."""
         slug = checked.definition.slug
         workspace = owner_of(slug)
         while True:
+            if new:
+                self._ensure_free(checked)
             agreed = await self._gate.check(checked.definition) if stage != DRAFT else None
             async with self._store.writing(workspace) as (connection, sequence):
                 found, version, known = await self._place(connection, checked)
                 if found is not None:
                     return found, False
+                if new and known:
+                    # Another replica was faster: nothing tells so but what is committed.
+                    raise _taken(slug)
                 if agreed is None or agreed == await self._in_use(connection, checked, known):
                     await self._ensure_room(connection, workspace, slug)
                     record = self._record(checked, version, stage, sequence)
@@ -120,6 +128,15 @@ class Publication:
             # Another replica has changed what there is to be compared with.
             await self._snapshot.refresh()
         return record, True
+
+    def _ensure_free(self, checked: Checked) -> None:
+        slug = checked.definition.slug
+        try:
+            records = self._snapshot.records(slug)
+        except NotFound:
+            return
+        if not any(record.content_hash == checked.content_hash for record in records):
+            raise _taken(slug)
 
     async def _published(self, record: VersionRecord) -> pb.DefinitionVersion:
         # Whoever published reads it back from this replica at once.
@@ -216,6 +233,11 @@ class Publication:
             updater=actor,
             workspace_id=owner_of(checked.definition.slug),
         )
+
+
+def _taken(slug: str) -> AlreadyExists:
+    text = f"the shared catalog has {slug!r}: promote under another slug, or ask for a new version of it"
+    return AlreadyExists(f"integrations/{slug}", text)
 
 
 def ensure_shared(definition: Definition) -> None:
