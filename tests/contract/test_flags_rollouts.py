@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from cordboard.catalog.__main__ import start as start_catalog
+from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.v1.catalog_service_pb2 import PublishDefinitionRequest
+from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_ACTIVE, VERSION_STATE_DRAFT
 from cordboard.core.audit import Journal
 from cordboard.core.database import Database
 from cordboard.core.times import to_timestamp
@@ -19,6 +24,7 @@ from cordboard.flags.flags import Cause, Flags
 from cordboard.flags.rollouts.plan import Plan, Reach, Stage
 from cordboard.flags.rollouts.rollouts import Rollouts
 from cordboard.flags.rollouts.store import RolloutStore
+from cordboard.flags.rollouts.targets import Targets
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import FlagStore
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
@@ -28,6 +34,7 @@ from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from tests.contract.test_flags_service import evaluate, ready, refused
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.unit.catalog.definitions import DOCUMENT
 
 KEY = "integration.desk"
 NAME = f"rollouts/{KEY}"
@@ -89,6 +96,41 @@ async def test_a_rollout_is_kept_as_it_was_put_and_writes_the_flag_of_its_key(ro
     assert not await is_on(flags, customer="c-1")
     listed = await flags.ListFlagRevisions(flags_pb.ListFlagRevisionsRequest(parent=FLAG))
     assert [each.reason for each in listed.flag_revisions] == ["rollout put: stage 1 of 2: launch"]
+
+
+async def test_a_rollout_of_what_the_catalog_does_not_have_is_refused_with_its_field(
+    serving: Serving, database: Databases
+) -> None:
+    async with (
+        serving("catalog", CatalogSettings, start_catalog, database_url=database("catalog").url) as catalog,
+        serving(
+            "flags", FlagsSettings, start, database_url=database("flags").url, catalog_address=catalog.address
+        ) as served,
+    ):
+        await ready(served)
+        publisher: Any = CatalogServiceStub(catalog.as_role("publisher"))
+        for stage in (VERSION_STATE_ACTIVE, VERSION_STATE_DRAFT):
+            document = DOCUMENT.replace("title: Acme Desk", f"title: Acme Desk {stage}")
+            await publisher.PublishDefinition(PublishDefinitionRequest(document=document, stage=stage))
+        rollouts: Any = RolloutServiceStub(served.as_role("operator"))
+        for key, version, field in (
+            ("integration.acme-desc", "", "rollout.name"),
+            ("action.acme-desc.list_tickets", "", "rollout.name"),
+            ("version.acme-desc", "1.0.0", "rollout.name"),
+            ("version.acme-desk", "9.0.0", "rollout.version"),
+            ("version.acme-desk", "1.1.0", "rollout.version"),
+            ("version.acme-desk", "not a version", "rollout.version"),
+        ):
+            call = put(rollouts, a_rollout(f"rollouts/{key}", version=version))
+            assert await refused(call) == ("INVALID_ARGUMENT", "INVALID_FIELDS", [field]), (key, version)
+        # The control: what is there is taken.
+        for key, version in (("integration.acme-desk", ""), ("version.acme-desk", "1.0.0")):
+            assert (await put(rollouts, a_rollout(f"rollouts/{key}", version=version))).version == version
+        await catalog.process.close()
+        call = put(rollouts, a_rollout("rollouts/version.acme-desk", version="1.0.0"))
+        assert (await refused(call))[:2] == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+        # What has to work while the Catalog is away does.
+        await rollouts.MoveRollout(pb.MoveRolloutRequest(name="rollouts/version.acme-desk", stage=0))
 
 
 async def test_a_rollout_moves_on_and_back_and_each_stage_is_a_revision(rollouts: Any, flags: Any) -> None:
@@ -187,7 +229,10 @@ async def test_stages_begin_when_their_time_has_come_and_once_with_two_replicas(
     store = FlagStore(kept)
     live = LiveFlags(store)
     flags = Flags(store, Journal(kept), live, clock)
-    first, second = (Rollouts(RolloutStore(kept), flags, Journal(kept), clock, tiers=("free",)) for _ in range(2))
+    first, second = (
+        Rollouts(RolloutStore(kept), flags, Journal(kept), clock, tiers=("free",), targets=Targets(None))
+        for _ in range(2)
+    )
 
     async def begun() -> tuple[int, int]:
         async with asyncio.timeout(BOUND):

@@ -123,8 +123,7 @@ async def test_a_workspace_is_made_connected_and_gets_a_token(desk: Desk) -> Non
 
 
 async def test_a_rollout_goes_through_its_stages_and_the_past_can_be_asked(desk: Desk) -> None:
-    slug = f"staged-{uuid4().hex[:6]}"
-    key = f"integration.{slug}"
+    key = slug = f"action.acme-desk.staged_{uuid4().hex[:6]}"
     made = await as_json(
         desk, "rollout", "put", slug, "--minimum-tier", "business",
         "--stage", "staging=100,production=0/1d", "--stage", "*=100",

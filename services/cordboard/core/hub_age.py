@@ -1,4 +1,4 @@
-"""How long ago the hub was heard, where this mesh is an edge: forms are no newer than what came from there."""
+"""How long ago the hub was heard, where this mesh is an edge: what came from there is no newer in any service."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from openfeature.schemas.protobuf.flagd.evaluation.v2.evaluation_pb2_grpc import
 from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import add_FlagSyncServiceServicer_to_server
 
 from cordboard.core.database import Changes
+from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.evaluation import LiveFlags
@@ -37,6 +38,7 @@ from cordboard.flags.rollouts.outcome_servicer import OutcomeServicer
 from cordboard.flags.rollouts.rollouts import Rollouts
 from cordboard.flags.rollouts.servicer import RolloutServicer
 from cordboard.flags.rollouts.store import RolloutStore
+from cordboard.flags.rollouts.targets import Targets
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
@@ -73,7 +75,8 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(History(store)), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
     plans, clock = RolloutStore(database), SystemClock()
-    rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers)
+    catalog = (lambda: mesh.channels.to("catalog")) if mesh.settings.catalog_address else None
+    rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers, targets=Targets(catalog))
     guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
     add_OutcomeServiceServicer_to_server(OutcomeServicer(guards, exposures), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
@@ -89,6 +92,8 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     mesh.background(running.run(changes))
     mesh.background(exposures.run())
     mesh.background(rollouts.run())
+    if catalog is not None:
+        mesh.background(HubAge(catalog, mesh.copies, clock).run())
 
 
 if __name__ == "__main__":

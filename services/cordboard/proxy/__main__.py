@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError
+from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.proxy.admission import Admission, Limits
@@ -136,6 +137,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         usage.run(),
         outcomes.run(),
         breakers.run(),
+        HubAge(lambda: mesh.channels.to("catalog"), mesh.copies, clock).run(),
         sweep(store, (quota_store, breaker_store), settings.call_retention_days),
     ):
         mesh.background(job)

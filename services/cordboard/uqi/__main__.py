@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
 from cordboard.uqi.feed import CatalogFeed
 from cordboard.uqi.forms import FormCache, Forms
-from cordboard.uqi.hub_age import HubAge
 from cordboard.uqi.options import Options
 from cordboard.uqi.proxied import ProxiedActions
 from cordboard.uqi.servicer import FormServicer

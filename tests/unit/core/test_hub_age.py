@@ -1,4 +1,4 @@
-"""What UQI says of the hub of an edge, as its Catalog tells it."""
+"""What a service says of the hub of an edge, as its Catalog tells it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.core.copies import HUB_ANSWERS_WITHIN, Copies
+from cordboard.core.hub_age import HubAge
 from cordboard.core.times import SystemClock
-from cordboard.uqi.hub_age import HubAge
 
 
 class Moved(SystemClock):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cordboard.flags.rollouts.comparison import Comparison
     from cordboard.flags.rollouts.plan import Plan
     from cordboard.flags.rollouts.store import RolloutStore
+    from cordboard.flags.rollouts.targets import Targets
     from cordboard.flags.store import FlagChange
 
 logger = logging.getLogger(__name__)
@@ -41,16 +42,24 @@ class Rollouts:
     """Keeps rollouts. Once a change returns, the flag's new revision is committed and evaluated here."""
 
     def __init__(
-        self, store: RolloutStore, flags: Flags, journal: Journal, clock: Clock, *, tiers: Sequence[str]
+        self,
+        store: RolloutStore,
+        flags: Flags,
+        journal: Journal,
+        clock: Clock,
+        *,
+        tiers: Sequence[str],
+        targets: Targets,
     ) -> None:
-        """Takes where rollouts are kept, the flags that they write, the audit journal, the time, and the order of
-        tiers, the lowest first.
+        """Takes where rollouts are kept, the flags that they write, the audit journal, the time, the order of tiers,
+        the lowest first, and what knows what rollouts are about.
         """
         self._store = store
         self._flags = flags
         self._journal = journal
         self._clock = clock
         self._tiers = tiers
+        self._targets = targets
 
     async def rollout(self, key: str) -> RolloutRecord:
         """Returns the rollout; raises NotFound."""
@@ -61,8 +70,11 @@ class Rollouts:
         return await self._store.rollouts(after=after, limit=limit)
 
     async def put(self, key: str, plan: Plan, *, start_time: datetime | None, etag: str, cause: Cause) -> RolloutRecord:
-        """Creates the rollout or replaces its plan; raises InvalidFields, EtagMismatch and StateConflict."""
+        """Creates the rollout or replaces its plan; raises InvalidFields, EtagMismatch, StateConflict and
+        DependencyUnavailable.
+        """
         self._check(key, plan)
+        await self._targets.check(key, plan.version)
         now = self._clock.now()
         async with self._flags.changing() as change:
             current = await self._store.current(change.connection, key)
