@@ -110,8 +110,8 @@ class Feed:
         return Step(payload, max(sequence, after), max(head, after))
 
     async def _flag_change(self, connection: AsyncConnection, flags: FlagsRecord, scope: Scope) -> pb.Change:
-        customers = await self._customers.known(connection, scope.workspaces)
-        records = scoped(flags.records, scope.workspaces, {*customers.values()})
+        owners = await self._customers.known(connection, scope.workspaces)
+        records = scoped(flags.records, scope.workspaces, owners)
         return pb.Change(sequence=flags.sequence, flags=pb.FlagSet(revision=flags.revision, records=records))
 
     async def _found(

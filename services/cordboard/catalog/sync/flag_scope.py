@@ -8,7 +8,7 @@ from cordboard.core.ownership import owner_of
 from cordboard.flags.v1.replica_service_pb2 import FlagRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 
@@ -17,17 +17,23 @@ if TYPE_CHECKING:
 ABOUT_INTEGRATIONS: Final = ("integration", "action", "version")
 
 
-def scoped(records: bytes, workspaces: Collection[str], customers: Collection[str]) -> bytes:
-    """Returns a set of flags as an edge may have it that has these workspaces, which belong to these customers.
+def scoped(records: bytes, workspaces: Collection[str], owners: Mapping[str, str]) -> bytes:
+    """Returns a set of flags as an edge may have it that has these workspaces; `owners` are the customers of those
+    whose customer is known, empty for none.
 
     A rule for named workspaces or customers keeps those of the edge; one that names none of them can never fit there,
     and goes. A rule that lost names loses its description, which may say them. Flags about the private integrations of
-    other workspaces go. Everything else in a flag names nobody: it decides at the edge as it does here.
+    other workspaces go. A rule that switches off for customers is kept for the workspaces whose customer is not known,
+    in place of the customers: they may be the ones. Everything else in a flag names nobody: it decides at the edge as
+    it does here.
     """
     flags = FlagRecords.FromString(records)
     kept = [flag for flag in flags.flags if _owner(flag) in ("", *workspaces)]
     for flag in kept:
-        rules = [rule for rule in flag.rules if _narrow(rule, workspaces, customers)]
+        for rule in flag.rules:
+            if rule.customers and rule.variant and rule.variant == (flag.off_variant or flag.default_variant):
+                _withhold(rule, workspaces, owners)
+        rules = [rule for rule in flag.rules if _narrow(rule, workspaces, {*owners.values()})]
         del flag.rules[:]
         flag.rules.extend(rules)
     return FlagRecords(sequence=flags.sequence, flags=kept).SerializeToString(deterministic=True)
@@ -36,6 +42,19 @@ def scoped(records: bytes, workspaces: Collection[str], customers: Collection[st
 def _owner(flag: Flag) -> str:
     kind, _, rest = flag.name.removeprefix("flags/").partition(".")
     return owner_of(rest.partition(".")[0]) if kind in ABOUT_INTEGRATIONS else ""
+
+
+def _withhold(rule: Rule, workspaces: Collection[str], owners: Mapping[str, str]) -> None:
+    """Has a rule name its customers' workspaces, and with them those that may be theirs, where there are such."""
+    if owners.keys() >= {*workspaces}:
+        return
+    concerned = [one for one in workspaces if one not in owners or owners[one] in rule.customers]
+    if rule.workspaces:
+        concerned = [one for one in concerned if one in rule.workspaces]
+    for field in ("customers", "workspaces", "description"):
+        rule.ClearField(field)
+    # Of none it would be for all: one that is nobody's leaves the rule out.
+    rule.workspaces.extend(sorted(concerned) or [""])
 
 
 def _narrow(rule: Rule, workspaces: Collection[str], customers: Collection[str]) -> bool:

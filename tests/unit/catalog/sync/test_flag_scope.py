@@ -12,16 +12,16 @@ from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1.replica_service_pb2 import FlagRecords
 
 WORKSPACES = {"acme", "acme-lab"}
-CUSTOMERS = {"c-acme"}
+OWNERS = {"acme": "c-acme", "acme-lab": "c-acme"}
 
 
 def narrowed(
-    *rules: pb.Rule, name: str = "flags/new-search", workspaces: Any = WORKSPACES, customers: Any = CUSTOMERS
+    *rules: pb.Rule, name: str = "flags/new-search", workspaces: Any = WORKSPACES, owners: Any = OWNERS
 ) -> Any:
     """Returns the rules of a flag as an edge gets them; None where it does not get the flag."""
     flag = pb.Flag(name=name, description="Search, rewritten", rules=rules, default_variant="off")
     records = FlagRecords(sequence=7, flags=[flag])
-    got = FlagRecords.FromString(scoped(records.SerializeToString(), workspaces, customers))
+    got = FlagRecords.FromString(scoped(records.SerializeToString(), workspaces, owners))
     assert got.sequence == 7
     return list(got.flags[0].rules) if got.flags else None
 
@@ -47,8 +47,28 @@ def test_a_rule_that_names_none_of_the_edge_goes() -> None:
 
 def test_a_rule_that_names_customers_goes_while_those_of_the_edge_are_not_known() -> None:
     rule = pb.Rule(customers=["c-acme"], variant="on")
-    assert narrowed(rule, customers=()) == []
-    assert narrowed(rule, customers=CUSTOMERS) == [rule]
+    assert narrowed(rule, owners={}) == []
+    assert narrowed(rule, owners=OWNERS) == [rule]
+
+
+def test_a_rule_that_switches_off_for_customers_holds_for_workspaces_whose_customer_is_not_known() -> None:
+    rule = pb.Rule(description="not for Globex", customers=["c-globex"], environments=["production"], variant="off")
+    withheld = pb.Rule(workspaces=["acme", "acme-lab"], environments=["production"], variant="off")
+    assert narrowed(rule, owners={}) == [withheld]
+    # One of them is known, and is not excluded; then one that is.
+    withheld.workspaces[:] = ["acme-lab"]
+    assert narrowed(rule, owners={"acme": "c-acme"}) == [withheld]
+    withheld.workspaces[:] = ["acme", "acme-lab"]
+    assert narrowed(rule, owners={"acme": "c-globex"}) == [withheld]
+    # The control: where all are known it is as it was, and names no workspace.
+    assert narrowed(rule) == []
+    assert narrowed(rule, owners={"acme": "c-globex", "acme-lab": ""}) == [rule]
+
+
+def test_a_rule_that_switches_off_for_customers_in_some_workspaces_says_nothing_of_the_others() -> None:
+    rule = pb.Rule(workspaces=["acme"], customers=["c-globex"], variant="off")
+    assert narrowed(rule, owners={"acme": ""}) == []
+    assert narrowed(rule, owners={"acme-lab": ""}) == [pb.Rule(workspaces=["acme"], variant="off")]
 
 
 def test_flags_about_other_workspaces_private_integrations_stay_at_the_hub() -> None:
@@ -75,13 +95,27 @@ rules = st.builds(
 def test_an_edge_decides_as_its_hub_for_its_workspaces_and_learns_nobody_elses_name(
     given_rules: list[pb.Rule], workspaces: set[str], tier: str
 ) -> None:
-    customers = {owners[one] for one in workspaces} - {""}
-    kept = narrowed(*given_rules, workspaces=workspaces, customers=customers)
+    known = {one: owners[one] for one in workspaces}
+    customers = {*known.values()} - {""}
+    kept = narrowed(*given_rules, workspaces=workspaces, owners=known)
     for workspace in workspaces:
         assert _decides(kept, workspace, tier) == _decides(given_rules, workspace, tier)
     for rule in kept:
         assert {*rule.workspaces} <= workspaces
         assert {*rule.customers} <= customers
+
+
+@given(st.lists(rules, max_size=6), st.sets(names, min_size=1), st.sets(names), st.sampled_from(["free", "business"]))
+def test_what_the_hub_switches_off_an_edge_switches_off_whoever_is_not_known(
+    given_rules: list[pb.Rule], workspaces: set[str], known: set[str], tier: str
+) -> None:
+    kept = narrowed(*given_rules, workspaces=workspaces, owners={one: owners[one] for one in workspaces & known})
+    for workspace in workspaces:
+        if _decides(given_rules, workspace, tier) == "off":
+            assert _decides(kept, workspace, tier) == "off"
+    for rule in kept:
+        assert {*rule.workspaces} <= workspaces
+        assert {*rule.customers} <= {owners[one] for one in workspaces & known}
 
 
 def _decides(given_rules: list[pb.Rule], workspace: str, tier: str) -> str:
