@@ -22,6 +22,7 @@ from cordboard.core.errors import CordboardError, FlagBroken, InvalidFields, Not
 from cordboard.core.flagging import FlagSet, RuleBroken, inlined
 from cordboard.core.status import code_of
 from cordboard.flags.evaluation import LiveFlags, Snapshot
+from cordboard.flags.experiments.exposures import Exposures
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV2
 from cordboard.flags.openfeature.events import Events
 from cordboard.flags.openfeature.resolution import BOOLEAN, FLOAT, INT, OBJECT, STRING, resolution

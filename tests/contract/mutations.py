@@ -68,6 +68,7 @@ REAL: Final = {
     "flags/*": ("flags/fuzz",),
     "rollouts/*": ("rollouts/integration.fuzz",),
     "experiments/*": ("experiments/fuzz",),
+    "proposals/*": ("proposals/1",),
     "flags/*/revisions/*": ("flags/fuzz/revisions/1",),
 }
 HARMFUL: Final = ("Delete", "Set")

@@ -14,18 +14,20 @@ import typer
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
-from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.cli import proposals
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.foreign_flags.documents import read
 from cordboard.cli.foreign_flags.unleash import to_unleash
 from cordboard.cli.foreign_flags.words import Unsayable
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, plain, show_fields, show_json, show_rows
+from cordboard.cli.proposals import Propose, all_workspaces, context_of, put_forward
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
 from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1 import history_service_pb2 as history_pb
+from cordboard.flags.v1 import proposal_service_pb2 as proposals_pb
 
 Key = Annotated[str, typer.Argument(help="The flag's key, such as `integration.github`.")]
 File = Annotated[Path, typer.Argument(help="The flag as `cordboard flag show -o json` prints it.")]
@@ -54,15 +56,22 @@ def add_to(app: typer.Typer) -> None:
         ("import", import_flags),
     ):
         app.command(name)(function)
+    app.add_typer(proposals.app, name="proposals")
 
 
-def put(context: typer.Context, file: File, reason: Reason = "", output: Output = Format.TABLE) -> None:
+def put(
+    context: typer.Context, file: File, reason: Reason = "", propose: Propose = False, output: Output = Format.TABLE
+) -> None:
     """Create a flag, or replace its content. With an etag in the file, only if nobody changed it since."""
     flag = _flag_in(file)
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            done = await mesh.flags.PutFlag(pb.PutFlagRequest(flag=flag, reason=reason))
+            request = pb.PutFlagRequest(flag=flag, reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(put_flag=request))
+                return
+            done = await mesh.flags.PutFlag(request)
         show_fields(output, done, {"flag": done.name, "revision": done.revision, "etag": done.etag})
 
     run(work)
@@ -77,11 +86,11 @@ def preview(
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            subjects = [(each, place) for each in await _workspaces(mesh) for place in places]
+            subjects = [(each, place) for each in await all_workspaces(mesh) for place in places]
             moved: list[tuple[str, str, str, str]] = []
             for start in range(0, len(subjects), MOST_CONTEXTS):
                 part = subjects[start : start + MOST_CONTEXTS]
-                request = history_pb.PreviewFlagRequest(flag=flag, contexts=[_context(*each) for each in part])
+                request = history_pb.PreviewFlagRequest(flag=flag, contexts=[context_of(*each) for each in part])
                 found = await mesh.flag_history.PreviewFlag(request)
                 moved += [
                     (part[each.index][0].name.partition("/")[2], part[each.index][1], each.before, each.after)
@@ -266,22 +275,6 @@ def _document(file: Path) -> Any:
         raise typer.BadParameter(f"{file} cannot be read as JSON: {problem}", param_hint="FILE") from None
 
 
-def _context(workspace: workspaces.Workspace, environment: str) -> Struct:
-    name = workspace.name.partition("/")[2]
-    context = Struct()
-    context.update(
-        {
-            "targetingKey": name,
-            "workspace": name,
-            "customer": workspace.customer,
-            "tier": workspace.tier,
-            "region": workspace.region,
-            "environment": environment,
-        }
-    )
-    return context
-
-
 def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str]], asked: int) -> None:
     names = ("workspace", "environment", "before", "after")
     if output is Format.JSON:
@@ -295,10 +288,6 @@ def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str]], aske
 def _print_known(flags: dict[str, Any], wanted: Sequence[str] | None) -> None:
     chosen = {key: flags[key] for key in (wanted or flags) if key in flags}
     show_json({"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": chosen})
-
-
-async def _workspaces(mesh: Client) -> list[workspaces.Workspace]:
-    return await list_all(mesh.workspaces.ListWorkspaces, workspaces.ListWorkspacesRequest())
 
 
 async def _flags(mesh: Client) -> list[pb.Flag]:

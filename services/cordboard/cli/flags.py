@@ -11,10 +11,12 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, show_fields, show_rows
+from cordboard.cli.proposals import Propose, put_forward
 from cordboard.cli.session import as_operator, run
 from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1 import history_service_pb2 as history_pb
+from cordboard.flags.v1 import proposal_service_pb2 as proposals_pb
 
 app = typer.Typer(no_args_is_help=True, help="Roll integrations out and back, and look at flags.")
 Key = Annotated[str, typer.Argument(help="The flag's key, such as `integration.github`.")]
@@ -117,12 +119,18 @@ def kill(
 
 
 @app.command("restore")
-def restore(context: typer.Context, key: Key, reason: Reason = "", output: Output = Format.TABLE) -> None:
+def restore(
+    context: typer.Context, key: Key, reason: Reason = "", propose: Propose = False, output: Output = Format.TABLE
+) -> None:
     """End a kill."""
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            _show(output, await mesh.flags.RestoreFlag(pb.RestoreFlagRequest(name=f"flags/{key}", reason=reason)))
+            request = pb.RestoreFlagRequest(name=f"flags/{key}", reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(restore_flag=request))
+                return
+            _show(output, await mesh.flags.RestoreFlag(request))
 
     run(work)
 
@@ -160,6 +168,7 @@ def rollback(
     key: Key,
     revision: Annotated[int, typer.Argument(help="The revision to go back to.")],
     reason: Reason = "",
+    propose: Propose = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Make an earlier revision the newest one."""
@@ -167,6 +176,9 @@ def rollback(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             request = pb.RollbackFlagRequest(name=f"flags/{key}/revisions/{revision}", reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(rollback_flag=request))
+                return
             _show(output, await mesh.flags.RollbackFlag(request))
 
     run(work)

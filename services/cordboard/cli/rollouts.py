@@ -10,9 +10,11 @@ import typer
 
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, show_fields, show_rows
+from cordboard.cli.proposals import Propose, put_forward
 from cordboard.cli.session import as_operator, run
 from cordboard.client.paging import list_all
 from cordboard.flags.v1 import flag_service_pb2 as flags
+from cordboard.flags.v1 import proposal_service_pb2 as proposals_pb
 from cordboard.flags.v1 import rollout_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Roll integrations, actions and versions out in stages, and stop them.")
@@ -65,6 +67,7 @@ def put(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     etag: Annotated[str, typer.Option(help="Change only what has this etag.")] = "",
     reason: Reason = "",
+    propose: Propose = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a rollout, or replace its plan."""
@@ -95,7 +98,11 @@ def put(
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            _show(output, await mesh.rollouts.PutRollout(pb.PutRolloutRequest(rollout=rollout, reason=reason)))
+            request = pb.PutRolloutRequest(rollout=rollout, reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(put_rollout=request))
+                return
+            _show(output, await mesh.rollouts.PutRollout(request))
 
     run(work)
 
@@ -144,6 +151,7 @@ def move(
     key: Key,
     stage: Annotated[int, typer.Argument(help="The stage, counted from 1; 0: nobody gets it.", min=0)],
     reason: Reason = "",
+    propose: Propose = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Take a rollout to a stage now, further or back."""
@@ -151,6 +159,9 @@ def move(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             request = pb.MoveRolloutRequest(name=_name(key), stage=stage, reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(move_rollout=request))
+                return
             _show(output, await mesh.rollouts.MoveRollout(request))
 
     run(work)

@@ -30,6 +30,7 @@ from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
 from cordboard.flags.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
+from cordboard.flags.v1.proposal_service_pb2_grpc import ProposalServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from cordboard.flags.v1.tracking_service_pb2_grpc import TrackingServiceStub
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
@@ -126,6 +127,7 @@ class Client:
         self.flags = FlagServiceStub(self._channel)
         self.flag_history = FlagHistoryServiceStub(self._channel)
         self.rollouts = RolloutServiceStub(self._channel)
+        self.proposals = ProposalServiceStub(self._channel)
         self.experiments = ExperimentServiceStub(self._channel)
         self.tracking = TrackingServiceStub(self._channel)
         self.proxy = ProxyServiceStub(self._channel)

@@ -17,6 +17,7 @@ from cordboard.core.database import Changes
 from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
+from cordboard.flags.approvals import ApprovalRule, Approvals
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.experiments.experiments import Experiments
 from cordboard.flags.experiments.exposures import Exposures
@@ -31,6 +32,10 @@ from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, Evalua
 from cordboard.flags.openfeature.events import Events
 from cordboard.flags.openfeature.ofrep_servicer import OfrepServicer
 from cordboard.flags.openfeature.sync_servicer import FlagSync
+from cordboard.flags.proposals.acts import Acts
+from cordboard.flags.proposals.proposals import Proposals
+from cordboard.flags.proposals.servicer import ProposalServicer
+from cordboard.flags.proposals.store import ProposalStore
 from cordboard.flags.replica import Replica
 from cordboard.flags.replica_servicer import FlagReplicaServicer
 from cordboard.flags.rollouts.guards import Guards
@@ -47,6 +52,7 @@ from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
 from cordboard.flags.v1.ofrep_service_pb2_grpc import add_OfrepServiceServicer_to_server
 from cordboard.flags.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
+from cordboard.flags.v1.proposal_service_pb2_grpc import add_ProposalServiceServicer_to_server
 from cordboard.flags.v1.replica_service_pb2_grpc import add_FlagReplicaServiceServicer_to_server
 from cordboard.flags.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 from cordboard.flags.v1.tracking_service_pb2_grpc import add_TrackingServiceServicer_to_server
@@ -64,7 +70,8 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     store = FlagStore(database)
     live = LiveFlags(store)
     changes = Changes(database, CHANNEL)
-    flags = Flags(store, mesh.journal(), live, SystemClock())
+    approvals = Approvals(map(ApprovalRule.parse, mesh.settings.approvals))
+    flags = Flags(store, mesh.journal(), live, SystemClock(), approvals)
     trials = ExperimentStore(database)
     running = RunningExperiments(trials, store)
     exposures = Exposures(trials, running, live, SystemClock(), reporters_live=REPORTERS_LIVE)
@@ -72,11 +79,14 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     add_ExperimentServiceServicer_to_server(ExperimentServicer(experiments), mesh.server)
     add_TrackingServiceServicer_to_server(TrackingServicer(live, exposures), mesh.server)
     add_FlagServiceServicer_to_server(FlagServicer(flags, live, exposures), mesh.server)
-    add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(History(store)), mesh.server)
     add_FlagReplicaServiceServicer_to_server(FlagReplicaServicer(Replica(flags, live)), mesh.server)
     plans, clock = RolloutStore(database), SystemClock()
     catalog = (lambda: mesh.channels.to("catalog")) if mesh.settings.catalog_address else None
     rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers, targets=Targets(catalog))
+    history = History(store)
+    add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(history), mesh.server)
+    proposals = Proposals(ProposalStore(database), Acts(flags, rollouts), history, mesh.journal(), clock)
+    add_ProposalServiceServicer_to_server(ProposalServicer(proposals), mesh.server)
     guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
     add_OutcomeServiceServicer_to_server(OutcomeServicer(guards, exposures), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cordboard.core.audit import Journal
     from cordboard.core.times import Clock
+    from cordboard.flags.approvals import Approvals
     from cordboard.flags.content import Content
     from cordboard.flags.evaluation import LiveFlags
     from cordboard.flags.store import FlagChange, FlagStore
@@ -28,20 +29,32 @@ class Cause:
 
     actor: str
     why: str = ""
+    automatic: bool = False
+    """Whether it is the mesh's own doing, which nobody has to agree to."""
+    proposing: bool = False
+    """Whether it is only to be checked and held up."""
+    approver: str = ""
+    """Who has agreed to it."""
+    base: int = 0
+    """The revision of the flag that the agreement was about; 0 where there was none."""
 
     def of(self, act: str) -> str:
         """Returns the reason of a revision: what was done, and why; raises InvalidFields."""
         if len(self.why) > MAX_REASON_LENGTH or "\0" in self.why:
             raise InvalidFields.one("reason", f"must be text of at most {MAX_REASON_LENGTH} characters")
-        return f"{act}: {self.why}" if self.why else act
+        agreed = f" (approved by {self.approver})" if self.approver else ""
+        return (f"{act}: {self.why}" if self.why else act) + agreed
 
 
 class Flags:
     """Keeps flags. Once a change returns, it is committed, in the journal, and in this process's evaluations."""
 
-    def __init__(self, store: FlagStore, journal: Journal, live: LiveFlags, clock: Clock) -> None:
-        """Takes where flags are kept, the audit journal, the set that evaluations use, and the time."""
+    def __init__(self, store: FlagStore, journal: Journal, live: LiveFlags, clock: Clock, approvals: Approvals) -> None:
+        """Takes where flags are kept, the audit journal, the set that evaluations use, the time, and which changes need
+        a second person.
+        """
         self._store = store
+        self._approvals = approvals
         self._journal = journal
         self._live = live
         self._clock = clock
@@ -73,6 +86,7 @@ class Flags:
                 changed = FlagRecord(key, 1, content, False, cause.actor, reason, now, now)
             else:
                 changed = self._next(replace(current, content=content), cause.actor, reason)
+            self._approvals.check(current, changed, cause)
             await self._append(change, changed, "flags.flag.put")
         await self._live.catch_up(change.sequence)
         return changed
@@ -84,17 +98,25 @@ class Flags:
             yield change
         await self._live.catch_up(change.sequence)
 
-    async def publish(self, change: FlagChange, key: str, content: Content, cause: Cause, act: str) -> FlagRecord:
-        """Makes a flag's content this one, killed or not, inside of a change; as it is already, it stays."""
+    async def publish(
+        self, change: FlagChange, key: str, content: Content, cause: Cause, act: str, *, planned: bool = False
+    ) -> FlagRecord:
+        """Makes a flag's content this one, killed or not, inside of a change; as it is already, it stays.
+
+        `planned` says that more will follow by itself.
+        """
         reason = cause.of(act)
         current = await change.flag(key)
         if current is not None and current.content.to_json() == content.to_json():
+            if planned:
+                self._approvals.check(current, current, cause, planned=True)
             return current
         if current is None:
             now = self._clock.now()
             changed = FlagRecord(key, 1, content, False, cause.actor, reason, now, now)
         else:
             changed = self._next(replace(current, content=content), cause.actor, reason)
+        self._approvals.check(current, changed, cause, planned=planned)
         await self._append(change, changed, "flags.flag.put")
         return changed
 
@@ -118,6 +140,7 @@ class Flags:
             if target is None:
                 raise NotFound(f"flags/{key}/revisions/{number}")
             changed = self._next(replace(current, content=target.content), cause.actor, reason)
+            self._approvals.check(current, changed, cause)
             await self._append(change, changed, "flags.flag.rollback")
         await self._live.catch_up(change.sequence)
         return changed
@@ -129,6 +152,9 @@ class Flags:
             if act == "restore" and not current.killed:
                 raise StateConflict(current.name, "not-killed", f"{current.name!r} is not killed")
             changed = self._next(replace(current, killed=act == "kill"), cause.actor, reason)
+            # A fire does not wait for a second person.
+            if act != "kill":
+                self._approvals.check(current, changed, cause)
             await self._append(change, changed, f"flags.flag.{act}")
         await self._live.catch_up(change.sequence)
         return changed

@@ -63,17 +63,19 @@ class History:
             raise NotFound(f"flags/{key}")
         return decision, explained(key, record.content, context, killed=record.killed), record.killed
 
-    async def preview(self, key: str, content: Content, contexts: Sequence[Mapping[str, Any]]) -> list[VariantChange]:
+    async def preview(
+        self, key: str, content: Content, contexts: Sequence[Mapping[str, Any]], *, killed: bool | None = None
+    ) -> list[VariantChange]:
         """Returns the contexts whose variant would change if the flag had this content; raises InvalidFields.
 
-        A kill holds whatever the content is, as it does when the flag is put.
+        A kill holds whatever the content is, as it does when the flag is put, unless `killed` says otherwise.
         """
         if not 1 <= len(contexts) <= MAX_CONTEXTS:
             raise InvalidFields.one("contexts", f"must be 1 to {MAX_CONTEXTS}", "TOO_MANY" if contexts else "REQUIRED")
         current = await self._store.flag(key)
-        killed = current is not None and current.killed
-        before = FlagSet({}) if current is None else _one(key, current.content, killed=killed, revision=0)
-        after = _one(key, content, killed=killed, revision=0)
+        was_killed = current is not None and current.killed
+        before = FlagSet({}) if current is None else _one(key, current.content, killed=was_killed, revision=0)
+        after = _one(key, content, killed=was_killed if killed is None else killed, revision=0)
         variants = (
             (before.evaluate(key, context).variant or "", after.evaluate(key, context).variant or "")
             for context in contexts

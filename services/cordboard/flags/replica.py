@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cordboard.flags.v1.flag_service_pb2 import Flag
 
 PAGE: Final = 500
-CAUSE: Final = Cause("hub", "as at the hub")
+CAUSE: Final = Cause("hub", "as at the hub", automatic=True)
 
 
 class Replica:

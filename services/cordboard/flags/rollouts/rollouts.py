@@ -147,7 +147,7 @@ class Rollouts:
                 return False
             now = self._clock.now()
             record = replace(_at(self._next(current), 0, now), lock=Lock(worse, now, comparison), next_time=None)
-            await self._publish(change, record, GUARD, Cause(GUARD, _evidence(worse, comparison)))
+            await self._publish(change, record, GUARD, Cause(GUARD, _evidence(worse, comparison), automatic=True))
         return True
 
     async def run(self) -> None:
@@ -173,13 +173,15 @@ class Rollouts:
             if current.next_time is None or current.next_time > now:
                 return False
             record = _at(self._next(current), current.stage + 1, now)
-            await self._publish(change, record, "begin", Cause(SCHEDULE))
+            await self._publish(change, record, "begin", Cause(SCHEDULE, automatic=True))
         return True
 
     async def _publish(self, change: FlagChange, record: RolloutRecord, act: str, cause: Cause) -> None:
         stage = f"rollout {act}: stage {record.stage} of {len(record.plan.stages)}"
         content = content_at(record.key, record.plan, record.stage, self._tiers)
-        flag = await self._flags.publish(change, record.key, content, Cause(cause.actor, cause.why), stage)
+        # The stages to come are agreed to with the plan.
+        planned = act == "put"
+        flag = await self._flags.publish(change, record.key, content, cause, stage, planned=planned)
         await self._store.write(change.connection, record)
         if act in ANEW or record.lock is not None:
             guarded = record.plan.guard is not None and record.lock is None

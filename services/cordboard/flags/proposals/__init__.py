@@ -1,0 +1,1 @@
+"""Proposals: changes of flags that wait for a second person."""
