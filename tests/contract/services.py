@@ -22,7 +22,7 @@ import_stubs()
 
 EVERYWHERE: Final = (health_pb2, reflection_pb2)
 # Who keeps a journal serves it.
-JOURNALS: Final = ("catalog", "auth", "flags", "proxy")
+JOURNALS: Final = ("catalog", "auth", "flags", "proxy", "telemetry")
 TIMEOUT: Final = 20.0
 
 

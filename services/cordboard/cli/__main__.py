@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cordboard.cli import (
+    alerts,
     audit,
     backends,
     breakers,
@@ -99,6 +100,7 @@ def application() -> typer.Typer:
         app.add_typer(area, name=name, rich_help_panel=OPERATE)
     for watched in (rates.top, rates.health, rates.rates, rates.usage):
         app.command(rich_help_panel=OPERATE)(watched)
+    app.add_typer(alerts.app, name="alerts", rich_help_panel=OPERATE)
     app.add_typer(traces.app, name="trace", rich_help_panel=OPERATE)
     app.command("login", rich_help_panel=OPERATE)(login.login)
     app.command("logout", rich_help_panel=OPERATE)(login.logout)

@@ -30,6 +30,7 @@ class Service(StrEnum):
     AUTH = "auth"
     FLAGS = "flags"
     PROXY = "proxy"
+    TELEMETRY = "telemetry"
 
 
 class Shape(StrEnum):

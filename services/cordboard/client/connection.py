@@ -45,6 +45,7 @@ from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerSe
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from cordboard.telemetry.v1.alert_service_pb2_grpc import AlertServiceStub
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
@@ -142,6 +143,7 @@ class Client:
         self.subscriptions = SubscriptionServiceStub(self._channel)
         self.polling_triggers = PollingTriggerServiceStub(self._channel)
         self.metrics = MetricsServiceStub(self._channel)
+        self.alerts = AlertServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

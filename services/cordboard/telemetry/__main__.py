@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otl
 
 from cordboard.core.server import Process, run
 from cordboard.core.times import SystemClock
+from cordboard.telemetry.alerts.wiring import start_alerts
 from cordboard.telemetry.collector import LogCollector, MetricCollector, SpanCollector
 from cordboard.telemetry.intake import Intake
 from cordboard.telemetry.metric_store import MetricStore
@@ -46,6 +47,7 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
     mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)
+    start_alerts(mesh, store, clock)
     mesh.background(intake.run())
     mesh.background(retention.run())
 

@@ -304,17 +304,18 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.proxy.v1.SubscriptionService/Subscribe", "proxy"),
         ("/cordboard.telemetry.v1.TraceService/GetTrace", "telemetry"),
         ("/cordboard.telemetry.v1.MetricsService/ListRates", "telemetry"),
+        ("/cordboard.telemetry.v1.AlertService/ListAttention", "telemetry"),
     ],
 )
 def test_each_package_goes_to_its_service(edge: Edge, path: str, service: str) -> None:
     assert edge.grpc(path, edge.keys.token())["service"] == service
 
 
-@pytest.mark.parametrize("service", ["catalog", "auth", "flags", "proxy"])
+@pytest.mark.parametrize("service", ["catalog", "auth", "flags", "proxy", "telemetry"])
 def test_a_journal_is_asked_of_the_service_that_the_header_names(edge: Edge, service: str) -> None:
     path = "/cordboard.common.v1.AuditService/VerifyAudit"
     assert edge.grpc(path, edge.keys.token(), audit_service=service)["service"] == service
-    others: list[dict[str, Any]] = [{}, {"audit_service": "telemetry"}]
+    others: list[dict[str, Any]] = [{}, {"audit_service": "uqi"}]
     for other in others:
         assert refusal(partial(edge.grpc, path, edge.keys.token(), **other))[0] is grpc.StatusCode.UNIMPLEMENTED
 

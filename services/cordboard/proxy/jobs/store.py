@@ -37,6 +37,15 @@ _job = sa.Table(
     sa.Column("number", sa.BigInteger),
 )
 _READ: Final = tuple(_job.c[each.name] for each in fields(Job))
+# A connection belongs to one integration, which any of its calls names.
+_DEAD: Final = sa.text("""
+    SELECT coalesce(call.integration, '') AS slug, sum(letters)::bigint AS letters
+    FROM (
+        SELECT workspace_id, connection, max(call_id) AS call_id, count(*) AS letters
+        FROM (SELECT workspace_id, connection, call_id FROM job WHERE state = :dead LIMIT :most) AS letter
+        GROUP BY workspace_id, connection) AS dead
+    LEFT JOIN call ON call.workspace_id = dead.workspace_id AND call.id = dead.call_id
+    GROUP BY 1""")
 _UNENDED: Final = _job.c.state.in_((QUEUED, WAITING, RUNNING))
 
 
@@ -225,6 +234,11 @@ class JobStore:
                 # In the queue once only: while its turn stands there, there is nothing to do.
                 await _enqueue(connection, job, None)
         return len(found)
+
+    async def dead(self, *, most: int) -> dict[str, int]:
+        """Returns how many dead letters each integration has, of `most` at most; those whose calls are gone are ''."""
+        async with self._database.everywhere() as connection:
+            return {row.slug: row.letters for row in await connection.execute(_DEAD, {"dead": DEAD, "most": most})}
 
     async def sweep(self, *, ended_live: float, dead_live: float) -> int:
         """Deletes some jobs that ended so many seconds ago, dead letters by a time of their own; returns how many."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.database import Changes
 from cordboard.core.errors import CordboardError
+from cordboard.proxy.jobs.count import DeadLetterCount
 from cordboard.proxy.jobs.dead_letters import DeadLetters
 from cordboard.proxy.jobs.jobs import Jobs
 from cordboard.proxy.jobs.schedules import Schedules
@@ -60,7 +61,8 @@ def start_jobs(
         DeadLetterServicer(DeadLetters(database, store, keys, journal)), mesh.server
     )
     add_ScheduleServiceServicer_to_server(ScheduleServicer(schedules), mesh.server)
-    for job in (changes.run(), worker.run(), schedules.run(), _sweep(store, settings)):
+    count = DeadLetterCount(store, mesh.measures)
+    for job in (changes.run(), worker.run(), schedules.run(), count.run(), _sweep(store, settings)):
         mesh.background(job)
 
 
