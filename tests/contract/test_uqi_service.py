@@ -23,8 +23,10 @@ from cordboard.uqi.__main__ import start
 from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
 from cordboard.uqi.v1 import form_service_pb2 as pb
-from cordboard.uqi.v1.form_pb2 import FORM_TARGET_REACT, FormTarget
+from cordboard.uqi.v1 import query_editor_service_pb2 as editor_pb
+from cordboard.uqi.v1.form_pb2 import FORM_TARGET_APPSMITH, FORM_TARGET_REACT, FormTarget
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
+from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceStub
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.unit.uqi.announcer import Announcer, an_announcer
@@ -470,3 +472,63 @@ async def test_values_of_an_older_revision_are_carried_over_or_refused(announcer
     assert "REVISION" not in [each.reason for each in answer.problems]
     code, reason, fields = await refused(bound("0" * 64, subject="Printer"))
     assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])
+
+
+EDITOR = "integrations/acme/queryEditor"
+
+
+async def test_an_editor_lists_every_action_and_binds_the_one_that_is_picked(
+    announcer: Announcer, served: Served
+) -> None:
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    await announcer.publish(a_version(TICKET, an_input(title={"type": "string"})), "1.0.0")
+    found = await editors.GetQueryEditor(editor_pb.GetQueryEditorRequest(name=EDITOR))
+    assert (found.name, found.version) == (EDITOR, "1.0.0")
+    assert [(each.command, each.action) for each in found.commands] == [
+        ("ACME_CREATE", "create"),
+        ("ACME_CREATE_2", "create-2"),
+    ]
+    asked = editor_pb.RenderQueryEditorRequest(name=EDITOR, target=FORM_TARGET_APPSMITH)
+    shown = await editors.RenderQueryEditor(asked)
+    assert problems(json.loads(shown.document_json)) == []
+    asked.etag = shown.etag
+    again = await editors.RenderQueryEditor(asked)
+    assert (again.not_modified, again.document_json) == (True, "")
+
+    values = {"command": "ACME_CREATE", "ACME_CREATE": {"subject": "x"}, "ACME_CREATE_2": {"title": "left"}}
+    bound = await editors.BindQuery(editor_pb.BindQueryRequest(name=EDITOR, values=to_struct(values)))
+    assert (bound.action, from_struct(bound.bound.input)) == ("create", {"subject": "x", "count": 1})
+    assert list(bound.bound.dropped_pointers) == ["/ACME_CREATE_2"]
+    # A new version is seen, and the old one stays as it was.
+    await announcer.publish(a_version(TICKET), "2.0.0")
+
+    async def newer() -> bool:
+        now = await editors.GetQueryEditor(editor_pb.GetQueryEditorRequest(name=EDITOR))
+        return (now.version, len(now.commands)) == ("2.0.0", 1)
+
+    await until(newer)
+    old = await editors.GetQueryEditor(editor_pb.GetQueryEditorRequest(name=EDITOR, version="1.0.0"))
+    assert old == found
+
+
+async def test_an_editor_refuses_what_is_not_there_with_its_name(announcer: Announcer, served: Served) -> None:
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    await announcer.publish(a_version(TICKET), "1.0.0")
+
+    def bind_query(**values: Any) -> Any:
+        return editors.BindQuery(editor_pb.BindQueryRequest(name=EDITOR, values=to_struct(values)))
+
+    async def refusal(call: Any) -> tuple[str, list[str]]:
+        _, reason, fields = await refused(call)
+        return reason, fields
+
+    assert await refusal(bind_query()) == ("INVALID_FIELDS", ["values.command"])
+    assert await refusal(bind_query(command=["ACME_CREATE"])) == ("INVALID_FIELDS", ["values.command"])
+    wrong = bind_query(command="ACME_CREATE", ACME_CREATE={"subject": 1.5, "count": "many"})
+    assert await refusal(wrong) == ("INVALID_FIELDS", ["values.count"])
+    react = editor_pb.RenderQueryEditorRequest(name=EDITOR, target=FORM_TARGET_REACT)
+    assert await refusal(editors.RenderQueryEditor(react)) == ("INVALID_FIELDS", ["target"])
+    missing = editor_pb.GetQueryEditorRequest(name="integrations/nothing/queryEditor")
+    assert await refusal(editors.GetQueryEditor(missing)) == ("RESOURCE_NOT_FOUND", [])
+    no_version = editor_pb.GetQueryEditorRequest(name=EDITOR, version="9.9.9")
+    assert await refusal(editors.GetQueryEditor(no_version)) == ("RESOURCE_NOT_FOUND", [])

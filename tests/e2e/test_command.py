@@ -72,6 +72,20 @@ async def test_a_call_prints_the_output_and_leaves_a_record_and_a_trace(desk: De
     assert await as_json(desk, "trace", "list", "--attribute", "cordboard.action=list_tickets")
 
 
+async def test_the_editor_over_all_actions_is_listed_and_printed_for_appsmith(desk: Desk) -> None:
+    commands = await as_json(desk, "form", "acme-desk")
+    assert {"action": "create_ticket", "command": "ACME_DESK_CREATE_TICKET"}.items() <= {
+        key: value for each in commands if each["action"] == "create_ticket" for key, value in each.items()
+    }.items()
+    editor = await as_json(desk, "form", "acme-desk", "--format", "appsmith")
+    assert {section["identifier"] for section in editor["editor"]} == {
+        "SELECTOR",
+        *(each["command"] for each in commands),
+    }
+    code, _, errors = await command(desk, "form", "acme-desk", "--format", "react")
+    assert (code, "--format appsmith" in errors) == (2, True)
+
+
 async def test_connect_by_page_prints_a_link_and_waits_for_whoever_opens_it(desk: Desk, northwind: Tenant) -> None:
     process = await asyncio.create_subprocess_exec(
         COMMAND, "--state-dir", str(desk.mesh.state_dir), "connect", "acme-desk", "-w", northwind.workspace, "--page",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -12,10 +12,14 @@ from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_json
+from cordboard.cli.output import Format, console, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
+from cordboard.uqi.v1 import query_editor_service_pb2 as editors
+
+if TYPE_CHECKING:
+    from cordboard.client import Client
 
 
 class Renderer(StrEnum):
@@ -38,7 +42,9 @@ _TARGETS: Final = {
 def form(
     context: typer.Context,
     integration: Annotated[str, typer.Argument(help="The integration's id.")],
-    action: Annotated[str, typer.Argument(help="The action's id, or auth.SCHEME.")],
+    action: Annotated[
+        str, typer.Argument(help="The action's id, or auth.SCHEME. Default: the editor over all actions.")
+    ] = "",
     schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON Schema.")] = False,
     appsmith: Annotated[bool, typer.Option("--appsmith", help="Print the Appsmith UQI JSON.")] = False,
     target_format: Annotated[
@@ -53,9 +59,16 @@ def form(
     ] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what an action, or a way to sign in, asks for."""
+    """Show what an action, or a way to sign in, asks for; or all actions, as one editor."""
 
     async def work() -> None:
+        if not action:
+            if schema or choices or target_format not in (None, Renderer.APPSMITH):
+                raise CommandFailed("for all actions there is --format appsmith, and --document", 2)
+            async with as_operator(target(context)) as mesh:
+                name = f"integrations/{integration}/queryEditor"
+                await show_editor(mesh, name, output, whole=appsmith or target_format is not None, plainly=canonical)
+            return
         kind = action if action.startswith("auth.") else f"action.{action.removeprefix('action.')}"
         if sum((schema, appsmith, canonical, target_format is not None)) > 1:
             raise CommandFailed("print one of --json-schema, --appsmith, --format and --document", 2)
@@ -86,6 +99,20 @@ def form(
                 console.print(f"[yellow]{loss}[/yellow]", markup=True)
 
     run(work)
+
+
+async def show_editor(mesh: Client, name: str, output: Format, *, whole: bool, plainly: bool) -> None:
+    """Prints the commands of an editor, or the `whole` of it for Appsmith."""
+    if whole:
+        request = editors.RenderQueryEditorRequest(name=name, target=form_pb2.FORM_TARGET_APPSMITH)
+        show_json(json.loads((await mesh.query_editors.RenderQueryEditor(request)).document_json))
+        return
+    found = await mesh.query_editors.GetQueryEditor(editors.GetQueryEditorRequest(name=name))
+    if plainly:
+        show_json(plain(found))
+        return
+    rows = ((each.action, each.title, each.command) for each in found.commands)
+    show_rows(output, found.commands, ("action", "title", "command"), rows)
 
 
 def show_choices(found: pb.ListFormOptionsResponse, output: Format) -> None:

@@ -49,6 +49,7 @@ from cordboard.telemetry.v1.alert_service_pb2_grpc import AlertServiceStub
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
+from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceStub
 
 DEFAULT_TIMEOUT: Final = 30.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -125,6 +126,7 @@ class Client:
         self.sync = SyncServiceStub(self._channel)
         self.sources = SourceServiceStub(self._channel)
         self.forms = FormServiceStub(self._channel)
+        self.query_editors = QueryEditorServiceStub(self._channel)
         self.flags = FlagServiceStub(self._channel)
         self.flag_history = FlagHistoryServiceStub(self._channel)
         self.rollouts = RolloutServiceStub(self._channel)

@@ -12,11 +12,13 @@ from cordboard.uqi.feed import CatalogFeed
 from cordboard.uqi.forms import FormCache, Forms
 from cordboard.uqi.options import Options
 from cordboard.uqi.proxied import ProxiedActions
-from cordboard.uqi.servicer import FormServicer
+from cordboard.uqi.query_editors import QueryEditors
+from cordboard.uqi.servicer import FormServicer, QueryEditorServicer
 from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
 from cordboard.uqi.upkeep import Upkeep
 from cordboard.uqi.v1.form_service_pb2_grpc import add_FormServiceServicer_to_server
+from cordboard.uqi.v1.query_editor_service_pb2_grpc import add_QueryEditorServiceServicer_to_server
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -32,6 +34,7 @@ async def start(mesh: Process[UqiSettings]) -> None:
     proxy = (lambda: mesh.channels.to("proxy")) if mesh.settings.proxy_address else None
     options = Options(forms, ProxiedActions(proxy), SystemClock())
     add_FormServiceServicer_to_server(FormServicer(forms, options), mesh.server)
+    add_QueryEditorServiceServicer_to_server(QueryEditorServicer(QueryEditors(forms), forms), mesh.server)
     mesh.copies.add(upkeep.copy)
     mesh.background(upkeep.run())
     mesh.background(HubAge(lambda: mesh.channels.to("catalog"), mesh.copies, SystemClock()).run())

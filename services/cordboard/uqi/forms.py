@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.schema import JsonSchema
 from cordboard.uqi import rendering
 from cordboard.uqi.binding import Bound, Client, bound
+from cordboard.uqi.query_editor import QueryEditor, query_editor
 from cordboard.uqi.rendering import Rendering
 from cordboard.uqi.revisions import Revision, Wires, carried, wires_of
 
@@ -27,6 +29,7 @@ Key: TypeAlias = tuple[str, str, str]
 # Compiled schemas are much larger than their text.
 MOST_BINDERS: Final = 64
 MOST_RENDERINGS: Final = 128
+MOST_EDITORS: Final = 8
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]{0,127}")
 _AFTER: Final = re.compile(r"[A-Za-z0-9._~-]{0,255}")
 ACTIVE: Final = "active"
@@ -42,7 +45,10 @@ class FormCache:
         self._records: OrderedDict[Key, FormRecord] = OrderedDict()
         self._binders: OrderedDict[Key, Binder] = OrderedDict()
         self._renderings: OrderedDict[tuple[str, int], Rendering] = OrderedDict()
+        self._editors: OrderedDict[tuple[str, str], QueryEditor] = OrderedDict()
         self.active: dict[str, str] = {}
+        self.changes = 0
+        """How often something new was stored."""
 
     def record(self, key: Key) -> FormRecord | None:
         """Returns a form that is in memory, or None."""
@@ -83,8 +89,20 @@ class FormCache:
         self._renderings.move_to_end(key)
         return found
 
+    def editor(self, key: tuple[str, str]) -> QueryEditor | None:
+        """Returns the editor of a version that is in memory, or None."""
+        return self._editors.get(key)
+
+    def keep_editor(self, key: tuple[str, str], editor: QueryEditor) -> None:
+        """Keeps the editor of a version, and lets go of the one that was made longest ago when there are too many."""
+        self._editors[key] = editor
+        if len(self._editors) > MOST_EDITORS:
+            self._editors.popitem(last=False)
+
     def take(self, release: Release) -> None:
         """Notes that the forms of a version are stored now, whatever was known of them."""
+        self.changes += 1
+        self._editors.pop((release.integration, release.version), None)
         for key in [key for key in self._records if key[:2] == (release.integration, release.version)]:
             self._drop(key)
         if release.active:
@@ -157,6 +175,21 @@ class Forms:
         if await self._store.form_set(integration, active) is None:
             await self._fetch(integration, active, f"integrations/{integration}")
         return await self._store.page(integration, active, after=after, limit=limit)
+
+    async def editor(self, integration: str, version: str) -> QueryEditor:
+        """Returns the editor over all actions of a version, the active one when empty; raises NotFound."""
+        asked = "" if version == ACTIVE else version
+        key = _checked(integration, await self._version(integration, asked))
+        found = self._cache.editor(key)
+        if found is None:
+            if await self._store.form_set(*key) is None:
+                await self._fetch(*key, f"integrations/{integration}/queryEditor")
+            changes = self._cache.changes
+            found = await asyncio.to_thread(query_editor, key[1], await self._store.actions(*key))
+            if changes == self._cache.changes:
+                # Else what it was made of may not be what is stored now.
+                self._cache.keep_editor(key, found)
+        return found
 
     async def rendering(
         self, integration: str, form: str, version: str, target: form_pb2.FormTarget.ValueType

@@ -1,4 +1,4 @@
-"""FormService: messages in, one call of the domain, messages out."""
+"""FormService and QueryEditorService: messages in, one call of the domain, messages out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from cordboard.uqi.options import Question
 from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
+from cordboard.uqi.v1 import query_editor_service_pb2 as editor_pb
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceServicer
+from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceServicer
 from cordboard.uqi.visibility import ensure_seen
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from cordboard.uqi.binding import Bound, Client
     from cordboard.uqi.forms import Forms
     from cordboard.uqi.options import Credentials, Listed, Options
+    from cordboard.uqi.query_editor import QueryEditor
+    from cordboard.uqi.query_editors import QueryEditors
     from cordboard.uqi.rendering import Rendering
     from cordboard.uqi.store import FormRecord
 
@@ -61,7 +65,7 @@ class FormServicer(FormServiceServicer):
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         record, found = await self._forms.rendering(integration, form, request.version, request.target)
-        return _rendered(record, found, request.etag, self._forms.silence())
+        return _rendered(record.version, found, request.etag, self._forms.silence())
 
     async def BindForm(self, request: pb.BindFormRequest, context: Any) -> pb.BindFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
@@ -80,6 +84,38 @@ class FormServicer(FormServiceServicer):
         return _options(await self._options.listed(question, _credentials(context)))
 
 
+class QueryEditorServicer(QueryEditorServiceServicer):
+    """Serves editors over all actions of an integration."""
+
+    def __init__(self, editors: QueryEditors, forms: Forms) -> None:
+        """Takes the editors, and the forms that know how old they are."""
+        self._editors = editors
+        self._forms = forms
+
+    async def GetQueryEditor(self, request: editor_pb.GetQueryEditorRequest, context: Any) -> editor_pb.QueryEditor:
+        (integration,) = parse(request.name, EDITOR)
+        ensure_seen(integration)
+        return _editor(request.name, await self._editors.editor(integration, request.version))
+
+    async def RenderQueryEditor(
+        self, request: editor_pb.RenderQueryEditorRequest, context: Any
+    ) -> pb.RenderFormResponse:
+        (integration,) = parse(request.name, EDITOR)
+        ensure_seen(integration)
+        editor, found = await self._editors.rendering(integration, request.version, request.target)
+        return _rendered(editor.version, found, request.etag, self._forms.silence())
+
+    async def BindQuery(self, request: editor_pb.BindQueryRequest, context: Any) -> editor_pb.BindQueryResponse:
+        (integration,) = parse(request.name, EDITOR)
+        ensure_seen(integration)
+        settings = Settings("appsmith", request.allow_expressions, request.form_revision)
+        values = from_struct(request.values, "values")
+        command, found = await self._editors.bound(integration, request.version, values, settings)
+        bound = _bound(found if request.report_problems else accepted(found))
+        return editor_pb.BindQueryResponse(action=command.action, bound=bound)
+
+
+EDITOR: Final = "integrations/*/queryEditor"
 _CLIENTS: Final[Mapping[int, Client]] = {
     form_pb2.FORM_TARGET_JSON_SCHEMA: "json_schema",
     form_pb2.FORM_TARGET_APPSMITH: "appsmith",
@@ -88,10 +124,25 @@ _CLIENTS: Final[Mapping[int, Client]] = {
 }
 
 
-def _rendered(record: FormRecord, found: Rendering, known: str, silence: float) -> pb.RenderFormResponse:
+def _editor(name: str, found: QueryEditor) -> editor_pb.QueryEditor:
+    commands = (
+        editor_pb.QueryCommand(
+            command=each.command,
+            action=each.action,
+            form=each.form,
+            form_revision=each.form_revision,
+            title=each.title,
+            description=each.description,
+        )
+        for each in found.commands
+    )
+    return editor_pb.QueryEditor(name=name, version=found.version, revision=found.revision, commands=commands)
+
+
+def _rendered(version: str, found: Rendering, known: str, silence: float) -> pb.RenderFormResponse:
     same = known == found.etag
     return pb.RenderFormResponse(
-        version=record.version,
+        version=version,
         document_json="" if same else found.text,
         etag=found.etag,
         not_modified=same,

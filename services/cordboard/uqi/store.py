@@ -61,6 +61,7 @@ _SUMMARY: Final = (
     _form.c.losses,
     _form.c.etag,
     _form.c.create_time,
+    _form.c.revision,
 )
 _WHOLE: Final = (*_SUMMARY, _form.c.json_schema, _form.c.appsmith, _form.c.document)
 
@@ -81,6 +82,8 @@ class FormRecord:
     appsmith: str = ""
     document: bytes = b""
     """The canonical document; empty for a form that was made before there were any."""
+    revision: str = ""
+    """The revision of that document."""
 
     @property
     def name(self) -> str:
@@ -172,6 +175,14 @@ class FormStore:
         async with self._database.shared() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _record(row)
+
+    async def actions(self, integration: str, version: str) -> list[FormRecord]:
+        """Returns the forms of all actions of a version, with their Appsmith documents alone."""
+        query = sa.select(*_SUMMARY, _form.c.appsmith).where(
+            _form.c.integration == integration, _form.c.version == version, _form.c.form.startswith("action.")
+        )
+        async with self._database.shared() as connection:
+            return [_record(row) for row in (await connection.execute(query)).mappings()]
 
     async def page(self, integration: str, version: str, *, after: str, limit: int) -> list[FormRecord]:
         """Returns up to `limit` forms with an id above `after`, in the order of their ids, without documents."""

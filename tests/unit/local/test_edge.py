@@ -284,6 +284,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.auth.v1.VaultService/GetVaultStatus", "auth"),
         ("/cordboard.auth.v1.IncidentService/ListCutOffs", "auth"),
         ("/cordboard.uqi.v1.FormService/GetForm", "uqi"),
+        ("/cordboard.uqi.v1.QueryEditorService/GetQueryEditor", "uqi"),
         ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
         ("/cordboard.flags.v1.FlagHistoryService/EvaluateFlagAsOf", "flags"),
         ("/cordboard.flags.v1.RolloutService/GetRollout", "flags"),

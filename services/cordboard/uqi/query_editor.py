@@ -1,0 +1,101 @@
+"""All actions of an integration in one editor: the commands, and the whole of it as Appsmith UQI JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cordboard.uqi.appsmith import FORM_DATA
+from cordboard.uqi.rendering import Rendering
+from cordboard.uqi.texts import json_text, neutral
+
+if TYPE_CHECKING:
+    from cordboard.uqi.store import FormRecord
+
+# What a gRPC client takes that was told nothing, with room for the rest of the message.
+MOST_CHARACTERS: Final = 3_500_000
+_PREFIX: Final = "action."
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An action in an editor."""
+
+    command: str
+    action: str
+    form: str
+    form_revision: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEditor:
+    """An editor; `appsmith` is the whole of it for that client."""
+
+    version: str
+    revision: str
+    commands: tuple[Command, ...]
+    appsmith: Rendering
+
+    def named(self, command: str) -> Command | None:
+        """Returns a command, or None."""
+        return next((each for each in self.commands if each.command == command), None)
+
+
+def query_editor(version: str, records: Iterable[FormRecord], most: int = MOST_CHARACTERS) -> QueryEditor:
+    """Returns the editor over these forms of actions; what does not fit into `most` characters is left out."""
+    found: list[tuple[Command, dict[str, Any]]] = []
+    for record in records:
+        section = orjson.loads(record.appsmith)["editor"][1]
+        action = record.form.removeprefix(_PREFIX)
+        title = record.title or action
+        shown = Command(section["identifier"], action, record.name, record.revision, title, record.description)
+        found.append((shown, section))
+    found.sort(key=lambda each: (each[0].title.lower(), each[0].command))
+    commands = tuple(command for command, _ in found)
+    material = json_text([[each.command, each.form, each.form_revision] for each in commands])
+    revision = hashlib.sha256(material.encode()).hexdigest()
+    return QueryEditor(version, revision, commands, _appsmith(found, most))
+
+
+def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int) -> Rendering:
+    options = [{"label": neutral(command.title), "value": command.command} for command, _ in found]
+    head = json_text(_selector(options))
+    texts = [json_text(section) for _, section in found]
+    losses: list[str] = []
+    if len(_joined([head, *texts])) > most:
+        # Programs read these slots to have the form whole; people see no difference.
+        texts = [json_text({name: value for name, value in section.items() if name != "_uqi"}) for _, section in found]
+        losses.append("Appsmith: what it cannot express is left out, for the editor is large")
+    kept, room = 0, most - len(_joined([head]))
+    while kept < len(texts) and len(texts[kept]) + 1 <= room:
+        room -= len(texts[kept]) + 1
+        kept += 1
+    if kept < len(texts):
+        losses.append(f"Appsmith: {len(texts) - kept} commands beyond {most} characters are not shown")
+        head = json_text(_selector(options[:kept]))
+    text = _joined([head, *texts[:kept]])
+    return Rendering(text, hashlib.sha256(text.encode()).hexdigest()[:32], tuple(losses))
+
+
+def _joined(sections: list[str]) -> str:
+    return f'{{"editor":[{",".join(sections)}]}}'
+
+
+def _selector(options: list[dict[str, str]]) -> dict[str, Any]:
+    command = {
+        "label": "Command",
+        "description": "Which action to run",
+        "configProperty": f"{FORM_DATA}.command",
+        "controlType": "DROP_DOWN",
+        "isSearchable": True,
+        "isRequired": True,
+        "options": options,
+    }
+    zone = {"controlType": "DOUBLE_COLUMN_ZONE", "identifier": "SELECTOR_Z1", "children": [command]}
+    return {"controlType": "SECTION_V2", "identifier": "SELECTOR", "children": [zone]}
