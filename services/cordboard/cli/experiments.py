@@ -13,6 +13,7 @@ from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, plain, show_fields, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import experiment_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Compare the variants that a flag gives to shares of the workspaces.")
@@ -74,15 +75,8 @@ def list_experiments(context: typer.Context, output: Output = Format.TABLE) -> N
     """List experiments."""
 
     async def work() -> None:
-        found: list[pb.Experiment] = []
-        request = pb.ListExperimentsRequest(page_size=1000)
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.experiments.ListExperiments(request)
-                found += page.experiments
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Experiment] = await list_all(mesh.experiments.ListExperiments, pb.ListExperimentsRequest())
         rows = (
             (_bare(each.name), _bare(each.flag), _named(each.primary_metric), _state(each), moment(each.create_time))
             for each in found
@@ -151,14 +145,7 @@ def export(
 
 
 async def _subjects(mesh: Client, name: str) -> list[pb.ExperimentSubject]:
-    request = pb.ListExperimentSubjectsRequest(parent=name, page_size=1000)
-    found: list[pb.ExperimentSubject] = []
-    while True:
-        page = await mesh.experiments.ListExperimentSubjects(request)
-        found += page.experiment_subjects
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return await list_all(mesh.experiments.ListExperimentSubjects, pb.ListExperimentSubjectsRequest(parent=name))
 
 
 def _metric(given: str) -> pb.Metric:

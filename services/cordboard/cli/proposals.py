@@ -14,6 +14,7 @@ from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, plain, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
+from cordboard.client.paging import list_all
 from cordboard.flags.v1 import proposal_service_pb2 as pb
 from cordboard.flags.v1.flag_service_pb2 import Flag
 
@@ -37,15 +38,9 @@ def list_proposals(
     """List what waits for a second person, newest first."""
 
     async def work() -> None:
-        found: list[pb.Proposal] = []
-        request = pb.ListProposalsRequest(page_size=1000, pending_only=not everything)
+        request = pb.ListProposalsRequest(pending_only=not everything)
         async with as_operator(target(context)) as mesh:
-            while True:
-                page = await mesh.proposals.ListProposals(request)
-                found += page.proposals
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
+            found: list[pb.Proposal] = await list_all(mesh.proposals.ListProposals, request)
         rows = (
             (_bare(each.name), _bare(each.after.name), each.act, each.proposer, each.reason, _state(each), _moved(each))
             for each in found
@@ -121,14 +116,7 @@ def context_of(workspace: workspaces.Workspace, environment: str) -> Struct:
 
 async def all_workspaces(mesh: Client) -> list[workspaces.Workspace]:
     """Returns every workspace of the mesh."""
-    found: list[workspaces.Workspace] = []
-    request = workspaces.ListWorkspacesRequest(page_size=1000)
-    while True:
-        page = await mesh.workspaces.ListWorkspaces(request)
-        found += page.workspaces
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return await list_all(mesh.workspaces.ListWorkspaces, workspaces.ListWorkspacesRequest())
 
 
 def _bare(name: str) -> str:

@@ -11,45 +11,9 @@ from typing import Any, Final, Self, cast
 
 import grpc
 
-from cordboard.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
-from cordboard.auth.v1.connect_link_service_pb2_grpc import ConnectLinkServiceStub
-from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
-from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
-from cordboard.auth.v1.incident_service_pb2_grpc import IncidentServiceStub
-from cordboard.auth.v1.login_service_pb2_grpc import LoginServiceStub
-from cordboard.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
-from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceStub
-from cordboard.auth.v1.vault_service_pb2_grpc import VaultServiceStub
-from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
-from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
-from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.client.errors import from_rpc
-from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
-from cordboard.flags.v1.experiment_service_pb2_grpc import ExperimentServiceStub
-from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
-from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
-from cordboard.flags.v1.proposal_service_pb2_grpc import ProposalServiceStub
-from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
-from cordboard.flags.v1.tracking_service_pb2_grpc import TrackingServiceStub
+from cordboard.client.stubs import Stubs
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
-from cordboard.proxy.v1.backend_service_pb2_grpc import BackendServiceStub
-from cordboard.proxy.v1.batch_service_pb2_grpc import BatchServiceStub
-from cordboard.proxy.v1.breaker_service_pb2_grpc import BreakerServiceStub
-from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
-from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceStub
-from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
-from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
-from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerServiceStub
-from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
-from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
-from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
-from cordboard.telemetry.v1.alert_service_pb2_grpc import AlertServiceStub
-from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
-from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
-from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
-from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceStub
 
 DEFAULT_TIMEOUT: Final = 30.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -76,7 +40,7 @@ def staleness(trailers: Iterable[tuple[str, str | bytes]] | None) -> str:
     return next((str(value) for key, value in trailers or () if key == "cordboard-stale"), "")
 
 
-class Client:
+class Client(Stubs):
     """A connection to a mesh. Errors are those of `cordboard.client.errors`."""
 
     def __init__(
@@ -110,43 +74,7 @@ class Client:
             ],
             interceptors=[_Unary(self), _Streams(self), _Uploads(self), _BothWays(self)],
         )
-        self.workspaces = WorkspaceServiceStub(self._channel)
-        self.tokens = TokenServiceStub(self._channel)
-        self.login = LoginServiceStub(self._channel)
-        self.api_keys = ApiKeyServiceStub(self._channel)
-        self.revocations = RevocationServiceStub(self._channel)
-        self.connect = ConnectServiceStub(self._channel)
-        self.connect_links = ConnectLinkServiceStub(self._channel)
-        self.connections = ConnectionServiceStub(self._channel)
-        self.vault = VaultServiceStub(self._channel)
-        self.incidents = IncidentServiceStub(self._channel)
-        self.audit = AuditServiceStub(self._channel)
-        self.catalog = CatalogServiceStub(self._channel)
-        self.governance = GovernanceServiceStub(self._channel)
-        self.sync = SyncServiceStub(self._channel)
-        self.sources = SourceServiceStub(self._channel)
-        self.forms = FormServiceStub(self._channel)
-        self.query_editors = QueryEditorServiceStub(self._channel)
-        self.flags = FlagServiceStub(self._channel)
-        self.flag_history = FlagHistoryServiceStub(self._channel)
-        self.rollouts = RolloutServiceStub(self._channel)
-        self.proposals = ProposalServiceStub(self._channel)
-        self.experiments = ExperimentServiceStub(self._channel)
-        self.tracking = TrackingServiceStub(self._channel)
-        self.proxy = ProxyServiceStub(self._channel)
-        self.batches = BatchServiceStub(self._channel)
-        self.forwarding = ForwardServiceStub(self._channel)
-        self.jobs = JobServiceStub(self._channel)
-        self.dead_letters = DeadLetterServiceStub(self._channel)
-        self.schedules = ScheduleServiceStub(self._channel)
-        self.events = EventServiceStub(self._channel)
-        self.breakers = BreakerServiceStub(self._channel)
-        self.backends = BackendServiceStub(self._channel)
-        self.subscriptions = SubscriptionServiceStub(self._channel)
-        self.polling_triggers = PollingTriggerServiceStub(self._channel)
-        self.metrics = MetricsServiceStub(self._channel)
-        self.alerts = AlertServiceStub(self._channel)
-        self.traces = TraceServiceStub(self._channel)
+        super().__init__(self._channel)
 
     async def __aenter__(self) -> Self:
         """Returns the client; it connects with the first call."""
