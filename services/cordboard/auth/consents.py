@@ -16,7 +16,8 @@ from cordboard.core.errors import OAuthFailed
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
-    from cordboard.auth.connect import Return, Vendors
+    from cordboard.auth.connect import Vendors
+    from cordboard.auth.connect_session import Return
     from cordboard.auth.schemes import Scheme
 
 

@@ -18,12 +18,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.auth import page_forms
-from cordboard.auth.connect import State, Wish, an_own_id, wrong_scopes, wrong_way_back
+from cordboard.auth.connect_session import State
 from cordboard.auth.connections import connection_name
 from cordboard.auth.fields import a_title, an_id
 from cordboard.auth.store import connections as connection_rows
 from cordboard.auth.store import links as rows
 from cordboard.auth.store import workspaces as workspace_rows
+from cordboard.auth.wishes import Wish, an_own_id, wrong_scopes, wrong_way_back
 from cordboard.core.audit import Entry
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict, Violation
 from cordboard.core.names import new_id
@@ -31,7 +32,8 @@ from cordboard.core.ownership import ensure_usable
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
-    from cordboard.auth.connect import Connect, Session
+    from cordboard.auth.connect import Connect
+    from cordboard.auth.connect_session import Session
     from cordboard.auth.definitions import Definition, Variable
     from cordboard.auth.page_forms import PageForms
     from cordboard.auth.schemes import Scheme

@@ -6,7 +6,7 @@ from typing import Final
 
 from google.protobuf.struct_pb2 import Struct
 
-from cordboard.auth import connect, signing_keys
+from cordboard.auth import connect_session, signing_keys, wishes
 from cordboard.auth.clients import OAuthClient
 from cordboard.auth.configurations import Configuration
 from cordboard.auth.connections import Connection, connection_name
@@ -35,10 +35,10 @@ _KEY_STATES: Final = {
 # What the browser of a person brings back; the prefix keeps other hosts and plain HTTP from setting it.
 BINDING_COOKIE: Final = "__Host-cordboard-connect"
 _SESSION_STATES: Final = {
-    connect.State.PENDING: connect_pb.ConnectSession.STATE_PENDING,
-    connect.State.CONNECTED: connect_pb.ConnectSession.STATE_CONNECTED,
-    connect.State.FAILED: connect_pb.ConnectSession.STATE_FAILED,
-    connect.State.EXPIRED: connect_pb.ConnectSession.STATE_EXPIRED,
+    connect_session.State.PENDING: connect_pb.ConnectSession.STATE_PENDING,
+    connect_session.State.CONNECTED: connect_pb.ConnectSession.STATE_CONNECTED,
+    connect_session.State.FAILED: connect_pb.ConnectSession.STATE_FAILED,
+    connect_session.State.EXPIRED: connect_pb.ConnectSession.STATE_EXPIRED,
 }
 
 
@@ -89,7 +89,7 @@ def token_wish(request: token_pb.IssueTokenRequest) -> TokenWish:
     )
 
 
-def session_message(session: connect.Session) -> connect_pb.ConnectSession:
+def session_message(session: connect_session.Session) -> connect_pb.ConnectSession:
     """Returns a connect session."""
     url = session.authorization_url
     return connect_pb.ConnectSession(
@@ -110,11 +110,11 @@ def session_message(session: connect.Session) -> connect_pb.ConnectSession:
     )
 
 
-def connect_wish(request: connect_pb.CreateConnectSessionRequest) -> connect.Wish:
+def connect_wish(request: connect_pb.CreateConnectSessionRequest) -> wishes.Wish:
     """Returns what somebody wants to connect."""
     (workspace,) = parse(request.parent, "workspaces/*", field="parent")
     (integration,) = parse(request.integration, "integrations/*", field="integration")
-    return connect.Wish(
+    return wishes.Wish(
         workspace=workspace,
         integration=integration,
         auth_scheme=request.auth_scheme,
@@ -136,9 +136,9 @@ def typed_values(values: Struct) -> dict[str, object]:
     return from_struct(values, "values")
 
 
-def vendor_return(request: connect_pb.HandleCallbackRequest, cookie: str) -> connect.Return:
+def vendor_return(request: connect_pb.HandleCallbackRequest, cookie: str) -> connect_session.Return:
     """Returns what a vendor sent the person back with, and what the browser brought."""
-    return connect.Return(
+    return connect_session.Return(
         Secret(request.state),
         Secret(request.code),
         request.iss,

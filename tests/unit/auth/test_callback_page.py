@@ -10,7 +10,7 @@ import re
 import pytest
 
 from cordboard.auth.callback_page import CallbackPage, Page
-from cordboard.auth.connect import Ended
+from cordboard.auth.connect_session import Ended
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from google.api.httpbody_pb2 import HttpBody
 
 from cordboard.auth.callback_page import CONTENT_TYPE
-from cordboard.auth.connect import SESSION_SECONDS, Session, State, Wish
+from cordboard.auth.connect_session import SESSION_SECONDS, Session, State
 from cordboard.auth.links import Choice, Link, LinkState, Page
 from cordboard.auth.messages import BINDING_COOKIE, typed_values
 from cordboard.auth.v1 import connect_link_service_pb2 as pb
 from cordboard.auth.v1 import connect_page_service_pb2 as page_pb
 from cordboard.auth.v1.connect_link_service_pb2_grpc import ConnectLinkServiceServicer
 from cordboard.auth.v1.connect_page_service_pb2_grpc import ConnectPageServiceServicer
+from cordboard.auth.wishes import Wish
 from cordboard.core.caller import current_caller
 from cordboard.core.names import parse
 from cordboard.core.secrets import Secret
