@@ -41,6 +41,7 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         "auth.token-response",
         "auth.url-variables",
         "config-variables",
+        "database",
         "events.polling",
         "events.webhook",
         "form-hints",
@@ -105,6 +106,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "error.reset-pagination",
         "error.retry",
         "error.success",
+        "database",
         "events.polling",
         "events.webhook",
         "form-hints",
@@ -167,6 +169,8 @@ def _of_whole(definition: Definition) -> set[str]:
         used.add("events.webhook")
     if any(kind.HasField("polling") for kind in definition.event_types):
         used.add("events.polling")
+    if definition.HasField("database"):
+        used.add("database")
     if definition.HasField("gateway"):
         used.add("gateway")
     return used

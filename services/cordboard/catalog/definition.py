@@ -16,6 +16,7 @@ import orjson
 from cordboard.catalog.action import ActionCheck, object_schema
 from cordboard.catalog.auth_scheme import check_auth_schemes
 from cordboard.catalog.capabilities import check_capabilities
+from cordboard.catalog.database import check_database
 from cordboard.catalog.document import to_plain
 from cordboard.catalog.event import check_events
 from cordboard.catalog.examples import example_problems
@@ -111,6 +112,7 @@ def problems(definition: Definition) -> list[Violation]:
     paged = any(action.HasField("paging") for action in definition.actions)
     check_error_rules(definition.error_rules, found, paged=paged)
     check_gateway(definition, found)
+    check_database(definition, found)
     check_capabilities(definition, found)
     _check_actions(definition, found)
     return found.violations

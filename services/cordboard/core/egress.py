@@ -203,6 +203,23 @@ class Egress:
             return False
         return is_public(parsed) or any(parsed in network for network in self._allowed)
 
+    async def address(self, host: str, port: int) -> str:
+        """Returns a numeric address of a host to which a connection may be made; raises EgressDenied, and OSError.
+
+        It is for what connects by other protocols than HTTP: whoever connects to this address, and to no name, cannot
+        be led elsewhere.
+        """
+        resolver = self._resolver or _Resolver()
+        try:
+            found = await resolver.resolve(host.strip("[]"), port, socket.AF_UNSPEC)
+        finally:
+            if resolver is not self._resolver:
+                await resolver.close()
+        for one in found:
+            if self.allows(one["host"]):
+                return one["host"]
+        raise EgressDenied(f"{host}:{port}")
+
     def session(
         self, *, timeout: float = 30.0, connections: int = 1000, decompress: bool = True
     ) -> aiohttp.ClientSession:

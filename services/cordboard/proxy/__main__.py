@@ -24,6 +24,7 @@ from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breakers.store import BreakerStore
 from cordboard.proxy.breakers.wiring import start_breakers
 from cordboard.proxy.connections import Connections
+from cordboard.proxy.databases.wiring import start_databases
 from cordboard.proxy.events.trigger_store import POLL
 from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
@@ -93,7 +94,11 @@ async def start(mesh: Process[ProxySettings]) -> None:
     sender = Sender(session, clock, settings.max_response_bytes, attempt_durations(mesh.measures))
     exchange = Exchange(
         sender,
-        {Kind.DIRECT: Direct(sender), Kind.GATEWAY: Gateway(sender, admission)},
+        {
+            Kind.DIRECT: Direct(sender),
+            Kind.GATEWAY: Gateway(sender, admission),
+            Kind.DATABASE: start_databases(mesh, egress, clock),
+        },
         connections,
         guard,
         RetryPolicy(),

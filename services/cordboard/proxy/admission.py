@@ -112,8 +112,11 @@ class Admission:
         call.backend, call.generation = via, lease.generation
         return aim(target.definition, target.action, lease, via)
 
-    def direct(self, call: Call, slug: str) -> None:
-        """Raises StateConflict where a workspace's calls to an integration do not go to the vendor directly."""
+    def direct(self, call: Call, definition: Definition) -> None:
+        """Raises StateConflict where a workspace's calls do not go to the vendor directly, and by HTTP."""
+        slug = definition.slug
+        if definition.database is not None:
+            raise StateConflict(f"integrations/{slug}", "backend", "a database takes statements, and no HTTP")
         route = self.routes.route(call.order.workspace, slug)
         if self.routes.primary(call.order.workspace, slug).kind is not Kind.DIRECT and route is not None:
             raise StateConflict(route.name, "backend", "what is no action's call can only go to the vendor directly")

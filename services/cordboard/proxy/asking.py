@@ -37,6 +37,8 @@ class Asking:
         action = target.action
         action.check(dict(given))
         place = target.place
+        if action.statement is not None:
+            return action.statement.query(action.plan.method, given, place.template)
         return action.plan.outbound(given, place.base, place.template, target.values, vendor_key(call, action))
 
     async def answered(

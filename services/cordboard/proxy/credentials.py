@@ -65,6 +65,13 @@ class Credential:
         """Tells whether there is nothing to show, and so nothing that the vendor could refuse."""
         return all(part.WhichOneof("value") in (None, "none") for part in self._parts.reveal())
 
+    def login(self) -> tuple[str, Secret[str]]:
+        """Returns user name and password; raises StateConflict where the credential is of another kind."""
+        part = self._parts.reveal()[0]
+        if part.WhichOneof("value") != "basic":
+            raise self._unlike()
+        return self._clean(part.basic.username), Secret(self._clean(part.basic.password))
+
     def place(
         self,
         request: Outbound,

@@ -13,6 +13,7 @@ from cordboard.core.times import to_seconds
 from cordboard.planning.interpretation import Interpretation, retry_of
 from cordboard.planning.plan import Plan
 from cordboard.planning.servers import Servers
+from cordboard.planning.statements import Statement
 from cordboard.planning.variables import Variables
 from cordboard.planning.webhooks import WebhookPlan
 from cordboard.proxy.quotas.bucket import limits_of
@@ -32,6 +33,7 @@ class Action:
         self.name = f"integrations/{definition.slug}/actions/{action.id}"
         input_schema = _InputSchema(definition, action, shared)
         self.plan = Plan(definition, action, input_schema.encoded)
+        self.statement = _statement(action) if action.HasField("statement") else None
         self.server_url = action.request.server_url
         self.server_variable = action.request.server_variable
         self.takes_key = self.plan.takes_key
@@ -63,6 +65,10 @@ class Action:
             problems += self._schema.violations(given)
         if problems:
             raise InvalidFields(problems)
+
+
+def _statement(action: pb.Action) -> Statement:
+    return Statement(action.statement.text, {one.name: one.property for one in action.request.parameters})
 
 
 class _InputSchema:
@@ -174,6 +180,7 @@ class Definition:
         self.schemes = {scheme.id: scheme for scheme in message.auth_schemes}
         self.limits = limits_of(message.rate_limits)
         self.gateway = message.gateway if message.HasField("gateway") else None
+        self.database = message.database if message.HasField("database") else None
         self._message = message
         self._described = {action.id: action for action in message.actions}
         self._actions: dict[str, Action] = {}

@@ -138,7 +138,7 @@ class Exchange:
         if progress.feed is not None:
             await progress.feed.close()
         target = progress.target
-        parcel = await self._carriers[target.via.kind].parcel(call, target, progress.request)
+        parcel = await self._carriers[target.way].parcel(call, target, progress.request)
         progress.sent = parcel.sent
         progress.host = parcel.host
         draw = target.draw

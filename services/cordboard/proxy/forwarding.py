@@ -144,7 +144,7 @@ class Forwarding:
         order = Order(wanted.workspace, wanted.connection, f"{ACTION}.{wanted.method}", {}, caller, wanted.remaining)
         safe = wanted.method in _SAFE
         async with self._pipeline.passage(order, ACTION, safe=safe) as (call, definition, lease):
-            self._pipeline.admission.direct(call, definition.slug)
+            self._pipeline.admission.direct(call, definition)
             sending = await self._placed(call, wanted, _aim(definition, lease), body)
             async with self._sent(call, sending) as reply:
                 yield reply

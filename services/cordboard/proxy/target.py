@@ -32,6 +32,12 @@ class Target:
     """Which way its requests go."""
 
     @property
+    def way(self) -> Kind:
+        """Returns how its requests are sent."""
+        direct = self.via.kind is Kind.DIRECT
+        return Kind.DATABASE if direct and self.definition.database is not None else self.via.kind
+
+    @property
     def shows_credential(self) -> bool:
         """Tells whether the vendor is shown a credential, which it could refuse."""
         if self.via.kind is not Kind.DIRECT:

@@ -331,4 +331,17 @@ webhook:
   id_pointer: /id
   type_header: X-Type
 """,
+    """
+slug: rows
+title: Rows
+servers: [{url: 'https://{host}:5432'}]
+config_variables: [{name: host}, {name: base}, {name: ca}]
+auth_schemes: [{id: login, basic: {}}]
+database: {engine: postgresql, name: '{base}', max_rows: 50, authority_variable: ca}
+actions:
+- id: find
+  input_schema: {type: object, properties: {id: {type: integer}}}
+  request: {method: GET, path: /, parameters: [{property: id, name: id, placement: query}]}
+  statement: {text: 'SELECT * FROM thing WHERE id = :id'}
+""",
 )

@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     DIRECT = "direct"
     GATEWAY = "gateway"
+    DATABASE = "database"
+    """A database's own protocol: no route has it, the definition does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,92 @@
+"""A PostgreSQL as an integration: its definition, and a door in front of it that speaks TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from cordboard.catalog.v1 import definition_pb2 as pb
+from tests.unit.proxy.samples import a_parameter, an_action
+
+SLUG = "ledger"
+CONNECTION = "workspaces/acme/connections/books"
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+
+
+def a_statement(action_id: str, text: str, *names: str, method: str = "GET", **fields: Any) -> pb.Action:
+    """Makes an action that runs a statement."""
+    schema = {"type": "object", "properties": {name: {} for name in names}}
+    action = an_action(action_id, method, "/", *map(a_parameter, names), schema=schema, **fields)
+    action.statement.text = text
+    return action
+
+
+def a_database(url: str, *actions: pb.Action, **fields: Any) -> pb.Definition:
+    """Makes the definition of a database behind this address."""
+    about = pb.Database(engine=pb.DATABASE_ENGINE_POSTGRESQL, name="{database}", authority_variable="ca", **fields)
+    return pb.Definition(
+        slug=SLUG,
+        version="1.0.0",
+        title="Ledger",
+        servers=[pb.Server(url=url)],
+        config_variables=[pb.ConfigVariable(name="database"), pb.ConfigVariable(name="ca")],
+        auth_schemes=[pb.AuthScheme(id="login", basic=pb.Basic())],
+        database=about,
+        actions=actions,
+    )
+
+
+def told(url: str) -> tuple[str, int, str, str, str]:
+    """Returns host, port, user, password and name of the database in a URL."""
+    parts = make_url(url)
+    return parts.host or "", parts.port or 0, parts.username or "", str(parts.password), parts.database or ""
+
+
+@contextlib.asynccontextmanager
+async def a_door(port: int, identity: Path | None, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serves TLS in front of a PostgreSQL, as its own server would; None: it refuses TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if identity is not None:
+        context.load_cert_chain(identity / "tls.crt", identity / "tls.key")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        tasks.add(own)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            assert await reader.readexactly(8) == SSL_REQUEST
+            writer.write(b"S" if identity is not None else b"N")
+            await writer.drain()
+            if identity is not None:
+                await writer.start_tls(context)
+                there, back = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    await asyncio.gather(pipe(reader, back), pipe(there, writer))
+                finally:
+                    back.transport.abort()
+        # Nobody waits at either end for what the other one still has to say.
+        writer.transport.abort()
+        tasks.discard(own)
+
+    server = await asyncio.start_server(serve, host, 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for task in tuple(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
