@@ -21,6 +21,7 @@ from cordboard.core.database import Changes, Database
 from cordboard.core.errors import DependencyUnavailable, EtagMismatch, NotFound, StateConflict
 from cordboard.core.flagging import FlagSet
 from cordboard.core.times import SystemClock
+from cordboard.flags.approvals import Approvals
 from cordboard.flags.content import Content, Rule
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.flags import Cause, Flags
@@ -51,7 +52,7 @@ async def an_instance(url: str, *, following: bool = False, poll: float = 60.0) 
     jobs = [asyncio.create_task(job) for job in (changes.run(), live.run(changes))] if following else []
     try:
         await live.refresh()
-        yield Instance(database, Flags(store, Journal(database), live, SystemClock()), live)
+        yield Instance(database, Flags(store, Journal(database), live, SystemClock(), Approvals(())), live)
     finally:
         for job in jobs:
             job.cancel()

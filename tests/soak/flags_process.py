@@ -13,6 +13,7 @@ import sys
 from cordboard.core.audit import Journal
 from cordboard.core.database import Database
 from cordboard.core.times import SystemClock
+from cordboard.flags.approvals import Approvals
 from cordboard.flags.content import Content
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.flags import Cause, Flags
@@ -25,7 +26,7 @@ async def change(url: str) -> None:
     """Puts, kills and restores until it is killed."""
     database = Database(url)
     store = FlagStore(database)
-    flags = Flags(store, Journal(database), LiveFlags(store), SystemClock())
+    flags = Flags(store, Journal(database), LiveFlags(store), SystemClock(), Approvals(()))
     for number in itertools.count():
         key, text = f"flag-{number % KEYS}", f"{os.getpid()}-{number}"
         record = await flags.put(key, Content({"a": text}, "a"), etag="", cause=Cause("soak", text))

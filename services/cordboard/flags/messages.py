@@ -30,7 +30,7 @@ def key_of(name: str, field: str = "name") -> str:
 def revision_of(name: str) -> tuple[str, int]:
     """Returns key and number in `flags/{key}/revisions/{number}`; raises InvalidFields."""
     key, number = parse(name, "flags/*/revisions/*")
-    if not _is_number(number):
+    if not is_number(number):
         raise InvalidFields.one("name", "must end in the number of a revision", "RESOURCE_NAME")
     return _checked(key, "name"), int(number)
 
@@ -97,7 +97,8 @@ def revision_message(record: FlagRecord) -> pb.FlagRevision:
     )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tells whether a text is the number of a revision or of a proposal."""
     return text.isascii() and text.isdecimal() and len(text) <= MAX_REVISION_DIGITS
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from cordboard.core.errors import InvalidFields
 from cordboard.core.names import parse
 from cordboard.core.times import to_timestamp
-from cordboard.flags.messages import flag_message, number_after
+from cordboard.flags.messages import flag_message, is_number
 from cordboard.flags.proposals.store import APPROVED, PENDING, REJECTED, ProposalRecord
 from cordboard.flags.v1 import proposal_service_pb2 as pb
 
@@ -20,14 +20,10 @@ _STATES: Final = {
 
 def number_of(name: str) -> int:
     """Returns the number in `proposals/{number}`; raises InvalidFields."""
-    text = parse(name, "proposals/*")[0]
-    try:
-        number = number_after(text)
-    except InvalidFields:
-        number = None
-    if number is None:
+    (text,) = parse(name, "proposals/*")
+    if not is_number(text):
         raise InvalidFields.one("name", "must end in the number of a proposal", "RESOURCE_NAME")
-    return number
+    return int(text)
 
 
 def proposal_message(record: ProposalRecord, *, expired: bool) -> pb.Proposal:

@@ -8,7 +8,6 @@ from cordboard.core.caller import current_caller
 from cordboard.core.paging import Paging
 from cordboard.core.structs import from_struct
 from cordboard.flags.flags import Cause
-from cordboard.flags.messages import number_after
 from cordboard.flags.proposals.messages import number_of, proposal_message
 from cordboard.flags.v1 import proposal_service_pb2 as pb
 from cordboard.flags.v1.proposal_service_pb2_grpc import ProposalServiceServicer
@@ -34,7 +33,7 @@ class ProposalServicer(ProposalServiceServicer):
 
     async def ListProposals(self, request: pb.ListProposalsRequest, _context: Any) -> pb.ListProposalsResponse:
         paging = Paging.of(request)
-        below, pending = number_after(paging.after), request.pending_only
+        below, pending = paging.after_number, request.pending_only
         found = await self._proposals.proposals(below=below, limit=paging.size + 1, pending=pending)
         page = found[: paging.size]
         token = paging.token(str(page[-1].id)) if len(found) > len(page) else ""
