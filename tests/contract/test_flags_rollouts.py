@@ -19,6 +19,7 @@ from cordboard.core.audit import Journal
 from cordboard.core.database import Database
 from cordboard.core.times import to_timestamp
 from cordboard.flags.__main__ import start
+from cordboard.flags.approvals import Approvals
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.flags import Cause, Flags
 from cordboard.flags.rollouts.plan import Plan, Reach, Stage
@@ -228,7 +229,7 @@ async def test_stages_begin_when_their_time_has_come_and_once_with_two_replicas(
     kept, clock = Database(database("flags").url), Hands()
     store = FlagStore(kept)
     live = LiveFlags(store)
-    flags = Flags(store, Journal(kept), live, clock)
+    flags = Flags(store, Journal(kept), live, clock, Approvals(()))
     first, second = (
         Rollouts(RolloutStore(kept), flags, Journal(kept), clock, tiers=("free",), targets=Targets(None))
         for _ in range(2)
