@@ -125,6 +125,44 @@ def _pets() -> str:
     )
 
 
+async def test_a_description_of_several_files_is_one_document_of_a_folder_and_of_a_commit(
+    served: Served, sources: Any, folder: Path
+) -> None:
+    (folder / "atlas" / "paths").mkdir(parents=True)
+    (folder / "atlas" / "atlas.yaml").write_text(
+        "openapi: 3.1.0\ninfo: {title: Atlas, version: '1'}\nservers: [{url: 'https://api.atlas.example'}]\n"
+        "paths: {/maps: {$ref: paths/maps.yaml}, /gone: {$ref: paths/gone.yaml}}\n"
+    )
+    maps = folder / "atlas" / "paths" / "maps.yaml"
+    text = "get: {operationId: OP, parameters: [{$ref: '../../limit.yaml'}], responses: {'200': {description: ok}}}"
+    maps.write_text(text.replace("OP", "list_maps"))
+    (folder / "limit.yaml").write_text("{name: limit, in: query, schema: {type: integer}}")
+    (folder / "desk.yaml").write_text(a_definition("desk"))
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "one")
+    for name, kind in (
+        ("ours", {"folder": pb.Folder(path=str(folder))}),
+        ("repo", {"git": pb.GitCheckout(path=str(folder))}),
+    ):
+        source = pb.Source(name=f"sources/{name}", paused=True, **kind)
+        await sources.PutSource(pb.PutSourceRequest(source=source))
+    stub: Any = CatalogServiceStub(served.as_role("reader", workspace="acme"))
+
+    async def actions() -> list[tuple[str, str]]:
+        found = await stub.ListActions(catalog_pb.ListActionsRequest(parent="integrations/atlas"))
+        return [(one.id, one.path) for one in found.actions]
+
+    assert (await run(sources, "ours"))[0] == [("atlas/atlas.yaml", "published"), ("desk.yaml", "published")]
+    assert await actions() == [("list_maps", "/maps")]
+    # The same files in a commit say the same.
+    assert (await run(sources, "repo"))[0] == [("atlas/atlas.yaml", "unchanged"), ("desk.yaml", "unchanged")]
+    # A part that changed is a change of the whole; not of what was committed.
+    maps.write_text(text.replace("OP", "list_charts"))
+    assert (await run(sources, "ours"))[0] == [("atlas/atlas.yaml", "published"), ("desk.yaml", "unchanged")]
+    assert await actions() == [("list_charts", "/maps")]
+
+
 def git(folder: Path, *arguments: str) -> str:
     """Runs git as a developer would."""
     own = {

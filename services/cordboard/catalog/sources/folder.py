@@ -13,6 +13,7 @@ from cordboard.catalog.sources.reading import (
     SourceUnreadable,
     decoded,
 )
+from cordboard.catalog.sources.spread import gathered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -42,8 +43,13 @@ class FolderReader:
     async def documents(self) -> AsyncIterator[Found]:
         """Yields the documents in order of path; raises SourceUnreadable."""
         folder = await asyncio.to_thread(permitted, self._path, self._roots)
-        for file in await asyncio.to_thread(_files, folder):
-            yield await asyncio.to_thread(_read, file, folder)
+        files = {str(file.relative_to(folder)): file for file in await asyncio.to_thread(_files, folder)}
+
+        async def read(item: str) -> Found:
+            return await asyncio.to_thread(_read, files[item], folder)
+
+        async for found in gathered([*files], read):
+            yield found
 
 
 def _files(folder: Path) -> list[Path]:

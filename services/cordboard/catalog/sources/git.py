@@ -16,6 +16,7 @@ from cordboard.catalog.sources.reading import (
     SourceUnreadable,
     decoded,
 )
+from cordboard.catalog.sources.spread import gathered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -60,11 +61,16 @@ class GitReader:
         files = [entry for entry in map(_entry, listing.split(b"\0")) if entry is not None and self._wanted(entry[0])]
         if len(files) > MAX_DOCUMENTS:
             raise SourceUnreadable(f"it has {len(files)} files; {MAX_DOCUMENTS} are taken at most")
-        for path, blob, size in sorted(files):
+        places = {path: (blob, size) for path, blob, size in sorted(files)}
+
+        async def read(path: str) -> Found:
+            blob, size = places[path]
             if size > MAX_DOCUMENT_BYTES:
-                yield Found(path, problem=f"is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB")
-            else:
-                yield decoded(path, await _git(repository, "cat-file", "blob", blob))
+                return Found(path, problem=f"is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB")
+            return decoded(path, await _git(repository, "cat-file", "blob", blob))
+
+        async for found in gathered([*places], read):
+            yield found
 
     def _wanted(self, path: str) -> bool:
         inside = not self._folder or path.startswith(f"{self._folder}/")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 MAX_DOCUMENTS: Final = 10_000
@@ -25,6 +25,8 @@ class Found:
     """Where it was: a file's path, an entry's place."""
     document: str = ""
     problem: str = ""
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The source's other files that belong to it, by path; `item` is what it is called among them."""
 
 
 class Reader(Protocol):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from cordboard.catalog.catalog import Description
+from cordboard.catalog.openapi.bundle import Files
 from cordboard.catalog.sources.folder import FolderReader
 from cordboard.catalog.sources.git import GitReader
 from cordboard.catalog.sources.reading import SourceUnreadable
 from cordboard.catalog.sources.rest import RestReader
+from cordboard.catalog.sources.spread import describes_api
 from cordboard.catalog.sources.store import SourceRecord
 from cordboard.catalog.v1 import source_service_pb2 as pb
 from cordboard.core.audit import Entry
@@ -40,7 +39,6 @@ DEFAULT_SECONDS: Final = 6 * 3600.0
 SHORTEST_SECONDS: Final = 60.0
 JITTER: Final = 0.1
 MAX_ERROR: Final = 500
-_DESCRIPTION: Final = re.compile(r"^[\"']?(openapi|swagger)[\"']?\s*:", re.MULTILINE)
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('cordboard source'), hashtext($1))"
 
 
@@ -170,8 +168,9 @@ class Sources:
         if found.problem:
             return pb.RunSourceResponse(item=found.item, outcome="failed", text=found.problem)
         try:
-            if _describes_api(found.document):
-                version, _, _ = await self._catalog.import_openapi(Description(found.document))
+            if describes_api(found.document):
+                files = Files.of(found.item if found.files else "", found.files.items())
+                version, _, _ = await self._catalog.import_openapi(Description(found.document, files=files))
             else:
                 version = await self._catalog.publish(found.document)
         except CordboardError as error:
@@ -229,14 +228,6 @@ class Sources:
 
 def _interval(source: pb.Source) -> float:
     return to_seconds(source.interval) if source.HasField("interval") else DEFAULT_SECONDS
-
-
-def _describes_api(document: str) -> bool:
-    if document.lstrip().startswith("{"):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            found = orjson.loads(document)
-            return isinstance(found, dict) and ("openapi" in found or "swagger" in found)
-    return _DESCRIPTION.search(document) is not None
 
 
 def _etag(record: SourceRecord) -> str:
