@@ -62,13 +62,19 @@ class Shadow:
         took = time.monotonic() - call.began
         task = asyncio.create_task(self._compare(route, call, target, answer, took))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Gives up what is under way."""
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nobody waits for it, so this is the only place where it can be told.
+            logger.error("a comparison broke off", exc_info=error)
 
     async def _compare(self, route: Route, call: Call, target: Target, answer: Answer, took: float) -> None:
         order = replace(call.order, idempotency_key="", background=True, remaining=LONGEST)
