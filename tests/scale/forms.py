@@ -3,7 +3,7 @@
 `python -m tests.scale.forms [--every N] FOLDER...`; without arguments the folder is CORDBOARD_OPENAPI_SAMPLES. With a
 number, all forms are made and every Nth is put before the programs. What it counts:
 forms made, drawn, given back by every format, taken and refused alike by Bind and AJV, and shown alike by four
-evaluators of conditions.
+evaluators of conditions; and the editor over all actions of each description.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from cordboard.uqi import canonical
 from cordboard.uqi.drafts import Draft, Draftsman
 from cordboard.uqi.fields import Command
 from cordboard.uqi.presentation import slots
+from cordboard.uqi.query_editor import QueryEditor, query_editor
 from cordboard.uqi.v1 import form_pb2
 from tests.scale.imports import descriptions
 from tests.unit.uqi import judges
 from tests.unit.uqi.appsmith_rules import problems
 from tests.unit.uqi.judges import CLIENTS, Filler
+from tests.unit.uqi.samples import stored
 
 # Forms that the judges are asked about at a time: they answer when they have seen the last one.
 AT_ONCE = 50
@@ -60,6 +62,18 @@ class Tally:
                 self.form(draft, f"{name} {draft.id}")
             else:
                 self.fail("not made", f"{name} {draft.id}: {draft.problem}")
+        actions = [draft for draft in made if isinstance(draft, Draft) and draft.id.startswith("action.")]
+        self.editor(query_editor("1.0.0", stored(definition.slug, actions)), name)
+
+    def editor(self, editor: QueryEditor, name: str) -> None:
+        """Checks the editor over all actions of a definition."""
+        self.counts["query editors"] += 1
+        self.counts["commands of query editors"] += len(editor.commands)
+        self.largest["query editor for appsmith"] = max(
+            self.largest["query editor for appsmith"], len(editor.appsmith.text)
+        )
+        for found in problems(json.loads(editor.appsmith.text)):
+            self.fail("editor against Appsmith's rules", f"{name}: {found}")
 
     def fail(self, what: str, where: str) -> None:
         """Notes something that is wrong, and prints the first of its kind."""

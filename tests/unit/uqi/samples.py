@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from cordboard.catalog.v1 import definition_pb2 as pb
@@ -11,6 +13,9 @@ from cordboard.uqi import json_schema
 from cordboard.uqi.binding import bind
 from cordboard.uqi.drafts import Draft, Draftsman
 from cordboard.uqi.fields import Field, FormTree
+from cordboard.uqi.store import FormRecord
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def a_definition(
@@ -41,6 +46,17 @@ def the_draft(given: dict[str, Any] | str, schemas: dict[str, Any] | str | None 
     (draft,) = Draftsman(a_definition(given, schemas=schemas)).drafts(["action.create"])
     assert isinstance(draft, Draft), draft
     return draft
+
+
+def stored(slug: str, drafts: Iterable[Draft]) -> list[FormRecord]:
+    """Forms as they are stored, as far as an editor is made of them."""
+    return [
+        FormRecord(
+            slug, "1.0.0", draft.id, draft.title, draft.description, draft.losses, draft.etag, NOW,
+            appsmith=draft.appsmith, revision=draft.revision,
+        )
+        for draft in drafts
+    ]  # fmt: skip
 
 
 def the_tree(given: dict[str, Any] | str, schemas: dict[str, Any] | str | None = None) -> FormTree:

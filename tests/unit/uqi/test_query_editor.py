@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from cordboard.uqi.query_editor import QueryEditor, query_editor
 from cordboard.uqi.store import FormRecord
 from tests.unit.uqi import judges
 from tests.unit.uqi.appsmith_rules import problems
-from tests.unit.uqi.samples import a_definition, an_input
+from tests.unit.uqi.samples import a_definition, an_input, stored
 from tests.unit.uqi.torture import CASES
 
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
 TEXT: dict[str, Any] = {"type": "string"}
 MAIL = an_input("kind", kind={"enum": ["mail", "phone"]}, address=TEXT)
 
@@ -27,13 +25,7 @@ def records(definition: definition_pb2.Definition) -> list[FormRecord]:
     """The forms of the definition's actions, as they are stored."""
     draftsman = Draftsman(definition)
     made = draftsman.drafts([form for form in draftsman.ids() if form.startswith("action.")])
-    return [
-        FormRecord(
-            definition.slug, "1.0.0", draft.id, draft.title, draft.description, draft.losses, draft.etag, NOW,
-            appsmith=draft.appsmith, revision=draft.revision,
-        )
-        for draft in made if isinstance(draft, Draft)
-    ]  # fmt: skip
+    return stored(definition.slug, (draft for draft in made if isinstance(draft, Draft)))
 
 
 def an_editor(*inputs: dict[str, Any], most: int = 1_000_000) -> QueryEditor:
