@@ -74,9 +74,7 @@ async def test_a_call_prints_the_output_and_leaves_a_record_and_a_trace(desk: De
 
 async def test_the_editor_over_all_actions_is_listed_and_printed_for_appsmith(desk: Desk) -> None:
     commands = await as_json(desk, "form", "acme-desk")
-    assert {"action": "create_ticket", "command": "ACME_DESK_CREATE_TICKET"}.items() <= {
-        key: value for each in commands if each["action"] == "create_ticket" for key, value in each.items()
-    }.items()
+    assert {each["action"]: each["command"] for each in commands}["create_ticket"] == "ACME_DESK_CREATE_TICKET"
     editor = await as_json(desk, "form", "acme-desk", "--format", "appsmith")
     assert {section["identifier"] for section in editor["editor"]} == {
         "SELECTOR",
