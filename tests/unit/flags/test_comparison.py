@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cordboard.flags.rollouts.comparison import ODDS, Arm, Comparison, Contrast, Tally, log_ratios
+from cordboard.flags.rollouts.comparison import ODDS, WEIGHTS, Arm, Comparison, Contrast, Tally, log_ratios
 from cordboard.flags.rollouts.guards import FAILURES, SLOWNESS, verdict
 from cordboard.flags.rollouts.plan import Guard
 
@@ -54,6 +54,14 @@ def test_a_ratio_has_expectation_one_where_the_variants_are_alike(new: int, old:
         ratios = (math.exp(log_ratios(new, old, each, bad - each)[index]) for each in support)
         expected = sum(chance * ratio for chance, ratio in zip(chances, ratios, strict=True))
         assert math.isclose(expected, 1, rel_tol=1e-9)
+
+
+def test_the_alternatives_share_one_chance_of_a_false_alarm() -> None:
+    assert math.isclose(sum(WEIGHTS), 1)
+    assert math.isclose(Contrast().evidence, 1)
+    # What one of them is sure of counts by its weight.
+    sure = tuple(100.0 if odds == 5.0 else 0.0 for odds in ODDS)
+    assert math.isclose(Contrast(logs=sure).evidence, math.exp(100) * WEIGHTS[ODDS.index(5.0)], rel_tol=1e-9)
 
 
 def test_a_variant_that_fails_more_often_is_found() -> None:
