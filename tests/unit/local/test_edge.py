@@ -351,7 +351,7 @@ def test_a_refusal_of_a_service_keeps_its_code_in_json(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/v1/nothing", 404), ("/v1/integrations?colour=red", 400), ("/console", 404)]
+    ("path", "status"), [("/v1/nothing", 404), ("/v1/integrations?colour=red", 400), ("/console/assets", 404)]
 )
 def test_json_that_no_rpc_takes_is_refused(edge: Edge, path: str, status: int) -> None:
     assert edge.json("GET", path, token=edge.keys.token()).status == status
