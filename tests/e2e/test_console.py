@@ -9,16 +9,23 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from cordboard.auth.v1 import login_service_pb2 as login
+from cordboard.catalog.v1 import governance_service_pb2 as governance
+from cordboard.catalog.v1 import sync_service_pb2 as sync
 from cordboard.client import Client
+from cordboard.flags.v1 import rollout_service_pb2 as rollouts
+from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from tests.e2e.test_command import as_json
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.trouble import WORKSPACE, trouble
+from tests.fixtures.trouble import EDGE, ROLLOUT, WORKSPACE, trouble
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 # All that the page is made of, as it travels.
 LIGHT = 150_000
+# A job on a busy machine takes its time.
+BOUND = 120.0
 
 
 class Operator:
@@ -29,9 +36,15 @@ class Operator:
         self._browser = browser
 
     async def come(self, *acts: list[str], dark: bool = False) -> dict[str, Any]:
-        """Opens the console as `cordboard console` does, and does things there."""
-        opened = await as_json(self._desk, "console")
-        return await self._play({"url": opened["url"], "acts": acts, "dark": dark})
+        """Opens the console by an invitation, and does things there."""
+        async with self._desk.mesh.operator() as operator:
+            made = await operator.login.InviteBrowser(login.InviteBrowserRequest())
+        url = f"{self._desk.mesh.mesh.public_url}/console#code={made.code}"
+        return await self._play({"url": url, "acts": acts, "dark": dark})
+
+    async def at(self, url: str, *acts: list[str]) -> dict[str, Any]:
+        """Opens an address in a new browser, and does things there."""
+        return await self._play({"url": url, "acts": acts})
 
     async def go_on(self, *acts: list[str]) -> dict[str, Any]:
         """Does more things in the same browser."""
@@ -69,6 +82,12 @@ async def test_an_operator_sees_what_is_wrong_and_finds_why(ada: Operator) -> No
     assert "acme-desk" in why["said"]
 
 
+async def test_the_command_gives_an_address_that_lets_a_browser_in_once(ada: Operator, desk: Desk) -> None:
+    url = (await as_json(desk, "console"))["url"]
+    await ada.at(url, ["see", "Newest failures"])
+    await ada.at(url, ["see", "Operators sign in"])
+
+
 async def test_a_session_lasts_past_the_page_and_ends_when_the_operator_signs_out(ada: Operator) -> None:
     await ada.come(["see", "Attention"], ["reload"], ["see", "Newest failures"])
     gone = await ada.go_on(["click", "Sign out"], ["see", "Operators sign in"], ["judge"])
@@ -95,3 +114,73 @@ async def test_traces_are_searched_and_the_search_is_in_the_address(ada: Operato
     assert "Through" not in none["said"]
     graph = await ada.go_on(["go", "#/traces?view=graph"], ["see", "integrations/acme-desk"], ["judge"])
     assert "envoy" in graph["said"]
+
+
+async def test_an_integration_shows_its_health_its_forms_and_its_reviews(ada: Operator, operator: Client) -> None:
+    seen = await ada.come(
+        ["see", "Attention"],
+        ["go", "#/integrations"],
+        ["see", "Versions in use"],
+        ["judge"],
+        ["follow", "Acme Desk"],
+        ["see", "Health of the last hour"],
+        ["see", "VENDOR_ERROR"],
+        ["follow", "Form of create_ticket"],
+        ["see", "Subject"],
+        ["judge"],
+        ["click", "Record a review"],
+        ["fill", "Why", "looked at its health"],
+        ["judge"],
+        ["click", "Record a review"],
+        ["see", "Record a review: done"],
+    )
+    assert "oauth2" in seen["said"]
+    found = await operator.governance.ListReviews(governance.ListReviewsRequest())
+    assert "looked at its health" in [each.note for each in found.reviews]
+
+
+async def test_a_rollout_is_moved_and_frozen(ada: Operator, operator: Client, troubled: Tenant) -> None:
+    await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/flags?rollout={ROLLOUT}"],
+        ["see", "Freeze"],
+        ["fill", "Stage", "2"],
+        ["click", "Move"],
+        ["click", "Move"],
+        ["see", "Move: done"],
+        ["click", "Freeze"],
+        ["fill", "Why", "to look at it first"],
+        ["click", "Freeze"],
+        ["see", "frozen"],
+        ["judge"],
+    )
+    found = await operator.rollouts.GetRollout(rollouts.GetRolloutRequest(name=f"rollouts/{ROLLOUT}"))
+    assert (found.stage, found.freeze_reason) == (2, "to look at it first")
+
+
+async def test_breakers_and_edges_do_as_they_are_told(ada: Operator, operator: Client, troubled: Tenant) -> None:
+    await ada.come(
+        ["see", "Attention"],
+        ["go", "#/breakers?q=acme-desk"],
+        ["see", "Tries again"],
+        ["judge"],
+        ["click", "Let through"],
+        ["fill", "Why", "a drill"],
+        ["click", "Let through"],
+        ["see", "Let through: done"],
+        ["see", "Let it judge"],
+    )
+    listed = await operator.proxy.ListBreakers(proxy.ListBreakersRequest(integration="integrations/acme-desk"))
+    assert proxy.Breaker.OVERRIDE_CLOSED in [each.override for each in listed.breakers]
+    await ada.go_on(["click", "Let it judge"], ["click", "Let it judge"], ["see", "Let it judge: done"])
+    await ada.go_on(
+        ["go", "#/edges"],
+        ["see", "never connected"],
+        ["judge"],
+        ["click", "Revoke"],
+        ["fill", "to confirm", EDGE],
+        ["click", "Revoke"],
+        ["see", "revoked"],
+    )
+    edge = await operator.sync.GetEdge(sync.GetEdgeRequest(name=f"edges/{EDGE}"))
+    assert edge.HasField("revoke_time")

@@ -3,8 +3,11 @@
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
 // In:  {url, dark, width, acts}
 //      With `url` a new browser opens it; without one the operator goes on where they were. `acts`:
-//      [go, HASH], [see, TEXT], [gone, TEXT], [click, NAME], [press, KEY], [fill, LABEL, TEXT], [select, LABEL, VALUE],
-//      [reload], [address, TEXT] waits until it is in there, [follow, TEXT] a link, [shot, FILE], [judge] by axe, [scroll, REGION] measures frames.
+//      [go, HASH], [see, TEXT], [gone, TEXT], [click, NAME], [off, NAME] it cannot be clicked,
+//      [press, KEY], [fill, LABEL, TEXT], [select, LABEL, VALUE], [follow, TEXT] a link, [open, REGION] its first
+//      link, [reload],
+//      [address, TEXT] waits until it is in there, [note, REGION] its first link, [changed, REGION] waits until that is
+//      another one, [shot, FILE], [judge] by axe, [scroll, REGION] measures frames.
 // Out: {wrong, said, address, sizes, frames, painted, cookies, kept}
 import readline from "node:readline";
 import { accessible, launch, watched } from "./browser.mjs";
@@ -15,6 +18,7 @@ let context;
 let page;
 let wrong = [];
 let sizes = {};
+let noted = "";
 
 async function opened(given) {
   await context?.close();
@@ -59,6 +63,10 @@ async function frames(name) {
   );
 }
 
+function firstLink(region) {
+  return page.getByRole("region", { name: region }).getByRole("link").first();
+}
+
 async function done([what, first, second], result) {
   switch (what) {
     case "go":
@@ -69,6 +77,14 @@ async function done([what, first, second], result) {
       return await page.getByText(first).first().waitFor({ state: "hidden" });
     case "click":
       return await page.getByRole("button", { name: first, exact: true }).last().click();
+    case "off":
+      return await page.getByRole("button", { name: first, exact: true, disabled: true }).waitFor();
+    case "open":
+      return await firstLink(first).click();
+    case "note":
+      return void (noted = await firstLink(first).innerText());
+    case "changed":
+      return await firstLink(first).filter({ hasNotText: noted }).waitFor();
     case "follow":
       return await page.getByRole("link", { name: first }).first().click();
     case "reload":

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 ATTEMPT_SECONDS: Final = 600
 CODE_SECONDS: Final = 60
+# An address that a person may have to copy to another machine.
+INVITATION_SECONDS: Final = 300
 TOKEN_SECONDS: Final = 3600
 SESSION_TOKEN_SECONDS: Final = 300
 # What a rule can give: the roles that belong to no workspace.
@@ -217,8 +219,8 @@ class SignIn:
         kept = rows.SignedIn(_hash(code.reveal()), "", caller.subject, tuple(sorted(caller.roles & GIVEN)), 0)
         async with self._database.shared() as connection:
             await self._journal.append(connection, _entry("invite", caller.subject))
-            await rows.add_code(connection, kept, seconds=CODE_SECONDS)
-        return Invitation(code, datetime.now(UTC) + timedelta(seconds=CODE_SECONDS))
+            await rows.add_code(connection, kept, seconds=INVITATION_SECONDS)
+        return Invitation(code, datetime.now(UTC) + timedelta(seconds=INVITATION_SECONDS))
 
     async def open_session(self, code: str) -> tuple[Secret[str], SignedIn]:
         """Gives the browser that brings an invitation's code its session, once; raises OAuthFailed."""

@@ -22,7 +22,7 @@ def console(
     ] = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """Open the console, signed in as the operator that this command is; its address works once, for a minute."""
+    """Open the console, signed in as the operator that this command is; its address works once, within five minutes."""
 
     async def work() -> None:
         found = await endpoint(target(context))
@@ -34,7 +34,7 @@ def console(
             show_json({"url": url, "expireTime": made.expire_time.ToDatetime(tzinfo=UTC).isoformat()})
             return
         if not (browser and await asyncio.to_thread(webbrowser.open, url)):
-            errors.print("open this address in a browser; it works once, for a minute:", highlight=False)
+            errors.print("open this address in a browser; it works once, within five minutes:", highlight=False)
             # On a line of its own, unwrapped: people copy it, and programs read it.
             typer.echo(url)
 

@@ -28,6 +28,9 @@ export function useLive<T>(ask: (signal: AbortSignal) => Promise<T>, of: readonl
   const [asked, setAsked] = useState(0);
   const key = JSON.stringify(of);
   const shown = useRef(key);
+  // A screen may change it while it waits.
+  const pace = useRef(seconds);
+  pace.current = seconds;
   useEffect(() => {
     const ended = new AbortController();
     let timer = 0;
@@ -50,11 +53,12 @@ export function useLive<T>(ask: (signal: AbortSignal) => Promise<T>, of: readonl
         failed += 1;
         setProblem(said(error));
       }
-      const pause = Math.min(LONGEST_MS, (seconds || 5) * 1000 * 2 ** Math.min(failed, 5));
+      const pause = Math.min(LONGEST_MS, (pace.current || 5) * 1000 * 2 ** Math.min(failed, 5));
       // Not all pages of all operators at the same moment.
-      if (seconds || failed) timer = window.setTimeout(idle, pause * (0.9 + Math.random() * 0.2));
+      if (pace.current || failed) timer = window.setTimeout(idle, pause * (0.9 + Math.random() * 0.2));
     };
     const idle = () => {
+      if (!pace.current && !failed) return;
       if (!document.hidden) return void turn();
       document.addEventListener("visibilitychange", () => void turn(), { once: true, signal: ended.signal });
     };

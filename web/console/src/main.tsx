@@ -8,13 +8,29 @@ import { MeshProvider, connected } from "./mesh.ts";
 import { to, useRoute } from "./route.ts";
 import type { Route } from "./route.ts";
 import { Attention } from "./screens/attention.tsx";
+import { Audit } from "./screens/audit.tsx";
+import { Breakers } from "./screens/breakers.tsx";
+import { Connections } from "./screens/connections.tsx";
+import { Edges } from "./screens/edges.tsx";
+import { Flags } from "./screens/flags.tsx";
+import { Integrations } from "./screens/integrations.tsx";
+import { Jobs } from "./screens/jobs.tsx";
 import { Traces } from "./screens/traces.tsx";
+import { Usage } from "./screens/usage.tsx";
 import { Session } from "./session.ts";
 
 /** The screens, in the order of the menu. */
 const SCREENS: readonly (readonly [id: string, title: string, screen: ComponentType<{ route: Route }>])[] = [
   ["attention", "Attention", Attention],
   ["traces", "Traces", Traces],
+  ["integrations", "Integrations", Integrations],
+  ["jobs", "Jobs", Jobs],
+  ["breakers", "Breakers", Breakers],
+  ["edges", "Edges", Edges],
+  ["flags", "Flags and rollouts", Flags],
+  ["connections", "Connections", Connections],
+  ["audit", "Audit", Audit],
+  ["usage", "Usage", Usage],
 ];
 
 function Console({ session }: { session: Session }): JSX.Element {

@@ -3,11 +3,12 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { ExportTraceRequest_Format } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import type { Trace } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import { CallGraph } from "../call-graph.tsx";
 import { said, useLive } from "../live.ts";
 import { useMesh } from "../mesh.ts";
-import { Asked, Choice, Filter, Mark, Panel, TraceLink } from "../parts.tsx";
+import { Asked, Choice, Filter, Mark, Panel, TraceLink, announce } from "../parts.tsx";
 import { narrow, to } from "../route.ts";
 import type { Route } from "../route.ts";
 import { ago, before, count, ms, span, took, when } from "../say.ts";
@@ -163,7 +164,15 @@ function OneTrace({ id }: { id: string }): JSX.Element {
     <Asked of={trace}>
       {(found) => (
         <>
-          <Panel title={found.rootName} aside={<code>{id}</code>}>
+          <Panel
+            title={found.rootName}
+            aside={
+              <span>
+                <code>{id}</code> <Download id={id} format={ExportTraceRequest_Format.PERFETTO} label="For Perfetto" />{" "}
+                <Download id={id} format={ExportTraceRequest_Format.OTLP} label="As OTLP" />
+              </span>
+            }
+          >
             <p>
               {when(found.startTime)} · {took(found.duration)} · {count(found.spanCount)} spans ·{" "}
               <Mark mood={found.errorCount ? "bad" : "good"}>{found.errorCount} failed</Mark> · its time went into{" "}
@@ -178,5 +187,26 @@ function OneTrace({ id }: { id: string }): JSX.Element {
         </>
       )}
     </Asked>
+  );
+}
+
+function Download(given: { id: string; format: ExportTraceRequest_Format; label: string }): JSX.Element {
+  const mesh = useMesh();
+  const save = async () => {
+    try {
+      const { data, contentType } = await mesh.traces.exportTrace({ name: `traces/${given.id}`, format: given.format });
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([new Uint8Array(data)], { type: contentType }));
+      link.download = `${given.id}.json`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (error) {
+      announce(said(error));
+    }
+  };
+  return (
+    <button type="button" onClick={() => void save()}>
+      {given.label}
+    </button>
   );
 }
