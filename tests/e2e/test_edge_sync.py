@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Value
@@ -24,6 +26,7 @@ from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import EdgeOptions, MeshOptions
 from cordboard.uqi.v1 import form_service_pb2 as forms
+from tests.e2e.test_command import command
 from tests.fixtures.desk import FLAG, INTEGRATION, Desk
 from tests.fixtures.mesh import RunningMesh, _browser, until
 from tests.unit.catalog.definitions import DOCUMENT
@@ -194,6 +197,102 @@ async def test_a_pin_at_the_hub_holds_at_the_edge(tier: Tier, desk: Desk) -> Non
         assert caught.value.reason == "STATE_CONFLICT"
         await at_hub.governance.DeletePin(governance.DeletePinRequest(name=name))
         await until(lambda: pinned([]), "its end to come")
+
+
+async def well(where: Desk, *words: str) -> str:
+    """Runs a command that must go well; returns what it said, on one line."""
+    code, output, errors = await command(where, *words)
+    assert code == 0, (words, output, errors)
+    return " ".join((output + errors).split())
+
+
+async def is_cut_off(edge: Desk) -> bool:
+    """Tells whether an edge says that it does not reach its hub."""
+    async with edge.mesh.operator() as at_edge:
+        return not (await at_edge.sync.GetSyncState(sync.GetSyncStateRequest())).connected
+
+
+async def walked(desk: Desk, slug: str, folder: Path) -> None:
+    """Imports a description, imports it again when it has grown, and deprecates what was before, at the hub."""
+    old, new = folder / "old.json", folder / "new.json"
+    old.write_text(json.dumps(described(desk.vendor.url, "/me")))
+    new.write_text(json.dumps(described(desk.vendor.url, "/me", "/tickets")))
+    assert "1 of 1 operations became actions" in await well(desk, "import", str(old), "--slug", slug)
+    assert "2 of 2 operations became actions" in await well(desk, "import", str(new), "--slug", slug)
+    assert "actions: 1 added" in await well(desk, "catalog", "diff", slug, "1.0.0", "1.1.0")
+    await well(
+        desk, "catalog", "deprecate", slug, "1.0.0", "--successor", "1.1.0", "--sunset", "90d", "--reason", "old"
+    )
+    await well(desk, "flag", "rollout", slug, "--environment", "production", "--reason", "for everybody")
+
+
+async def test_a_new_integration_is_led_by_the_command_from_a_file_to_an_edge_that_is_cut_off(
+    tier: Tier, desk: Desk, tmp_path: Path
+) -> None:
+    """The walk of docs/walkthrough.md."""
+    edge, slug, workspace = replace(desk, mesh=tier.edge), "walk-desk", "mall"
+    connection = f"workspaces/{workspace}/connections/walk"
+    await walked(desk, slug, tmp_path)
+    for where in (desk, edge):
+        await well(where, "workspaces", "create", workspace, "--tier", "business")
+    await well(desk, "catalog", "pin", slug, "1.0.0", "--workspace", workspace, "--reason", "not yet")
+    # The edge has it all by itself; the connection is its own.
+    async with edge.mesh.operator() as at_edge:
+        await until(lambda: has(at_edge, f"integrations/{slug}/versions/1.1.0"), "the definition to come")
+    key = f"api_key={desk.vendor.settings.api_key}"
+    await well(edge, "connect", slug, "-w", workspace, "--id", "walk", "--scheme", "key", "--value", key)
+    async with edge.mesh.client(await edge.mesh.token("member", workspace=workspace)) as member:
+
+        async def led_by(version: str) -> bool:
+            try:
+                return (await member.execute(connection, "whoami")).call.definition_version == version
+            except CordboardError:
+                return False
+
+        async def aged() -> str:
+            return (await member.execute(connection, "whoami")).stale
+
+        async def current() -> bool:
+            return not await aged()
+
+        await until(lambda: led_by("1.0.0"), "the pin to hold at the edge")
+        await well(desk, "catalog", "unpin", slug, "--workspace", workspace)
+        await until(lambda: led_by("1.1.0"), "the newer version to hold at the edge")
+        await well(
+            desk, "rollout", "put", f"version.{slug}", "--version", "1.0.0", "--workspace", workspace,
+            "--stage", "*=0", "--reason", "this one needs the older",
+        )  # fmt: skip
+        await until(lambda: led_by("1.0.0"), "the rollout to reach the edge")
+
+        await desk.mesh.backstage.wait(tier.line.cut())
+        try:
+            # A month goes by, once nothing comes in any more.
+            await until(lambda: is_cut_off(edge), "the edge to say that it is cut off")
+            async with edge.mesh.database() as connected:
+                await connected.execute("UPDATE catalog.sync_replica SET fresh_time = now() - interval '30 days'")
+            assert (await until(aged, "the Proxy to say how old it is")).startswith("hub;age=2592")
+            shown = await well(edge, "call", f"{workspace}/walk", "whoami")
+            assert "version 1.0.0" in shown
+            assert "hub;age=2592" in shown
+            assert "connected no" in await well(edge, "edges", "state")
+        finally:
+            await desk.mesh.backstage.wait(tier.line.mend())
+        await until(current, "the edge to be up to date again")
+
+
+def described(url: str, *paths: str) -> dict[str, Any]:
+    """Returns a description of some of Acme Desk."""
+    names = {"/me": "whoami", "/tickets": "list_tickets"}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Walk Desk", "version": "1"},
+        "servers": [{"url": f"{url}/v1"}],
+        "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}},
+        "security": [{"key": []}],
+        "paths": {
+            path: {"get": {"operationId": names[path], "responses": {"200": {"description": "ok"}}}} for path in paths
+        },
+    }
 
 
 async def test_a_kill_at_the_hub_reaches_the_edge(tier: Tier, desk: Desk) -> None:

@@ -50,7 +50,12 @@ def call(
         if output is Format.TABLE:
             tries = "1 attempt" if result.call.attempts == 1 else f"{result.call.attempts} attempts"
             took = result.call.duration.ToMilliseconds()
-            errors.print(f"[dim]HTTP {result.vendor_status}, {tries}, {took} ms, trace {result.call.trace_id}[/dim]")
+            version, trace = result.call.definition_version, result.call.trace_id
+            errors.print(
+                f"[dim]HTTP {result.vendor_status}, {tries}, {took} ms, version {version}, trace {trace}[/dim]"
+            )
+            if result.stale:
+                errors.print(f"[yellow]from copies, for their source is away:[/yellow] {result.stale}")
 
     run(work)
 
