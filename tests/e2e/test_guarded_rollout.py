@@ -25,7 +25,7 @@ SLUG: Final = "acme-canary"
 KEY: Final = f"version.{SLUG}"
 # Both versions answer alike, from different paths of the vendor.
 DOCUMENT: Final = """
-slug: acme-canary
+slug: {slug}
 version: {version}
 title: Acme Canary
 servers: [{{url: '{url}/v1'}}]
@@ -54,16 +54,18 @@ class Side:
             return ""
 
 
-@pytest.fixture
-async def sides(desk: Desk, running_mesh: RunningMesh, operator: Client) -> AsyncIterator[tuple[Side, Side]]:
-    """Two workspaces, connected by the old version; a new one is staged."""
+@contextlib.asynccontextmanager
+async def connected(
+    slug: str, desk: Desk, running_mesh: RunningMesh, operator: Client
+) -> AsyncIterator[tuple[Side, Side]]:
+    """Connects two workspaces by the old version of an integration; a new one is staged."""
     url = desk.vendor.url
-    old = DOCUMENT.format(version="1.0.0", url=url, path="/me")
-    new = DOCUMENT.format(version="2.0.0", url=url, path="/tickets")
+    old = DOCUMENT.format(slug=slug, version="1.0.0", url=url, path="/me")
+    new = DOCUMENT.format(slug=slug, version="2.0.0", url=url, path="/tickets")
     await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=old))
     await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=new, stage=VERSION_STATE_STAGED))
     on = flags.Flag(
-        name=f"flags/integration.{SLUG}",
+        name=f"flags/integration.{slug}",
         variants={"on": Value(bool_value=True), "off": Value(bool_value=False)},
         default_variant="on",
         off_variant="off",
@@ -77,7 +79,7 @@ async def sides(desk: Desk, running_mesh: RunningMesh, operator: Client) -> Asyn
             session = await client.connect.CreateConnectSession(
                 connecting.CreateConnectSessionRequest(
                     parent=f"workspaces/{tenant.workspace}",
-                    integration=f"integrations/{SLUG}",
+                    integration=f"integrations/{slug}",
                     auth_scheme="key",
                     connection_id="canary",
                 )
@@ -91,6 +93,13 @@ async def sides(desk: Desk, running_mesh: RunningMesh, operator: Client) -> Asyn
             await until(side.version, "the connection to be reached")
             made.append(side)
         yield made[0], made[1]
+
+
+@pytest.fixture
+async def sides(desk: Desk, running_mesh: RunningMesh, operator: Client) -> AsyncIterator[tuple[Side, Side]]:
+    """Two workspaces of the canary."""
+    async with connected(SLUG, desk, running_mesh, operator) as both:
+        yield both
 
 
 async def test_a_bad_version_is_taken_back_by_itself_and_an_outage_takes_back_nothing(
