@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from google.protobuf.struct_pb2 import Value
 
 from cordboard.auth.v1 import login_service_pb2 as login
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
 from cordboard.client import Client
+from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from tests.e2e.test_command import as_json
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.trouble import EDGE, ROLLOUT, WORKSPACE, trouble
+from tests.fixtures.trouble import EDGE, ROLLOUT, TICKET, WORKSPACE, trouble
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
@@ -184,3 +187,54 @@ async def test_breakers_and_edges_do_as_they_are_told(ada: Operator, operator: C
     )
     edge = await operator.sync.GetEdge(sync.GetEdgeRequest(name=f"edges/{EDGE}"))
     assert edge.HasField("revoke_time")
+
+
+async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: Tenant) -> None:
+    subject = f"It smells of smoke {uuid4().hex[:8]}"
+    await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/jobs?workspace={troubled.workspace}"],
+        ["see", "VENDOR_ERROR"],
+        ["judge"],
+        ["follow", "01"],
+        ["see", "Input"],
+        ["fill", "Input", json.dumps(TICKET | {"subject": subject})],
+        ["click", "Keep the change"],
+        ["see", "input changed"],
+        ["click", "Replay"],
+        ["judge"],
+        ["click", "Replay"],
+        ["see", "replayed as"],
+    )
+
+
+async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history(
+    ada: Operator, operator: Client, troubled: Tenant
+) -> None:
+    key = f"console-{uuid4().hex[:8]}"
+    flag = flags.Flag(name=f"flags/{key}", variants={"on": Value(bool_value=True)}, default_variant="on")
+    await operator.flags.PutFlag(flags.PutFlagRequest(flag=flag))
+
+    async def killed() -> bool:
+        return bool((await operator.flags.GetFlag(flags.GetFlagRequest(name=flag.name))).killed)
+
+    asked = await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/flags?flag={key}&q={key}"],
+        ["see", "as it is"],
+        ["click", "Kill"],
+        ["fill", "to confirm", "another"],
+        ["fill", "Why", "a drill"],
+        ["off", "Kill"],
+        ["judge"],
+    )
+    assert "at once" in asked["said"]
+    assert not await killed()
+    await ada.go_on(["fill", "to confirm", key], ["click", "Kill"], ["see", "Kill: done"], ["see", "Restore"])
+    assert await killed()
+    await ada.go_on(["click", "Restore"], ["click", "Restore"], ["see", "Restore: done"])
+    assert not await killed()
+    await ada.go_on(["click", "Go back"], ["click", "Go back"], ["see", "Go back: done"])
+    written = await ada.go_on(["go", "#/audit?service=flags"], ["see", "flags.flag.kill"], ["judge"])
+    assert f"flags/{key}" in written["said"]
+    await ada.go_on(["click", "Verify"], ["see", "whole:"])
