@@ -142,6 +142,20 @@ async def test_what_the_vendor_refuses_becomes_a_dead_letter_that_can_be_mended(
     assert (done.state, done.idempotency_key) == (pb.Job.STATE_SUCCEEDED, job.idempotency_key)
 
 
+async def test_a_call_with_another_input_is_another_call_where_the_vendor_may_have_done_the_first(mesh: Mesh) -> None:
+    mesh.break_vendor(status=500)
+    job = await jobs(mesh).SubmitJob(submit(max_attempts=1))
+    dead = await ended(mesh, job.name)
+    assert (dead.state, dead.error_reason) == (pb.Job.STATE_DEAD, "VENDOR_ERROR")
+    mesh.mend_vendor()
+    letter = job.name.replace("/jobs/", "/deadLetters/")
+    edit = dead_pb.EditDeadLetterRequest(name=letter, input_json=json.dumps(TICKET | {"subject": "Another"}))
+    await letters(mesh).EditDeadLetter(edit)
+    await letters(mesh).ReplayDeadLetters(dead_pb.ReplayDeadLettersRequest(parent="workspaces/acme", name=letter))
+    done = await ended(mesh, job.name)
+    assert (done.state, done.idempotency_key) == (pb.Job.STATE_SUCCEEDED, job.idempotency_key)
+
+
 async def test_a_call_that_may_have_been_done_is_never_done_again_by_itself(mesh: Mesh) -> None:
     mesh.break_vendor(cut_connections=True, after_work=True)
     before = len(list(mesh.vendor.desk.tickets(after="")))

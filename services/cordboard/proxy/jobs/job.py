@@ -58,6 +58,7 @@ class Job:
     turn: int = 0
     """Counts how often it was put into the queue: an older turn's word counts for nothing."""
     revision: int = 0
+    """Counts how often its input was edited."""
     cancelled: bool = False
     reason: str = ""
     problem: str = ""
@@ -73,6 +74,13 @@ class Job:
     def name(self) -> str:
         """Returns its resource name."""
         return f"workspaces/{self.workspace_id}/jobs/{self.id}"
+
+    @property
+    def call_key(self) -> str:
+        """Returns the idempotency key of its calls. With another input it is another call, and the key of the one
+        before belongs to that, here and at the vendor.
+        """
+        return f"{self.idempotency_key}.{self.revision}" if self.revision else self.idempotency_key
 
     @property
     def in_doubt(self) -> bool:

@@ -163,7 +163,7 @@ class Worker:
             ) as span:
                 try:
                     if job.in_doubt:
-                        raise Indeterminate(job.idempotency_key)
+                        raise Indeterminate(job.call_key)
                     answer, call = await self._called(job)
                 except (CordboardError, TimeoutError) as error:
                     telemetry.mark_failed(span, error)
@@ -188,7 +188,7 @@ class Worker:
             given=given,
             caller=job.caller,
             remaining=job.attempt_seconds,
-            idempotency_key=job.idempotency_key,
+            idempotency_key=job.call_key,
             background=True,
             queued=True,
         )
