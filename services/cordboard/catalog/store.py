@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cordboard.catalog import tables
 from cordboard.core.database import EVERYWHERE, notify
 
 if TYPE_CHECKING:
@@ -22,83 +23,12 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "cordboard_catalog"
 
-metadata = sa.MetaData()
-_head = sa.Table("head", metadata, sa.Column("sequence", sa.BigInteger))
-_integration = sa.Table(
-    "integration",
-    metadata,
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("title", sa.Text),
-    sa.Column("description", sa.Text),
-    sa.Column("category", sa.Integer),
-    sa.Column("owner", sa.Text),
-    sa.Column("criticality", sa.Integer),
-    sa.Column("active_version", sa.Text),
-    sa.Column("action_count", sa.Integer),
-    sa.Column("auth_schemes", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("tags", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("state", sa.Integer),
-    sa.Column("workspace_id", sa.Text),
-)
-_version = sa.Table(
-    "definition_version",
-    metadata,
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("content_hash", sa.Text),
-    sa.Column("content", sa.LargeBinary),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-    sa.Column("creator", sa.Text),
-    sa.Column("workspace_id", sa.Text),
-    sa.Column("listing", sa.LargeBinary),
-    sa.Column("facts", sa.JSON(none_as_null=True)),
-)
-_state = sa.Table(
-    "version_state",
-    metadata,
-    sa.Column("workspace_id", sa.Text),
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("state", sa.Integer),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("activation", sa.BigInteger),
-    sa.Column("sunset_time", sa.DateTime(timezone=True)),
-    sa.Column("successor", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("updater", sa.Text),
-)
-_pin = sa.Table(
-    "pin",
-    metadata,
-    sa.Column("workspace_id", sa.Text, primary_key=True),
-    sa.Column("environment", sa.Text, primary_key=True),
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("creator", sa.Text),
-    sa.Column("from_hub", sa.Boolean),
-    sa.Column("hub_version", sa.Text),
-)
-_review = sa.Table(
-    "review",
-    metadata,
-    sa.Column("workspace_id", sa.Text),
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("review_time", sa.DateTime(timezone=True)),
-    sa.Column("due_time", sa.DateTime(timezone=True)),
-    sa.Column("reviewer", sa.Text),
-    sa.Column("note", sa.Text),
-    sa.Column("sequence", sa.BigInteger),
-)
+_head = tables.head
+_integration = tables.integration
+_version = tables.version
+_state = tables.state
+_pin = tables.pin
+_review = tables.review
 _same = sa.and_(_version.c.slug == _state.c.slug, _version.c.version == _state.c.version)
 _KNOWN: Final = (
     _version.c.slug,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cordboard.catalog import tables
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from contextlib import AbstractAsyncContextManager
@@ -15,21 +17,9 @@ if TYPE_CHECKING:
 
     from cordboard.core.database import Database
 
-_metadata = sa.MetaData()
-_customer = sa.Table(
-    "workspace_customer",
-    _metadata,
-    sa.Column("workspace_id", sa.Text, primary_key=True),
-    sa.Column("customer", sa.Text),
-)
-_edge = sa.Table(
-    "edge",
-    _metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("workspaces", sa.ARRAY(sa.Text)),
-    sa.Column("revoke_time", sa.DateTime(timezone=True)),
-)
-_flags = sa.Table("sync_flags", _metadata, sa.Column("sequence", sa.BigInteger))
+_customer = tables.customer
+_edge = tables.edge
+_flags = tables.flags
 
 
 class CustomerStore:

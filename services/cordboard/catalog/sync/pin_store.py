@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cordboard.catalog import tables
 from cordboard.catalog.store import PinRecord
 
 if TYPE_CHECKING:
@@ -17,23 +18,8 @@ if TYPE_CHECKING:
 
     from cordboard.catalog.snapshot import Key, PinKey
 
-_metadata = sa.MetaData()
-_pin = sa.Table(
-    "pin",
-    _metadata,
-    sa.Column("workspace_id", sa.Text, primary_key=True),
-    sa.Column("environment", sa.Text, primary_key=True),
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("creator", sa.Text),
-    sa.Column("from_hub", sa.Boolean),
-    sa.Column("hub_version", sa.Text),
-)
-_version = sa.Table("definition_version", _metadata, sa.Column("slug", sa.Text), sa.Column("version", sa.Text))
+_pin = tables.pin
+_version = tables.version
 _KEY = (_pin.c.workspace_id, _pin.c.environment, _pin.c.slug)
 
 
@@ -77,7 +63,9 @@ class PinStore:
 
     async def there(self, connection: AsyncConnection, versions: Collection[Key]) -> set[Key]:
         """Returns those of the versions that are here."""
-        wanted = sa.select(_version).where(sa.tuple_(_version.c.slug, _version.c.version).in_(list(versions)))
+        wanted = sa.select(_version.c.slug, _version.c.version).where(
+            sa.tuple_(_version.c.slug, _version.c.version).in_(list(versions))
+        )
         return {(row.slug, row.version) for row in await connection.execute(wanted)}
 
     async def put(self, connection: AsyncConnection, records: Sequence[PinRecord]) -> None:

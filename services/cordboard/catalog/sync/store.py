@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cordboard.catalog import tables
 from cordboard.catalog.store import CHANNEL, IntegrationRecord, VersionRecord
 from cordboard.catalog.sync.envelope import Place
 from cordboard.core.database import notify
@@ -25,125 +26,17 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
 
 DRAFT: Final = 1
-_metadata = sa.MetaData()
-_head = sa.Table("head", _metadata, sa.Column("sequence", sa.BigInteger))
-_hub = sa.Table("sync_hub", _metadata, sa.Column("hub_id", sa.Text), sa.Column("epoch", sa.BigInteger))
-_key = sa.Table(
-    "sync_key",
-    _metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text),
-    sa.Column("public_key", sa.LargeBinary),
-    sa.Column("sealed", sa.LargeBinary),
-    sa.Column("signer", sa.Text),
-    sa.Column("signature", sa.LargeBinary),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-)
-_edge = sa.Table(
-    "edge",
-    _metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("title", sa.Text),
-    sa.Column("workspaces", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("public_key", sa.LargeBinary),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-    sa.Column("revoke_time", sa.DateTime(timezone=True)),
-    sa.Column("capabilities", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("release", sa.Text),
-    sa.Column("epoch", sa.BigInteger),
-    sa.Column("acked_sequence", sa.BigInteger),
-    sa.Column("acked_hash", sa.LargeBinary),
-    sa.Column("sent_sequence", sa.BigInteger),
-    sa.Column("sent_hash", sa.LargeBinary),
-    sa.Column("bundle_sequence", sa.BigInteger),
-    sa.Column("bundle_hash", sa.LargeBinary),
-    sa.Column("issue_time", sa.DateTime(timezone=True)),
-    sa.Column("connect_time", sa.DateTime(timezone=True)),
-    sa.Column("ack_time", sa.DateTime(timezone=True)),
-    sa.Column("fresh_time", sa.DateTime(timezone=True)),
-    sa.Column("last_error", sa.Text),
-)
-_customer = sa.Table("workspace_customer", _metadata, sa.Column("workspace_id", sa.Text, primary_key=True))
-_flags = sa.Table(
-    "sync_flags",
-    _metadata,
-    sa.Column("one", sa.Boolean, primary_key=True),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("records", sa.LargeBinary),
-    sa.Column("sequence", sa.BigInteger),
-)
-_version = sa.Table(
-    "definition_version",
-    _metadata,
-    sa.Column("slug", sa.Text),
-    sa.Column("version", sa.Text),
-    sa.Column("content_hash", sa.Text),
-    sa.Column("content", sa.LargeBinary),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-    sa.Column("creator", sa.Text),
-    sa.Column("workspace_id", sa.Text),
-    sa.Column("listing", sa.LargeBinary),
-    sa.Column("facts", sa.JSON(none_as_null=True)),
-)
-_state = sa.Table(
-    "version_state",
-    _metadata,
-    sa.Column("workspace_id", sa.Text),
-    sa.Column("slug", sa.Text),
-    sa.Column("version", sa.Text),
-    sa.Column("state", sa.Integer),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("activation", sa.BigInteger),
-    sa.Column("sunset_time", sa.DateTime(timezone=True)),
-    sa.Column("successor", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("updater", sa.Text),
-)
-_integration = sa.Table(
-    "integration",
-    _metadata,
-    sa.Column("slug", sa.Text, primary_key=True),
-    sa.Column("title", sa.Text),
-    sa.Column("description", sa.Text),
-    sa.Column("category", sa.Integer),
-    sa.Column("owner", sa.Text),
-    sa.Column("criticality", sa.Integer),
-    sa.Column("active_version", sa.Text),
-    sa.Column("action_count", sa.Integer),
-    sa.Column("auth_schemes", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("tags", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("create_time", sa.DateTime(timezone=True)),
-    sa.Column("update_time", sa.DateTime(timezone=True)),
-    sa.Column("state", sa.Integer),
-    sa.Column("workspace_id", sa.Text),
-)
-_replica = sa.Table(
-    "sync_replica",
-    _metadata,
-    sa.Column("one", sa.Boolean, primary_key=True),
-    sa.Column("hub_id", sa.Text),
-    sa.Column("edge_id", sa.Text),
-    sa.Column("epoch", sa.BigInteger),
-    sa.Column("sequence", sa.BigInteger),
-    sa.Column("hash", sa.LargeBinary),
-    sa.Column("highest", sa.BigInteger),
-    sa.Column("target", sa.BigInteger),
-    sa.Column("issue_time", sa.DateTime(timezone=True)),
-    sa.Column("fresh_time", sa.DateTime(timezone=True)),
-    sa.Column("capabilities", sa.ARRAY(sa.Text, as_tuple=True)),
-    sa.Column("last_error", sa.Text),
-)
-_trust = sa.Table(
-    "sync_trust",
-    _metadata,
-    sa.Column("hub_id", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("public_key", sa.LargeBinary),
-)
+_head = tables.head
+_hub = tables.hub
+_key = tables.key
+_edge = tables.edge
+_customer = tables.customer
+_flags = tables.flags
+_version = tables.version
+_state = tables.state
+_integration = tables.integration
+_replica = tables.replica
+_trust = tables.trust
 _same = sa.and_(_version.c.slug == _state.c.slug, _version.c.version == _state.c.version)
 _CHANGED: Final = (
     _state.c.sequence,
