@@ -21,6 +21,7 @@ from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from tests.e2e.test_command import as_json
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import Desk, Tenant
+from tests.fixtures.mesh import until
 from tests.fixtures.trouble import EDGE, ROLLOUT, TICKET, WORKSPACE, trouble
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
@@ -189,7 +190,7 @@ async def test_breakers_and_edges_do_as_they_are_told(ada: Operator, operator: C
     assert edge.HasField("revoke_time")
 
 
-async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: Tenant) -> None:
+async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: Tenant, desk: Desk) -> None:
     subject = f"It smells of smoke {uuid4().hex[:8]}"
     await ada.come(
         ["see", "Attention"],
@@ -206,6 +207,12 @@ async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: 
         ["click", "Replay"],
         ["see", "replayed as"],
     )
+
+    async def arrived() -> bool:
+        return desk.tickets().get(subject) == 1
+
+    await until(arrived, "the ticket to be made", patience=BOUND)
+    await ada.go_on(["go", f"#/jobs?workspace={troubled.workspace}&show=jobs"], ["see", "succeeded"], ["judge"])
 
 
 async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history(

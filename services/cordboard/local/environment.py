@@ -10,7 +10,7 @@ from pathlib import Path
 from cordboard.local.options import EVERY_SERVICE, MeshOptions
 
 PREFIX = "CORDBOARD_"
-EGRESS_SERVICES = ("auth", "proxy", "catalog")
+EGRESS_SERVICES = ("auth", "proxy", "catalog", "telemetry")
 
 
 def inherited() -> dict[str, str]:
