@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +21,8 @@ from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from tests.e2e.test_command import as_json
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
-from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.mesh import until
+from tests.fixtures.desk import Desk, Tenant, a_desk
+from tests.fixtures.mesh import Backstage, RunningMesh, a_mesh, until
 from tests.fixtures.trouble import EDGE, ROLLOUT, TICKET, WORKSPACE, trouble
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
@@ -58,6 +59,20 @@ class Operator:
         [found] = await asyncio.to_thread(self._browser, request)
         assert found["wrong"] == [], found
         return found
+
+
+@pytest.fixture(scope="module")
+def running_mesh(backstage: Backstage, trust: None) -> Iterator[RunningMesh]:
+    """A mesh of its own: on a shared one what is wrong here would stand among what others have broken."""
+    with a_mesh(backstage) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="module")
+def desk(running_mesh: RunningMesh, backstage: Backstage) -> Iterator[Desk]:
+    """Acme Desk on that mesh."""
+    with a_desk(running_mesh, backstage) as desk:
+        yield desk
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
