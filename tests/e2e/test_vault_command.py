@@ -72,7 +72,7 @@ async def test_credentials_leave_encrypted_and_come_back(desk: Desk, tmp_path: P
 async def test_the_journals_hold_and_are_exported(desk: Desk, tmp_path: Path) -> None:
     await desk.tenant()
     found = await as_json(desk, "audit", "verify")
-    assert {each["service"] for each in found} == {"catalog", "auth", "flags", "proxy"}
+    assert {each["service"] for each in found} == {"catalog", "auth", "flags", "proxy", "telemetry"}
     assert all(each["breaks"] == [] for each in found)
     assert sum(each["entries"] for each in found) > 5
     code, output, errors = await command(desk, "audit", "export", "auth", "--shape", "ocsf")
