@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,6 +50,8 @@ class Receiver:
         self.failures = 0
         """How many requests are answered with 503 before one is taken."""
         self.port = self.mail_port = 0
+        self.talks: list[asyncio.Task[Any]] = []
+        """Who sends mail: nobody does any more when the test ends."""
 
     async def hook(self, request: web.Request) -> web.Response:
         self.keys.append(request.headers["idempotency-key"])
@@ -60,16 +63,23 @@ class Receiver:
 
     async def mail(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speaks as much of SMTP (RFC 5321) as a sender needs."""
-        writer.write(b"220 here\r\n")
-        while line := (await reader.readline()).decode().strip():
-            if line.upper() == "DATA":
-                writer.write(b"354 go on\r\n")
-                self.mails.append((await reader.readuntil(b"\r\n.\r\n")).decode())
-            if line.upper() == "QUIT":
-                break
-            writer.write(b"250 well\r\n")
-        writer.write(b"221 bye\r\n")
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self.talks.append(task)
+        try:
+            writer.write(b"220 here\r\n")
+            while line := (await reader.readline()).decode().strip():
+                if line.upper() == "DATA":
+                    writer.write(b"354 go on\r\n")
+                    self.mails.append((await reader.readuntil(b"\r\n.\r\n")).decode())
+                if line.upper() == "QUIT":
+                    break
+                writer.write(b"250 well\r\n")
+            writer.write(b"221 bye\r\n")
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @pytest.fixture
@@ -86,6 +96,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     made.mail_port = mail.sockets[0].getsockname()[1]
     yield made
     mail.close()
+    for talk in made.talks:
+        talk.cancel()
+    await asyncio.gather(*made.talks, return_exceptions=True)
     await runner.cleanup()
 
 
