@@ -14,13 +14,13 @@ from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.telemetry.v1 import alert_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="See what is wrong, and who is told of it.")
 silences = typer.Typer(no_args_is_help=True, help="List silences, and end them.")
 app.add_typer(silences, name="silences")
 
-MOST: Final = 1000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,9 +36,9 @@ def list_alerts(
     async def work() -> None:
         state = pb.Alert.STATE_UNSPECIFIED if everything else pb.Alert.STATE_FIRING
         async with as_operator(target(context)) as mesh:
-            page = await mesh.alerts.ListAlerts(pb.ListAlertsRequest(page_size=MOST, state=state, rule=rule))
+            found = await list_all(mesh.alerts.ListAlerts, pb.ListAlertsRequest(state=state, rule=rule))
         columns = ("rule", "state", "severity", "since", "summary", "trace", "silence")
-        show_rows(output, page.alerts, columns, map(_alert, page.alerts))
+        show_rows(output, found, columns, map(_alert, found))
 
     run(work)
 
@@ -100,8 +100,8 @@ def list_silences(context: typer.Context, output: Output = Format.TABLE) -> None
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            page = await mesh.alerts.ListSilences(pb.ListSilencesRequest(page_size=MOST))
-        _show(list(page.silences), output)
+            found = await list_all(mesh.alerts.ListSilences, pb.ListSilencesRequest())
+        _show(found, output)
 
     run(work)
 

@@ -9,6 +9,7 @@ import typer
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.proxy.v1 import backend_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Choose the way to a vendor, compare two, and move calls over and back.")
@@ -23,9 +24,9 @@ def list_routes(context: typer.Context, workspace: Workspace, output: Output = F
     """List a workspace's routes; an integration that is not there is called directly."""
 
     async def work() -> None:
-        request = pb.ListBackendRoutesRequest(parent=f"workspaces/{workspace}", page_size=1000)
+        request = pb.ListBackendRoutesRequest(parent=f"workspaces/{workspace}")
         async with as_operator(target(context)) as mesh:
-            found = (await mesh.backends.ListBackendRoutes(request)).backend_routes
+            found = await list_all(mesh.backends.ListBackendRoutes, request)
         columns = ("integration", "answers", "candidate", "compared", "cut over")
         rows = [
             (
@@ -201,10 +202,8 @@ def _put(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             workspace = name.rpartition("/backendRoutes/")[0]
-            listed = await mesh.backends.ListBackendRoutes(
-                pb.ListBackendRoutesRequest(parent=workspace, page_size=1000)
-            )
-            route = next((one for one in listed.backend_routes if one.name == name), pb.BackendRoute(name=name))
+            listed = await list_all(mesh.backends.ListBackendRoutes, pb.ListBackendRoutesRequest(parent=workspace))
+            route = next((one for one in listed if one.name == name), pb.BackendRoute(name=name))
             if answers:
                 route.primary.CopyFrom(backend)
                 route.ClearField("candidate")

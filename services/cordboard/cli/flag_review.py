@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,11 +15,12 @@ from google.protobuf.struct_pb2 import Struct
 
 from cordboard.cli import proposals
 from cordboard.cli.failures import CommandFailed
+from cordboard.cli.flag_difference import difference, show_difference
 from cordboard.cli.foreign_flags.documents import read
 from cordboard.cli.foreign_flags.unleash import to_unleash
 from cordboard.cli.foreign_flags.words import Unsayable
 from cordboard.cli.options import Output, Reason, target
-from cordboard.cli.output import Format, console, moment, plain, show_fields, show_json, show_rows
+from cordboard.cli.output import Format, console, moment, show_fields, show_json, show_rows
 from cordboard.cli.proposals import Propose, all_workspaces, context_of, put_forward
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
@@ -148,14 +148,13 @@ def diff(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             revisions = await _revisions(mesh, key, {old, new})
-        before, after = (_text(revisions, key, number) for number in (old, new or max(revisions)))
-        names = (f"revision {old}", f"revision {new or max(revisions)}")
-        lines = list(difflib.unified_diff(before, after, *names, lineterm="", n=2))
+        newer = new or max(revisions)
+        before, after = (_known(revisions, key, number) for number in (old, newer))
+        lines = difference(before, after, (f"revision {old}", f"revision {newer}"))
         if output is Format.JSON:
             show_json(lines)
             return
-        for line in lines or ["nothing differs"]:
-            console.print(line, markup=False, highlight=False, style=_STYLES.get(line[:1]))
+        show_difference(lines or ["nothing differs"])
 
     run(work)
 
@@ -257,10 +256,6 @@ def staleness(flag: pb.Flag) -> str:
     return ""
 
 
-_STYLES = {"+": "green", "-": "red", "@": "cyan"}
-_CONTENT = ("description", "variants", "rules", "defaultVariant", "offVariant", "killed")
-
-
 def _flag_in(file: Path) -> pb.Flag:
     try:
         return json_format.ParseDict(_document(file), pb.Flag())
@@ -305,8 +300,7 @@ async def _revisions(mesh: Client, key: str, wanted: set[int]) -> dict[int, pb.F
     return found
 
 
-def _text(revisions: dict[int, pb.Flag], key: str, number: int) -> list[str]:
+def _known(revisions: dict[int, pb.Flag], key: str, number: int) -> pb.Flag:
     if number not in revisions:
         raise CommandFailed(f"'flags/{key}' has no revision {number}", 5)
-    content = {name: value for name, value in plain(revisions[number]).items() if name in _CONTENT}
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+    return revisions[number]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from typing import Annotated, Final
 
 import typer
 from google.protobuf.struct_pb2 import Struct
 
 from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.cli.flag_difference import difference, show_difference
 from cordboard.cli.options import Output, Reason, target
-from cordboard.cli.output import Format, console, moment, plain, show_fields, show_rows
+from cordboard.cli.output import Format, console, moment, show_fields, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
 from cordboard.client.paging import list_all
 from cordboard.flags.v1 import proposal_service_pb2 as pb
-from cordboard.flags.v1.flag_service_pb2 import Flag
 
 app = typer.Typer(no_args_is_help=True, help="Changes of flags that wait for a second person.")
 Propose = Annotated[bool, typer.Option("--propose", help="Propose it: it is made when a second person agrees.")]
@@ -25,8 +23,6 @@ Number = Annotated[int, typer.Argument(help="The proposal's number.", min=1)]
 # Where most calls are, and what a change is asked about.
 PLACES: Final = ("production", "staging")
 MOST_CONTEXTS: Final = 10_000
-_CONTENT: Final = ("description", "variants", "rules", "defaultVariant", "offVariant", "killed")
-_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 @app.command("list")
@@ -131,11 +127,6 @@ def _moved(proposal: pb.Proposal) -> str:
     return f"{proposal.moved_contexts} of {proposal.contexts}"
 
 
-def _lines(flag: Flag) -> list[str]:
-    content = {name: value for name, value in plain(flag).items() if name in _CONTENT}
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-
-
 def _show(output: Format, proposal: pb.Proposal) -> None:
     decided = f" by {proposal.decider}" if proposal.decider else ""
     why = f": {proposal.decision_reason}" if proposal.decision_reason else ""
@@ -155,8 +146,7 @@ def _show(output: Format, proposal: pb.Proposal) -> None:
     )
     if output is Format.JSON:
         return
-    before = _lines(proposal.before) if proposal.HasField("before") else []
-    for line in difflib.unified_diff(before, _lines(proposal.after), "now", "then", lineterm="", n=2):
-        console.print(line, markup=False, highlight=False, style=_STYLES.get(line[:1]))
+    before = proposal.before if proposal.HasField("before") else None
+    show_difference(difference(before, proposal.after, ("now", "then")))
     for each in proposal.moves[:20]:
         console.print(f"{each.workspace} in {each.environment}: {each.before or 'none'} to {each.after}", markup=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
-RequestT = TypeVar("RequestT", bound=Message)
 LARGEST_PAGE: Final = 1000
 
 
-async def list_all(method: Callable[..., Awaitable[Any]], request: RequestT, **options: Any) -> list[Any]:
+async def list_all(method: Callable[..., Awaitable[Any]], request: Message, **options: Any) -> list[Any]:
     """Returns every item of a List call, from as few pages as the mesh gives; raises what the call raises.
 
     `method` is a stub's, such as `mesh.catalog.ListIntegrations`; `options` go with each call (`metadata`, `timeout`).
