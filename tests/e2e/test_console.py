@@ -147,10 +147,10 @@ async def test_an_integration_shows_its_health_its_forms_and_its_reviews(ada: Op
         ["follow", "Form of create_ticket"],
         ["see", "Subject"],
         ["judge"],
-        ["click", "Record a review"],
+        ["ask", "Record a review"],
         ["fill", "Why", "looked at its health"],
         ["judge"],
-        ["click", "Record a review"],
+        ["confirm", "Record a review"],
         ["see", "Record a review: done"],
     )
     assert "oauth2" in seen["said"]
@@ -164,12 +164,12 @@ async def test_a_rollout_is_moved_and_frozen(ada: Operator, operator: Client, tr
         ["go", f"#/flags?rollout={ROLLOUT}"],
         ["see", "Freeze"],
         ["fill", "Stage", "2"],
-        ["click", "Move"],
-        ["click", "Move"],
+        ["ask", "Move"],
+        ["confirm", "Move"],
         ["see", "Move: done"],
-        ["click", "Freeze"],
+        ["ask", "Freeze"],
         ["fill", "Why", "to look at it first"],
-        ["click", "Freeze"],
+        ["confirm", "Freeze"],
         ["see", "frozen"],
         ["judge"],
     )
@@ -183,22 +183,22 @@ async def test_breakers_and_edges_do_as_they_are_told(ada: Operator, operator: C
         ["go", "#/breakers?q=acme-desk"],
         ["see", "Tries again"],
         ["judge"],
-        ["click", "Let through"],
+        ["ask", "Let through"],
         ["fill", "Why", "a drill"],
-        ["click", "Let through"],
+        ["confirm", "Let through"],
         ["see", "Let through: done"],
         ["see", "Let it judge"],
     )
     listed = await operator.proxy.ListBreakers(proxy.ListBreakersRequest(integration="integrations/acme-desk"))
     assert proxy.Breaker.OVERRIDE_CLOSED in [each.override for each in listed.breakers]
-    await ada.go_on(["click", "Let it judge"], ["click", "Let it judge"], ["see", "Let it judge: done"])
+    await ada.go_on(["ask", "Let it judge"], ["confirm", "Let it judge"], ["see", "Let it judge: done"])
     await ada.go_on(
         ["go", "#/edges"],
         ["see", "never connected"],
         ["judge"],
-        ["click", "Revoke"],
+        ["ask", "Revoke"],
         ["fill", "to confirm", EDGE],
-        ["click", "Revoke"],
+        ["confirm", "Revoke"],
         ["see", "revoked"],
     )
     edge = await operator.sync.GetEdge(sync.GetEdgeRequest(name=f"edges/{EDGE}"))
@@ -217,9 +217,9 @@ async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: 
         ["fill", "Input", json.dumps(TICKET | {"subject": subject})],
         ["click", "Keep the change"],
         ["see", "input changed"],
-        ["click", "Replay"],
+        ["ask", "Replay"],
         ["judge"],
-        ["click", "Replay"],
+        ["confirm", "Replay"],
         ["see", "replayed as"],
     )
 
@@ -244,7 +244,7 @@ async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history
         ["see", "Attention"],
         ["go", f"#/flags?flag={key}&q={key}"],
         ["see", "as it is"],
-        ["click", "Kill"],
+        ["ask", "Kill"],
         ["fill", "to confirm", "another"],
         ["fill", "Why", "a drill"],
         ["off", "Kill"],
@@ -252,11 +252,11 @@ async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history
     )
     assert "at once" in asked["said"]
     assert not await killed()
-    await ada.go_on(["fill", "to confirm", key], ["click", "Kill"], ["see", "Kill: done"], ["see", "Restore"])
+    await ada.go_on(["fill", "to confirm", key], ["confirm", "Kill"], ["see", "Kill: done"], ["see", "Restore"])
     assert await killed()
-    await ada.go_on(["click", "Restore"], ["click", "Restore"], ["see", "Restore: done"])
+    await ada.go_on(["ask", "Restore"], ["confirm", "Restore"], ["see", "Restore: done"])
     assert not await killed()
-    await ada.go_on(["click", "Go back"], ["click", "Go back"], ["see", "Go back: done"])
+    await ada.go_on(["ask", "Go back"], ["confirm", "Go back"], ["see", "Go back: done"])
     written = await ada.go_on(["go", "#/audit?service=flags"], ["see", "flags.flag.kill"], ["judge"])
     assert f"flags/{key}" in written["said"]
     await ada.go_on(["click", "Verify"], ["see", "whole:"])

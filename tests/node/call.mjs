@@ -22,7 +22,7 @@ const credentials = grpc.credentials.combineChannelCredentials(
 );
 const call = (client, method, request) =>
   new Promise((resolve) => {
-    client[method](request, { deadline: Date.now() + 20_000 }, (error, answer) =>
+    client[method](request, { deadline: Date.now() + 60_000 }, (error, answer) =>
       resolve(error ? { code: error.code, details: error.details } : answer),
     );
   });

@@ -63,6 +63,12 @@ async function frames(name) {
   );
 }
 
+// What can be reached: the dialog while one is open, the page otherwise.
+async function reached() {
+  const dialog = page.locator("dialog[open]");
+  return (await dialog.count()) ? dialog : page;
+}
+
 function firstLink(region) {
   return page.getByRole("region", { name: region }).getByRole("link").first();
 }
@@ -76,9 +82,14 @@ async function done([what, first, second], result) {
     case "gone":
       return await page.getByText(first).first().waitFor({ state: "hidden" });
     case "click":
-      return await page.getByRole("button", { name: first, exact: true }).last().click();
+      return await page.getByRole("button", { name: first, exact: true }).first().click();
+    case "ask":
+      await page.getByRole("button", { name: first, exact: true }).first().click();
+      return await page.locator("dialog[open]").waitFor();
+    case "confirm":
+      return await page.locator("dialog[open]").getByRole("button", { name: first, exact: true }).click();
     case "off":
-      return await page.getByRole("button", { name: first, exact: true, disabled: true }).waitFor();
+      return await (await reached()).getByRole("button", { name: first, exact: true, disabled: true }).waitFor();
     case "open":
       return await firstLink(first).click();
     case "note":
@@ -94,9 +105,9 @@ async function done([what, first, second], result) {
     case "press":
       return await page.keyboard.press(first);
     case "fill":
-      return await page.getByLabel(first).last().fill(second);
+      return await (await reached()).getByLabel(first).last().fill(second);
     case "select":
-      return await page.getByLabel(first).last().selectOption(second);
+      return await (await reached()).getByLabel(first).last().selectOption(second);
     case "shot":
       return await page.screenshot({ path: first, animations: "disabled" });
     case "judge":

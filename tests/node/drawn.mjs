@@ -45,7 +45,7 @@ await context.route("**/*", async (route) => {
   await route.fulfill({ headers: { "content-type": found[0], "content-security-policy": POLICY }, body: found[1] });
 });
 const page = await context.newPage();
-page.setDefaultTimeout(10_000);
+page.setDefaultTimeout(60_000);
 await page.goto(ORIGIN);
 await page.waitForFunction(() => window.drawForm !== undefined);
 

@@ -27,7 +27,7 @@ async function flagd(resolverType) {
   const { FlagdProvider } = await import('@openfeature/flagd-provider');
   const { OpenFeature } = await import('@openfeature/server-sdk');
   const { host, port } = given;
-  const provider = new FlagdProvider({ host, port, tls: true, certPath: given.ca, resolverType, deadlineMs: 10_000 });
+  const provider = new FlagdProvider({ host, port, tls: true, certPath: given.ca, resolverType, deadlineMs: 60_000 });
   return { OpenFeature, provider, tells: true };
 }
 

@@ -23,7 +23,7 @@ async function flagd() {
   const { FlagdProvider } = await import('@openfeature/flagd-provider');
   const { OpenFeature } = await import('@openfeature/server-sdk');
   const { host, port } = given;
-  const provider = new FlagdProvider({ host, port, tls: true, certPath: given.ca, resolverType: 'rpc', deadlineMs: 20_000 });
+  const provider = new FlagdProvider({ host, port, tls: true, certPath: given.ca, resolverType: 'rpc', deadlineMs: 60_000 });
   return { OpenFeature, provider };
 }
 
