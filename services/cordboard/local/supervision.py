@@ -7,14 +7,15 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cordboard.local.commands import Account, launched
 from cordboard.local.failures import StartFailed
+from cordboard.local.forked import Forked, ForkServerProcess
 from cordboard.local.logs import LogFile
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -23,15 +24,6 @@ PROBE_INTERVAL_SECONDS = 0.05
 LOG_INTERVAL_SECONDS = 5.0
 # Deaths before the first readiness after which a start has failed: the cause will not go away by itself.
 HOPELESS_STARTS = 5
-LAUNCHER = Path(__file__).with_name("launch.py")
-
-
-@dataclass(frozen=True)
-class Account:
-    """The user that a child runs as, when it must not be ours."""
-
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +32,7 @@ class Program:
 
     name: str
     command: tuple[str, ...]
+    """What to execute; from a fork server: the module whose `main` to run."""
     environment: Mapping[str, str] = field(repr=False)
     log: LogFile
     ready: Callable[[], Awaitable[bool]]
@@ -50,13 +43,7 @@ class Program:
     """What the kernel sends it when the supervisor dies without a word."""
     stop_seconds: float = 10.0
     directory: Path | None = None
-
-
-def launched(command: tuple[str, ...], *, death_signal: signal.Signals, account: Account | None) -> tuple[str, ...]:
-    """Returns the command that becomes `command`, as `account`, bound to the life of this process."""
-    user = f"{account.uid}:{account.gid}" if account is not None else "-"
-    launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(death_signal)), user)
-    return (*launcher, *command)
+    forked_from: ForkServerProcess | None = None
 
 
 class Child:
@@ -132,21 +119,15 @@ class Child:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         self._on_change()
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> asyncio.subprocess.Process | Forked:
         program = self.program
-        output = program.log.open()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *launched(program.command, death_signal=program.death_signal, account=program.account),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(program.environment),
-                cwd=program.directory,
-                start_new_session=True,
+        if program.forked_from is not None:
+            (module,) = program.command
+            process: Forked | asyncio.subprocess.Process = await program.forked_from.start(
+                program.name, module, program.environment, program.log.path
             )
-        finally:
-            os.close(output)
+        else:
+            process = await _execute(program)
         self.pid = process.pid
         self._on_change()
         if self._stopping.is_set():
@@ -200,19 +181,7 @@ class Supervisor:
 
     async def run_once(self, program: Program, timeout: float) -> None:
         """Runs `program` to its end; raises StartFailed, with the end of its log, unless it exits with 0."""
-        output = program.log.open()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *launched(program.command, death_signal=program.death_signal, account=program.account),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(program.environment),
-                cwd=program.directory,
-                start_new_session=True,
-            )
-        finally:
-            os.close(output)
+        process = await _execute(program)
         try:
             code = await asyncio.wait_for(process.wait(), timeout)
         except TimeoutError:
@@ -246,6 +215,22 @@ class Supervisor:
             await asyncio.sleep(LOG_INTERVAL_SECONDS)
             for child in tuple(self._children.values()):
                 await asyncio.to_thread(child.program.log.bound)
+
+
+async def _execute(program: Program) -> asyncio.subprocess.Process:
+    output = program.log.open()
+    try:
+        return await asyncio.create_subprocess_exec(
+            *launched(program.command, death_signal=program.death_signal, account=program.account),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(program.environment),
+            cwd=program.directory,
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
 
 
 def end(pid: int, timeout: float) -> None:

@@ -183,5 +183,10 @@ async def sweep(store: ProxyStore, others: tuple[QuotaStore, BreakerStore], days
         await asyncio.sleep(SWEEP_PAUSE if deleted else SWEEP_EVERY)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("proxy", ProxySettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -52,5 +52,10 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     mesh.background(retention.run())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("telemetry", TelemetrySettings, start)
+
+
+if __name__ == "__main__":
+    main()

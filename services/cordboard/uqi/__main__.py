@@ -41,5 +41,10 @@ async def start(mesh: Process[UqiSettings]) -> None:
     mesh.on_close(upkeep.close)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the service to its end."""
     run("uqi", UqiSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ import pytest
 from cordboard.local import postgres as module
 from cordboard.local import roles
 from cordboard.local.certificates import SERVICES
+from cordboard.local.commands import Account
 from cordboard.local.failures import Unusable
 from cordboard.local.postgres import (
     Postgres,
@@ -22,7 +23,6 @@ from cordboard.local.postgres import (
     remove_data,
     unprivileged_account,
 )
-from cordboard.local.supervision import Account
 from tests.fixtures.postgres import Databases
 
 
