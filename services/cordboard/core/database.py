@@ -84,43 +84,25 @@ class Database:
     @contextlib.asynccontextmanager
     async def at_once(self) -> AsyncIterator[AsyncConnection]:
         """Opens a connection on which each statement is a transaction of its own, which sees no workspace's rows."""
-        async with self._mapped(), self._autocommit.connect() as connection:
-            yield connection
+        with _mapped:
+            async with self._autocommit.connect() as connection:
+                yield connection
 
     async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Runs one statement as a transaction of its own, and returns its rows once it has committed.
 
         Its arguments are `$1`, `$2`. It sees no workspace's rows unless a function that it calls says whose it is.
         """
-        async with self._mapped():
+        with _mapped:
             return await self._statements.run(statement, *arguments)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, workspace: str) -> AsyncIterator[AsyncConnection]:
-        async with self._mapped(), self._engine.begin() as connection:
-            if workspace:
-                await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
-            yield connection
-
-    @staticmethod
-    @contextlib.asynccontextmanager
-    async def _mapped() -> AsyncIterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            if (
-                error.connection_invalidated
-                or isinstance(error, (OperationalError, InterfaceError))
-                or _away(error.orig)
-            ):
-                raise DependencyUnavailable("database") from error
-            raise
-        except (PoolTimeout, *_CONNECTION_LOST) as error:
-            raise DependencyUnavailable("database") from error
-        except asyncpg.PostgresError as error:
-            if _away(error):
-                raise DependencyUnavailable("database") from error
-            raise
+        with _mapped:
+            async with self._engine.begin() as connection:
+                if workspace:
+                    await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
+                yield connection
 
     async def check(self) -> None:
         """Asks PostgreSQL for an answer; raises DependencyUnavailable."""
@@ -145,6 +127,30 @@ _BUSY = ("08", "53", "57P", "55P03", "57014", "40001", "40P01")
 def _away(error: BaseException | None) -> bool:
     """Tells whether the same statement may do later, which SQLAlchemy does not tell from a wrong statement."""
     return str(getattr(error, "sqlstate", None) or "").startswith(_BUSY)
+
+
+class _Mapped:
+    """Says DependencyUnavailable where the same statement may do later. It has no state: one serves all."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DBAPIError):
+            later = (
+                error.connection_invalidated
+                or isinstance(error, (OperationalError, InterfaceError))
+                or _away(error.orig)
+            )
+        elif isinstance(error, (PoolTimeout, *_CONNECTION_LOST)):
+            later = True
+        else:
+            later = isinstance(error, asyncpg.PostgresError) and _away(error)
+        if later:
+            raise DependencyUnavailable("database") from error
+
+
+_mapped: Final = _Mapped()
 
 
 async def notify(connection: AsyncConnection, channel: str) -> None:

@@ -1,12 +1,13 @@
 """Single statements on connections of their own: for the few on which a caller waits, and which have no company.
 
-SQLAlchemy costs such a statement several times what PostgreSQL does. Each is a transaction of its own, and is planned
-once for each connection.
+SQLAlchemy costs such a statement several times what PostgreSQL does, and asyncpg's pool as much as the statement. Each
+is a transaction of its own, and is planned once for each connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,27 +21,46 @@ if TYPE_CHECKING:
     from cordboard.core.measures import Histogram
 
 CONNECT_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 1.0
+# A connection that nobody has needed for so long is closed.
+IDLE_SECONDS: Final = 300.0
 LARGEST: Final = 4
 
 
 class Statements:
     """Runs statements one by one. What it raises is asyncpg's."""
 
-    def __init__(self, url: URL, durations: Histogram | None = None) -> None:
+    def __init__(
+        self,
+        url: URL,
+        durations: Histogram | None = None,
+        *,
+        largest: int = LARGEST,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         """Takes the database and what measures statements, if anything; connects when first used."""
         self._place = place(url)
         self._durations = durations
-        self._opening = asyncio.Lock()
-        self._pool: asyncpg.Pool | None = None
+        self._idle_seconds = idle_seconds
+        self._largest = largest
+        self._room = asyncio.Semaphore(largest)
+        # The one used last is used next: the others get old enough to be closed.
+        self._idle: list[tuple[asyncpg.Connection, float]] = []
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Returns the rows of one statement once it has committed."""
-        pool = self._pool or await self._opened()
         began, problem, span = time.monotonic(), "", statement_span(statement)
         try:
-            async with pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-                return rows
+            if self._room.locked():
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._room.acquire()
+            else:
+                await self._room.acquire()
+            try:
+                return await self._run(statement, arguments)
+            finally:
+                self._room.release()
         except BaseException as error:
             problem = type(error).__name__
             raise
@@ -54,17 +74,57 @@ class Statements:
                 self._durations.record(time.monotonic() - began, ("postgresql", operation, problem))
 
     async def close(self) -> None:
-        """Closes the connections."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        """Closes the connections, once nobody uses them."""
+        for _ in range(self._largest):
+            await self._room.acquire()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        while self._idle:
+            connection, _ = self._idle.pop()
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=CLOSE_SECONDS)
+        for _ in range(self._largest):
+            self._room.release()
 
-    async def _opened(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._pool is None:
-                # A statement leaves nothing behind on its connection that would have to be cleared away.
-                self._pool = await asyncpg.create_pool(**self._place, min_size=0, max_size=LARGEST, reset=_nothing)
-            return self._pool
+    async def _run(self, statement: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
+        connection = await self._connection()
+        kept = False
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            kept = True
+            return rows
+        except asyncpg.PostgresError:
+            # An answer: what it was about is over, and the connection is as before.
+            kept = True
+            raise
+        finally:
+            # Of any other end nobody knows what is still to come on this connection.
+            if not kept:
+                connection.terminate()
+            elif not connection.is_closed():
+                self._keep(connection)
+
+    async def _connection(self) -> asyncpg.Connection:
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await asyncpg.connect(**self._place)
+
+    def _keep(self, connection: asyncpg.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle.append((connection, loop.time()))
+        if self._sweep is None:
+            self._sweep = loop.call_later(self._idle_seconds, self._close_old)
+
+    def _close_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time() - self._idle_seconds
+        while self._idle and self._idle[0][1] <= last:
+            self._idle.pop(0)[0].terminate()
+        wait = self._idle[0][1] - last if self._idle else 0.0
+        self._sweep = loop.call_later(wait, self._close_old) if self._idle else None
 
 
 def place(url: URL) -> dict[str, Any]:
@@ -77,7 +137,3 @@ def place(url: URL) -> dict[str, Any]:
         "database": url.database,
         "timeout": CONNECT_SECONDS,
     }
-
-
-async def _nothing(_connection: asyncpg.Connection) -> None:
-    return None
