@@ -35,7 +35,7 @@ from cordboard.local.mesh import Mesh
 from cordboard.local.options import MeshOptions
 from cordboard.uqi import json_schema
 from cordboard.uqi.drafts import Draft, Draftsman
-from cordboard.uqi.fields import Boolean, Choice, Field, Integer, Number, Text
+from cordboard.uqi.fields import Boolean, Choice, Field, Integer, Number, Secret, Text
 from tests.fixtures.chromium import INSTALLED, MISSING, NODE, Browser
 from tests.fixtures.mesh import until
 
@@ -49,8 +49,8 @@ FILES: Final = (
 WORKSPACE: Final = "person"
 PRISM: Final = NODE / "node_modules" / ".bin" / "prism"
 # A description's own examples often do not fit its schemas; prism then has no answer to give.
-CANDIDATES: Final = 12
-_VALUES: Final = {
+CANDIDATES: Final = 20
+_VALUES: Final[dict[str, dict[str, str]]] = {
     "none": {},
     "api_key": {"api_key": "made-up"},
     "bearer": {"token": "made-up"},
@@ -77,13 +77,17 @@ def candidates(definition: definition_pb2.Definition) -> Iterator[tuple[str, str
                 continue
             if isinstance(draft, Draft):
                 acts = _acts(json_schema.read(json.loads(draft.json_schema)).fields, values)
-                if acts is not None and (action.request.method == "GET" or acts):
+                if acts:
                     yield action.id, draft.title, acts
 
 
 def _acts(fields: tuple[Field, ...], values: dict[str, Any]) -> list[list[str]] | None:
     acts = []
     for field in fields:
+        if isinstance(field.kind, Secret):
+            # A description that asks for the connection's credential among the inputs too: its mock insists on it.
+            acts.append(["fill", field.title, "made-up"])
+            continue
         if not field.required or field.default is not None or isinstance(field.kind, Boolean):
             continue
         value = values.get(field.name)
@@ -137,8 +141,9 @@ async def tried(mesh: Mesh, operator: Client, browser: Browser, path: Path, fold
 
 
 async def _connect(client: Client, slug: str, definition: definition_pb2.Definition) -> None:
-    for scheme in definition.auth_schemes:
-        values = _VALUES.get(scheme.WhichOneof("kind") or "")
+    schemes = {each.id: each for each in definition.auth_schemes}
+    for scheme in schemes.values():
+        values = _signed_in(scheme, schemes)
         if values is not None:
             session = await client.connect.CreateConnectSession(
                 connecting.CreateConnectSessionRequest(
@@ -153,6 +158,21 @@ async def _connect(client: Client, slug: str, definition: definition_pb2.Definit
             submit = connecting.SubmitConnectSessionRequest(name=session.name, values=given)
             await client.connect.SubmitConnectSession(submit)
             return
+
+
+def _signed_in(
+    scheme: definition_pb2.AuthScheme, schemes: dict[str, definition_pb2.AuthScheme]
+) -> dict[str, str] | None:
+    """Returns what a person types in for a scheme; None where that takes more than a form."""
+    if scheme.WhichOneof("kind") != "all_of":
+        return _VALUES.get(scheme.WhichOneof("kind") or "")
+    found: dict[str, str] = {}
+    for part in scheme.all_of.auth_schemes:
+        values = _signed_in(schemes[part], schemes)
+        if values is None:
+            return None
+        found |= {f"{part}.{name}": value for name, value in values.items()}
+    return found
 
 
 async def _reached(client: Client, slug: str, definition: definition_pb2.Definition) -> None:
