@@ -12,6 +12,7 @@ from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import (
     appsmith,
+    brevity,
     canonical,
     conditions,
     dependence,
@@ -39,6 +40,8 @@ from cordboard.uqi.wiring import wires
 LIMITS: Final = Limits()
 # A form with more shared schemas than this would not fit into a message beside its own fields.
 MAX_SHARED_CHARACTERS: Final = 400_000
+# The largest of 4,977 forms of real descriptions has a schema of 168,000.
+MAX_SCHEMA_CHARACTERS: Final = 600_000
 MAX_LOSSES: Final = 100
 _TITLE: Final = 200
 _DESCRIPTION: Final = 4_000
@@ -129,8 +132,9 @@ class Draftsman:
             fields=found,
             constraints=rest,
         )
+        tree, shortened = brevity.brief(tree)
         shared = origin.closure(json_schema.project(tree))
-        lost = [*losses, *origin.losses, *reader.losses]
+        lost = [*losses, *origin.losses, *reader.losses, *shortened]
         return self._finish(form_id, replace(tree, shared=shared), lost, wires(action.request))
 
     def _finish(
@@ -164,8 +168,8 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
     modules = (
-        appsmith, canonical, conditions, dependence, expressions, fields, hints, intersection, json_schema, keys,
-        presentation, reading, sign_in, source, texts, wiring,
+        appsmith, brevity, canonical, conditions, dependence, expressions, fields, hints, intersection, json_schema,
+        keys, presentation, reading, sign_in, source, texts, wiring,
     )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]
@@ -180,7 +184,7 @@ def _usable(tree: FormTree) -> tuple[FormTree, dict[str, Any], list[str]]:
     """Returns the form with as much of its constraints as makes a schema that compiles and can be checked in time."""
     losses: list[str] = []
     document = json_schema.project(tree)
-    problem = _problem(tree, document)
+    problem = _size_problem(document) or _problem(tree, document)
     if problem:
         losses.append(f"{problem}; what its JSON fields hold is checked when the action runs")
         tree = replace(tree, constraints={}, shared={}, fields=tuple(_loose(field) for field in tree.fields))
@@ -189,6 +193,12 @@ def _usable(tree: FormTree) -> tuple[FormTree, dict[str, Any], list[str]]:
         if problem:
             raise SchemaInvalid(problem)
     return tree, document, losses
+
+
+def _size_problem(document: dict[str, Any]) -> str:
+    if len(json_text(document)) > MAX_SCHEMA_CHARACTERS:
+        return f"the schema of the form has more than {MAX_SCHEMA_CHARACTERS} characters"
+    return ""
 
 
 def _problem(tree: FormTree, document: dict[str, Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
+from tests.unit.uqi.large_inputs import NODES, deep, flat
 from tests.unit.uqi.samples import an_auth_form, an_input, the_draft
 from tests.unit.uqi.torture import CASES, EVIL
 from tests.unit.web.parity import asked, trial
@@ -187,6 +189,18 @@ def test_choices_that_only_the_vendor_knows_are_asked_for_with_what_they_hang_on
     assert known["wrong"] == []
     # When they cannot be had, the form stays usable.
     assert away["values"] == {"team": 3, "project": 4}
+
+
+def test_forms_of_thousands_of_nodes_open(drawn: Browser) -> None:
+    nested = {"n0": {"m0": {"m0": {"m0": {"x": 1}}}}}
+    wide_one, nested_one = drawn(
+        asked(the_draft(flat()), values={"f0": "one"}), asked(the_draft(deep()), values=nested)
+    )
+    assert (wide_one["wrong"], nested_one["wrong"]) == ([], [])
+    assert wide_one["values"] == {"f0": "one"}
+    assert nested_one["values"]["n0"] == nested["n0"]
+    shown = set(re.findall(r"\bF[0-9]+\b", wide_one["text"]))
+    assert len(shown) == NODES
 
 
 def test_what_must_not_be_would_be_seen(drawn: Browser) -> None:
