@@ -6,8 +6,10 @@ import json
 from typing import Any, Final
 from uuid import uuid4
 
+import aiohttp
 import jsonschema_rs
 import pytest
+from yarl import URL
 
 from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
 from cordboard.client import Client
@@ -44,10 +46,30 @@ FAILED: Final = {
     "not": {"required": ["value"]},
 }
 UNKNOWN: Final = {**FAILED, "properties": {**FAILED["properties"], "errorCode": {"const": "FLAG_NOT_FOUND"}}}  # type: ignore[dict-item]
+PLACE: Final = {
+    "type": "object",
+    "required": ["requestUri"],
+    "properties": {"origin": {"type": "string"}, "requestUri": {"type": "string"}},
+}
+STREAM: Final = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {"type": "string"},
+        "url": {"type": "string"},
+        "endpoint": PLACE,
+        "inactivityDelaySec": {"type": "integer", "minimum": 1},
+    },
+    "oneOf": [{"required": ["url"]}, {"required": ["endpoint"]}],
+}
 EVERY: Final = {
     "type": "object",
     "required": ["flags"],
-    "properties": {"flags": {"type": "array", "items": {"oneOf": [FOUND, FAILED]}}, "metadata": PLAIN},
+    "properties": {
+        "flags": {"type": "array", "items": {"oneOf": [FOUND, FAILED]}},
+        "metadata": PLAIN,
+        "eventStreams": {"type": "array", "items": STREAM},
+    },
 }
 NONE: Final = {"type": "object", "required": ["errorCode"], "properties": {"errorCode": {"type": "string"}}}
 SCHEMAS: Final = {(ONE, 200): FOUND, (ONE, 400): FAILED, (ONE, 404): UNKNOWN, (ALL, 200): EVERY, (ALL, 400): NONE}
@@ -169,3 +191,57 @@ async def test_all_flags_come_with_a_tag_and_not_again_while_it_holds(
     changed = await ask(running_mesh, token, None, {"context": {"targetingKey": "x"}}, if_none_match=tag)
     assert changed.status == 200
     assert changed.headers["etag"] != tag
+
+
+async def opened(mesh: RunningMesh, path: str, **headers: str) -> aiohttp.ClientResponse:
+    """Opens a stream; the caller closes it. Both happen backstage, where the HTTP client lives."""
+    url = URL(mesh.mesh.public_url + path, encoded=True)
+    return await mesh.backstage.wait(
+        mesh.browser.get(url, headers=headers, timeout=aiohttp.ClientTimeout(sock_read=60))
+    )
+
+
+async def event(mesh: RunningMesh, stream: aiohttp.ClientResponse) -> dict[str, str]:
+    """Returns the fields of the next event that says something."""
+    found: dict[str, str] = {}
+    while not ("data" in found and found.get("end")):
+        line = (await mesh.backstage.wait(stream.content.readline())).decode()
+        assert line, "the stream has ended"
+        name, _, value = line.strip().partition(":")
+        found |= {name: value.strip()} if line.strip() else {"end": "yes"}
+    return found
+
+
+async def test_the_answer_about_all_flags_names_a_stream_that_tells_of_changes(
+    running_mesh: RunningMesh, operator: Client
+) -> None:
+    key = f"ofrep-{uuid4().hex[:8]}"
+    token = await running_mesh.token("member", workspace=await workspace(operator))
+    await put(operator, key, {"a": "one", "b": "two"}, "a")
+    [named] = (await ask(running_mesh, token, None, {"context": {}})).json()["eventStreams"]
+    path = named["endpoint"]["requestUri"]
+    # The ticket in it is all that is needed: browsers can send nothing else.
+    stream = await opened(running_mesh, path)
+    try:
+        assert stream.status == 200
+        assert stream.headers["content-type"] == "text/event-stream"
+        first = await event(running_mesh, stream)
+        assert json.loads(first["data"])["type"] == "refetchEvaluation"
+        await put(operator, key, {"a": "one", "b": "two"}, "b")
+        # Other tests change flags too.
+        while int((await event(running_mesh, stream))["id"]) <= int(first["id"]):
+            pass
+        assert (await ask(running_mesh, token, key, {"context": {}})).json()["value"] == "two"
+    finally:
+        running_mesh.backstage.loop.call_soon_threadsafe(stream.close)
+
+
+async def test_a_stream_needs_a_ticket_and_no_token_replaces_it(running_mesh: RunningMesh, operator: Client) -> None:
+    token = await running_mesh.token("member", workspace=await workspace(operator))
+    [named] = (await ask(running_mesh, token, None, {"context": {}})).json()["eventStreams"]
+    path = named["endpoint"]["requestUri"]
+    sent = {"authorization": f"Bearer {token}"}
+    for wrong, status in ((f"{path}x", 401), (path.replace("=", "=1"), 401), (path.partition("?")[0], 400)):
+        for headers in ({}, sent):
+            answer = await running_mesh.http("GET", wrong, headers=headers)
+            assert (answer.status, "refetch" in answer.text) == (status, False), wrong

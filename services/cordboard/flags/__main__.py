@@ -30,8 +30,10 @@ from cordboard.flags.history import History
 from cordboard.flags.history_servicer import FlagHistoryServicer
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
 from cordboard.flags.openfeature.events import Events
+from cordboard.flags.openfeature.ofrep_events import OfrepEvents
 from cordboard.flags.openfeature.ofrep_servicer import OfrepServicer
 from cordboard.flags.openfeature.sync_servicer import FlagSync
+from cordboard.flags.openfeature.tickets import Tickets
 from cordboard.flags.proposals.acts import Acts
 from cordboard.flags.proposals.proposals import Proposals
 from cordboard.flags.proposals.servicer import ProposalServicer
@@ -90,11 +92,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
     add_OutcomeServiceServicer_to_server(OutcomeServicer(guards, exposures), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
-    events = Events(live)
-    add_evaluation_v1_to_server(EvaluationV1(live, events, exposures), mesh.server)
-    add_evaluation_v2_to_server(EvaluationV2(live, events, exposures), mesh.server)
-    add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
-    add_OfrepServiceServicer_to_server(OfrepServicer(live, exposures), mesh.server)
+    _serve_openfeature(mesh, store, live, exposures)
     mesh.add_check("flags", live.check)
     mesh.copies.add(live.copy)
     mesh.background(changes.run())
@@ -104,6 +102,15 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     mesh.background(rollouts.run())
     if catalog is not None:
         mesh.background(HubAge(catalog, mesh.copies, clock).run())
+
+
+def _serve_openfeature(mesh: Process[FlagsSettings], store: FlagStore, live: LiveFlags, exposures: Exposures) -> None:
+    events, tickets = Events(live), Tickets(store, SystemClock())
+    add_evaluation_v1_to_server(EvaluationV1(live, events, exposures), mesh.server)
+    add_evaluation_v2_to_server(EvaluationV2(live, events, exposures), mesh.server)
+    add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
+    news = OfrepEvents(live, tickets, SystemClock())
+    add_OfrepServiceServicer_to_server(OfrepServicer(live, exposures, tickets, news), mesh.server)
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ _revision = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("create_time", sa.DateTime(timezone=True)),
 )
+_stream_key = sa.Table("stream_key", _metadata, sa.Column("key", sa.LargeBinary))
 _COLUMNS: Final = (
     _revision.c.key,
     _revision.c.revision,
@@ -171,6 +172,11 @@ class FlagStore:
         async with self._database.shared() as connection:
             rows = (await connection.execute(statement)).all()
         return rows[0].sequence, [_record(row) for row in rows if row.key is not None]
+
+    async def stream_key(self) -> bytes:
+        """Returns the key that all replicas sign tickets for streams with."""
+        async with self._database.shared() as connection:
+            return bytes((await connection.execute(sa.select(_stream_key.c.key))).scalar_one())
 
     async def _records(self, statement: sa.Select[Any]) -> list[FlagRecord]:
         async with self._database.shared() as connection:

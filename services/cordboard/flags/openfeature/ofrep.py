@@ -12,7 +12,7 @@ from cordboard.core.errors import CordboardError, FlagBroken, FlagFailed, NotFou
 from cordboard.flags.openfeature.resolution import resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cordboard.core.flagging import FlagSet
 
@@ -78,9 +78,12 @@ def one(flags: FlagSet, key: str, context: Mapping[str, Any]) -> Answer:
     return _answer({None: OK, FLAG_NOT_FOUND: NOT_FOUND}.get(code, BAD_REQUEST), found)
 
 
-def every(flags: FlagSet, context: Mapping[str, Any], known: str) -> Answer:
-    """Returns the answer about all flags; nothing but its tag where that is one of those in `known`."""
-    body = _json({"flags": [_evaluated(flags, key, context) for key in sorted(flags)]})
+def every(flags: FlagSet, context: Mapping[str, Any], known: str, streams: Sequence[Mapping[str, Any]]) -> Answer:
+    """Returns the answer about all flags; nothing but its tag where that is one of those in `known`.
+
+    `streams` says where the client hears of changes.
+    """
+    body = _json({"flags": [_evaluated(flags, key, context) for key in sorted(flags)], "eventStreams": streams})
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if any(each.strip().removeprefix("W/") in (tag, "*") for each in known.split(",")):
         return Answer(NOT_MODIFIED, b"", tag)

@@ -9,12 +9,17 @@ from google.api.httpbody_pb2 import HttpBody
 from cordboard.core.caller import current_caller
 from cordboard.flags.evaluation import context_of
 from cordboard.flags.openfeature import ofrep
+from cordboard.flags.openfeature.ofrep_events import CONTENT_TYPE, streams
 from cordboard.flags.v1 import ofrep_service_pb2 as pb
 from cordboard.flags.v1.ofrep_service_pb2_grpc import OfrepServiceServicer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cordboard.flags.evaluation import LiveFlags
     from cordboard.flags.experiments.exposures import Exposures
+    from cordboard.flags.openfeature.ofrep_events import OfrepEvents
+    from cordboard.flags.openfeature.tickets import Tickets
 
 # What Envoy makes the status of the HTTP answer: a gRPC status would bring a body of its own.
 STATUS: Final = "cordboard-http-status"
@@ -23,10 +28,12 @@ STATUS: Final = "cordboard-http-status"
 class OfrepServicer(OfrepServiceServicer):
     """Serves OFREP."""
 
-    def __init__(self, live: LiveFlags, exposures: Exposures) -> None:
-        """Takes the set that holds now, and what experiments want to know."""
+    def __init__(self, live: LiveFlags, exposures: Exposures, tickets: Tickets, events: OfrepEvents) -> None:
+        """Takes the set that holds now, what experiments want to know, what opens streams, and what is told there."""
         self._live = live
         self._exposures = exposures
+        self._tickets = tickets
+        self._events = events
 
     async def EvaluateOfrepFlag(self, request: pb.EvaluateOfrepFlagRequest, context: Any) -> HttpBody:
         try:
@@ -41,8 +48,18 @@ class OfrepServicer(OfrepServiceServicer):
             known = context_of(current_caller(), ofrep.context_of(request.body.data))
         except ofrep.RequestUnusable as problem:
             return await _sent(ofrep.refusal(problem), context)
-        seen = ",".join(str(value) for key, value in context.invocation_metadata() or () if key == "if-none-match")
-        return await _sent(ofrep.every(self._live.snapshot.flags, known, seen), context)
+        told = streams(await self._tickets.give())
+        seen = _header(context, "if-none-match")
+        return await _sent(ofrep.every(self._live.snapshot.flags, known, seen, told), context)
+
+    async def WatchOfrepEvents(self, request: pb.WatchOfrepEventsRequest, context: Any) -> AsyncIterator[HttpBody]:
+        stream = self._events.stream(request.ticket, _header(context, "last-event-id"))
+        async for text in stream:
+            yield HttpBody(content_type=CONTENT_TYPE, data=text)
+
+
+def _header(context: Any, name: str) -> str:
+    return ",".join(str(value) for key, value in context.invocation_metadata() or () if key == name)
 
 
 async def _sent(answer: ofrep.Answer, context: Any) -> HttpBody:
