@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import re
 import runpy
@@ -30,6 +29,7 @@ from cordboard.client.errors import CordboardError, from_rpc
 from cordboard.common.v1 import error_reason_pb2, options_pb2
 from cordboard.core import access, errors, migrate, status
 from cordboard.core.settings import PREFIX, Settings, schema
+from cordboard.local.settings_file import settings_kind
 
 DOCS: Final = Path(__file__).resolve().parent
 ROOT: Final = DOCS.parent
@@ -266,15 +266,7 @@ def _who(rule: access.Rule) -> str:
 
 def settings_kinds() -> dict[str, type[Settings]]:
     """Returns the settings class of each service, by the service's name."""
-    found: dict[str, type[Settings]] = {}
-    for service in access.SERVICES:
-        module = importlib.import_module(f"cordboard.{service}.settings")
-        [found[service]] = [
-            value
-            for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, Settings) and value.__module__ == module.__name__
-        ]
-    return found
+    return {service: settings_kind(service) for service in access.SERVICES}
 
 
 def settings_schema() -> str:
@@ -298,7 +290,19 @@ def settings_page() -> str:
             "[`settings.schema.json`](settings.schema.json) says the same as JSON Schema.",
         ),
         "",
-        "`cordboard up` sets what the services on one machine need.",
+        *_prose(
+            "`cordboard up` sets what the services on one machine need. `cordboard up --settings FILE` adds more from",
+            "a YAML file: a section for each service, or `*` for all of them, with the names below in lower case and",
+            "without the prefix. Keep such a file to yourself when there are passwords in it.",
+        ),
+        "",
+        "```yaml",
+        "telemetry:",
+        "  alert_webhook_url: https://alerts.example.com/cordboard",
+        "  alert_group_seconds: 30",
+        '"*":',
+        "  access_log: all",
+        "```",
         "",
         "## Every service",
         "",

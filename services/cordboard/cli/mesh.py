@@ -26,6 +26,7 @@ from cordboard.local.envoy import RateLimit
 from cordboard.local.failures import MeshFailure
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import EdgeOptions, MeshOptions
+from cordboard.local.settings_file import read_settings
 from cordboard.local.state import MeshState, ProcessState, StateDirectory, read_state
 
 LOOPBACK = "127.0.0.0/8"
@@ -52,6 +53,10 @@ def up(
         list[Path] | None,
         typer.Option(help="A folder that sources of definitions may be in. Repeatable."),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with more settings of services, such as where alerts go (docs/settings.md)."),
+    ] = None,
     production: Annotated[bool, typer.Option("--production", help="As in production: no server reflection.")] = False,
     role: Annotated[Role, typer.Option(help="`hub`, or `edge`: a second tier that follows a hub.")] = Role.HUB,
     hub: Annotated[
@@ -69,8 +74,13 @@ def up(
     if rate is not None or burst is not None:
         per_second = rate if rate is not None else limit.per_second
         limit = RateLimit(per_second, burst if burst is not None else max(per_second, limit.burst))
+    try:
+        extra_env = read_settings(settings) if settings is not None else {}
+    except MeshFailure as error:
+        raise typer.BadParameter(str(error), param_hint="--settings") from None
     options = MeshOptions(
         state_dir=target(context).state_dir,
+        extra_env=extra_env,
         rate_limit=limit,
         egress_allowed_networks=tuple(allow_network or ()),
         profile="production" if production else "development",
@@ -216,7 +226,7 @@ async def _missing(identity: Path, process: ProcessState) -> str:
 
 def logs(
     context: typer.Context,
-    process: Annotated[str, typer.Argument(help="A service, `envoy`, `postgres` or `migrations`.")],
+    process: Annotated[str, typer.Argument(help="A service, `envoy`, `postgres`, `migrations` or `fork-server`.")],
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come, until Ctrl-C.")] = False,
 ) -> None:
