@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.store import CatalogStore
 from cordboard.catalog.sync import bundle
 from cordboard.catalog.sync.abilities import ABLE
+from cordboard.catalog.sync.envelope import Place
 from cordboard.catalog.sync.flags_relay import HubFlags
 from cordboard.catalog.sync.rejection import Rejected
+from cordboard.catalog.sync.replica import Replica
 from cordboard.catalog.sync.signing import EDGE, labelled, new_private_key, public_key_of, sign
 from cordboard.catalog.sync.store import HubStore, ReplicaStore
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
@@ -25,7 +28,11 @@ from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import lifecycle_pb2 as life
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
+from cordboard.catalog.v1.sync_service_pb2_grpc import (
+    SyncServiceServicer,
+    SyncServiceStub,
+    add_SyncServiceServicer_to_server,
+)
 from cordboard.core.channel import Channels
 from cordboard.core.database import Database
 from cordboard.core.errors import NotFound
@@ -141,6 +148,83 @@ async def test_a_break_costs_nothing_twice(hub: Hub, make_edge: MakeEdge) -> Non
         await edge.has("late")
     assert (await edge.record()).sequence == applied + 1
     assert await _published_sequence(edge, "desk-0") == before
+
+
+class LeavingHub(SyncServiceServicer):
+    """A hub that goes away as soon as it has sent its first envelope."""
+
+    def __init__(self, messages: list[pb.WatchDeltasResponse]) -> None:
+        self._messages = messages
+
+    async def WatchDeltas(self, requests: Any, context: Any) -> AsyncIterator[pb.WatchDeltasResponse]:
+        """Sends a challenge and an envelope."""
+        yield self._messages[0]
+        assert (await anext(requests)).HasField("hello")
+        yield self._messages[1]
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the hub goes away")
+
+
+class Watched:
+    """A channel whose streams can be watched."""
+
+    def __init__(self, channel: grpc.aio.Channel, streams: list[Any]) -> None:
+        self._channel = channel
+        self._streams = streams
+
+    async def __aenter__(self) -> Watched:
+        """Opens it."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes it."""
+        await self._channel.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """Leads to the channel."""
+        return getattr(self._channel, name)
+
+    def stream_stream(self, *arguments: Any, **more: Any) -> Any:
+        """Returns a method whose streams are noted."""
+        method: Any = self._channel.stream_stream(*arguments, **more)
+
+        def call(*given: Any, **options: Any) -> Any:
+            self._streams.append(method(*given, **options))
+            return self._streams[-1]
+
+        return call
+
+
+async def test_a_hub_that_goes_away_while_an_envelope_is_applied_is_followed_again(
+    hub: Hub, database: Databases
+) -> None:
+    await hub.publish("before")
+    registered = await hub.register("shop")
+    server, streams = grpc.aio.server(), list[Any]()
+    add_SyncServiceServicer_to_server(LeavingHub(await hub.envelopes("shop")), server)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    class Slow(Replica):
+        async def apply(self, envelope: pb.Envelope) -> Place:
+            place = await super().apply(envelope)
+            if len(streams) == 1:
+                assert await streams[0].code() is grpc.StatusCode.UNAVAILABLE
+            return place
+
+    def open_channel() -> Any:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}") if not streams else hub.served.channel("envoy")
+        return Watched(channel, streams)
+
+    edge = Edge(database("catalog").url, registered, open_channel, replica=Slow)
+    try:
+        async with edge.following():
+            await edge.has("before")
+            await hub.publish("after")
+            await edge.has("after")
+    finally:
+        await edge.close()
+        await server.stop(None)
+    assert len(streams) == 2
 
 
 async def _published_sequence(edge: Edge, slug: str) -> int:

@@ -131,13 +131,13 @@ class Follower:
             if challenge.challenge.hub != self._bootstrap.hub:
                 raise Rejected(pb.REJECTION_REASON_HUB_WRONG, "another hub answers at this address")
             await self._replica.learn(challenge.challenge.keys.keys)
-            await stream.write(pb.WatchDeltasRequest(hello=await self._hello(challenge.challenge.nonce)))
+            await _tell(stream, pb.WatchDeltasRequest(hello=await self._hello(challenge.challenge.nonce)))
             while (message := await _next(stream)) is not None:
                 if message.HasField("keys"):
                     await self._replica.learn(message.keys.keys)
                 elif message.HasField("envelope"):
                     answer = await self._judge(message.envelope)
-                    await stream.write(answer)
+                    await _tell(stream, answer)
                     self.connected = applied = applied or answer.HasField("acknowledgement")
         finally:
             stream.cancel()
@@ -184,3 +184,9 @@ async def _next(stream: Any) -> pb.WatchDeltasResponse | None:
     async with asyncio.timeout(SILENCE_SECONDS):
         message = await stream.read()
     return None if message is grpc.aio.EOF else message
+
+
+async def _tell(stream: Any, request: pb.WatchDeltasRequest) -> None:
+    # A hub that went away while an envelope was applied cannot be told anything; reading says what became of it.
+    with contextlib.suppress(asyncio.InvalidStateError):
+        await stream.write(request)
