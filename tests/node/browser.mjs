@@ -69,6 +69,7 @@ export async function act(page, [what, label, given]) {
     case "upload":
       return await labelled().setInputFiles({ ...given, buffer: Buffer.from(given.text) });
     case "paste":
+      await labelled().focus();
       return await labelled().evaluate((input, text) => {
         const clipboardData = new DataTransfer();
         clipboardData.setData("text", text);

@@ -1,10 +1,11 @@
 // Plays a person at the connect page and the try page, in Chromium, through Envoy.
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
-// In:  {url, mode, origin, acts, consent, ends, after, refused, dark}
+// In:  {url, mode, origin, acts, consent, code, ends, after, refused, dark}
 //      The link is opened in a `window` of its own, in a `popup` of a page of `origin`, or in a `frame` of one. `acts`
-//      are what the person does at our page, `consent` the button at the vendor's, `ends` the heading at the end,
-//      `after` what has to stand below it; `refused`: the frame stays empty.
+//      are what the person does at our page, `consent` the button at the vendor's, `code` that of the page where the
+//      code goes that ours shows, `ends` the heading at the end, `after` what has to stand below it; `refused`: the
+//      frame stays empty.
 // Out: {wrong, said, heard, address, sizes, focused, cookies, refusedFrame}
 import readline from "node:readline";
 import { accessible, act, launch, watched } from "./browser.mjs";
@@ -29,6 +30,17 @@ async function opened(context, given) {
   const popup = context.waitForEvent("page");
   await page.evaluate((url) => void window.open(url, "_blank", "width=520,height=720"), given.url);
   return [page, await popup, await popup];
+}
+
+// Follows the link to the vendor, types in there the code that our page shows, and allows it.
+async function allowed(context, page, button) {
+  const code = await page.locator(".code").innerText();
+  const opening = context.waitForEvent("page");
+  await page.getByRole("link").first().click();
+  const vendor = await opening;
+  await vendor.getByRole("textbox").fill(code);
+  await vendor.getByRole("button", { name: button }).click();
+  await vendor.locator("h1", { hasText: "Allowed" }).waitFor();
 }
 
 async function played(given) {
@@ -57,6 +69,7 @@ async function played(given) {
       const window = given.mode === "frame" && given.consent ? context.waitForEvent("page") : undefined;
       for (const each of given.acts ?? []) await act(target, each);
       if (given.consent) await ((await window) ?? shown).getByRole("button", { name: given.consent }).click();
+      if (given.code) await allowed(context, target, given.code);
       await target.locator("h1", { hasText: given.ends ?? "is connected" }).waitFor();
       if (given.after) await target.getByText(given.after).first().waitFor();
       if (given.mode !== "frame") wrong.push(...(await accessible(shown)));

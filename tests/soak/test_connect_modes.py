@@ -1,0 +1,22 @@
+"""Every way to authenticate that a definition can declare: from the connect page, in Chromium, to a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e import test_auth_modes
+from tests.e2e.test_auth_modes import KINDS, Vendors
+from tests.e2e.test_connect_page_modes import connect_and_call
+from tests.fixtures.chromium import INSTALLED, MISSING, Browser
+from tests.fixtures.desk import Desk, Tenant
+
+pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
+
+vendors = test_auth_modes.vendors
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_kind_connects_at_the_page_and_calls(
+    person: Browser, desk: Desk, northwind: Tenant, vendors: Vendors, kind: str
+) -> None:
+    await connect_and_call(desk, northwind, vendors, person, kind)
