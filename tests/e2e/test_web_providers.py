@@ -63,8 +63,7 @@ async def test_a_page_hears_of_a_change_by_the_stream_of_ofrep(
         assert (found["value"], found["variant"], found["reason"]) == ("two", "b", "TARGETING_MATCH")
         await operator.flags.KillFlag(pb.KillFlagRequest(name=f"flags/{key}", reason="fire"))
         # Nobody polls: what is not heard is not known.
-        changed = await hearing.ask(key, until="one")
-        assert key in changed["news"]
+        changed = await hearing.ask(key, until="one", told=True)
         assert changed["seen"]["/ofrep/v1/events"] >= 1
         # The control: a page that does not listen has what it had.
         still = await other.ask(key)
@@ -82,3 +81,27 @@ async def test_a_page_of_another_origin_gets_nothing(
         found = await foreign.ask(key)
         assert (foreign.opened["state"], found["value"]) == ("ERROR", "of the code")
         assert any("CORS" in each for each in foreign.opened["wrong"])
+
+
+async def test_flagd_s_provider_gets_values_and_hears_of_a_change_by_connect(
+    running_mesh: RunningMesh, operator: Client, products: Browser
+) -> None:
+    key, mine = f"web-{uuid4().hex[:8]}", await workspace(operator)
+    token = await running_mesh.token("member", workspace=mine)
+    await put(operator, key, {"a": "one", "b": "two"}, "a", pb.Rule(workspaces=[mine], variant="b"))
+    await put(operator, f"{key}-number", {"a": 7}, "a")
+    await put(operator, f"{key}-boolean", {"a": True}, "a")
+    await put(operator, f"{key}-object", {"a": {"color": "red", "sizes": [1, 2]}}, "a")
+    async with page(products, running_mesh, token, "flagd") as flagd:
+        assert flagd.opened["state"] == "READY", flagd.opened
+        found = await flagd.ask(key)
+        assert (found["value"], found["variant"], found["reason"]) == ("two", "b", "TARGETING_MATCH")
+        for kind, value in (("number", 7), ("boolean", True), ("object", {"color": "red", "sizes": [1, 2]})):
+            assert (await flagd.ask(f"{key}-{kind}", kind=kind))["value"] == value
+        assert (await flagd.ask(f"{key}-none"))["error"] == "FLAG_NOT_FOUND"
+        await operator.flags.KillFlag(pb.KillFlagRequest(name=f"flags/{key}", reason="fire"))
+        # It asks for everything again as soon as it hears of a change, and never else.
+        assert (await flagd.ask(key, until="one"))["variant"] == "a"
+    # The control: without a good token there is nothing.
+    async with page(products, running_mesh, f"{token}x", "flagd", options={"maxRetries": 1}) as refused:
+        assert (await refused.ask(key))["value"] == "of the code"

@@ -3,7 +3,8 @@
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
 // In:  {open, site, mesh, token, provider, options?}  a page `open` at the origin `site`, whose provider (`ofrep` or
 //      `flagd`) asks the mesh. `options` go to the provider.
-//      {open, key, until?, kind?}  asks a page for a flag: of type `kind` (string); until it gives the value `until`.
+//      {open, key, until?, told?, kind?}  asks a page for a flag: of type `kind` (string); until it gives the value
+//      `until`, and, if `told`, the provider has said that the flag has changed.
 //      {close}  closes a page.
 // Out: {state, wrong} of an opened page, {value, variant, reason, error, news} of one that is asked: `news` are the
 //      flags that the provider told to have changed. Of both {seen}: how many requests went to which path.
@@ -37,10 +38,12 @@ const SCRIPT = `
           return plain(resource, { ...init, headers });
         };
       OpenFeature.addHandler(ProviderEvents.ConfigurationChanged, (told) => news.push(...(told?.flagsChanged ?? [])));
-      await OpenFeature.setProviderAndWait(made[given.provider](given)).catch(() => {});
+      // A provider that gives up may go on waiting.
+      const failed = new Promise((resolve) => OpenFeature.addHandler(ProviderEvents.Error, resolve));
+      await Promise.race([OpenFeature.setProviderAndWait(made[given.provider](given)).catch(() => {}), failed]);
       return OpenFeature.getClient().providerStatus;
     },
-    async ask({ key, until, kind }) {
+    async ask({ key, until, told, kind }) {
       const client = OpenFeature.getClient();
       for (;;) {
         const details =
@@ -48,7 +51,8 @@ const SCRIPT = `
           : kind === "number" ? client.getNumberDetails(key, 0)
           : kind === "object" ? client.getObjectDetails(key, {})
           : client.getStringDetails(key, "of the code");
-        if (until === undefined || JSON.stringify(details.value) === JSON.stringify(until)) {
+        const same = until === undefined || JSON.stringify(details.value) === JSON.stringify(until);
+        if (same && (!told || news.includes(key))) {
           const { value, variant, reason, errorCode } = details;
           return { value, variant: variant ?? "", reason, error: errorCode ?? "", news: [...news] };
         }
@@ -87,22 +91,27 @@ async function opened(given) {
   const address = `${given.site}/a-product`;
   await page.route(address, (route) => route.fulfill({ contentType: "text/html", body: PAGE }));
   await page.goto(address);
-  const state = await page.evaluate((told) => window.openfeature.begin(told), given);
+  const state = await bounded(page.evaluate((told) => window.openfeature.begin(told), given), "ready");
   return { state, wrong, seen };
+}
+
+// Returns what was promised; fails when that takes too long.
+async function bounded(promised, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited too long: ${what}`)), BOUND);
+  });
+  try {
+    return await Promise.race([promised, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function asked(given) {
   const { page, seen } = pages.get(given.open);
-  const asking = page.evaluate((told) => window.openfeature.ask(told), given);
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${given.key} is not ${given.until}`)), BOUND);
-  });
-  try {
-    return { ...(await Promise.race([asking, late])), seen };
-  } finally {
-    clearTimeout(timer);
-  }
+  const found = await bounded(page.evaluate((told) => window.openfeature.ask(told), given), `${given.key} ${given.until}`);
+  return { ...found, seen };
 }
 
 async function closed(name) {

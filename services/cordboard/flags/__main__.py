@@ -28,6 +28,7 @@ from cordboard.flags.experiments.tracking_servicer import TrackingServicer
 from cordboard.flags.flags import Flags
 from cordboard.flags.history import History
 from cordboard.flags.history_servicer import FlagHistoryServicer
+from cordboard.flags.openfeature.connect_json_servicer import ConnectJsonServicer
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
 from cordboard.flags.openfeature.events import Events
 from cordboard.flags.openfeature.ofrep_events import OfrepEvents
@@ -49,6 +50,7 @@ from cordboard.flags.rollouts.targets import Targets
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
+from cordboard.flags.v1.connect_json_service_pb2_grpc import add_ConnectJsonServiceServicer_to_server
 from cordboard.flags.v1.experiment_service_pb2_grpc import add_ExperimentServiceServicer_to_server
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
@@ -106,8 +108,10 @@ async def start(mesh: Process[FlagsSettings]) -> None:
 
 def _serve_openfeature(mesh: Process[FlagsSettings], store: FlagStore, live: LiveFlags, exposures: Exposures) -> None:
     events, tickets = Events(live), Tickets(store, SystemClock())
-    add_evaluation_v1_to_server(EvaluationV1(live, events, exposures), mesh.server)
-    add_evaluation_v2_to_server(EvaluationV2(live, events, exposures), mesh.server)
+    first, second = EvaluationV1(live, events, exposures), EvaluationV2(live, events, exposures)
+    add_evaluation_v1_to_server(first, mesh.server)
+    add_evaluation_v2_to_server(second, mesh.server)
+    add_ConnectJsonServiceServicer_to_server(ConnectJsonServicer(first, second), mesh.server)
     add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
     news = OfrepEvents(live, tickets, SystemClock())
     add_OfrepServiceServicer_to_server(OfrepServicer(live, exposures, tickets, news), mesh.server)
