@@ -18,6 +18,13 @@ FOLDER = Path(__file__).resolve().parents[3] / "integrations"
 FILES = [File(path.name, path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yaml"))]
 DEFINITIONS = [read(file.text).definition for file in FILES]
 ids = [definition.slug for definition in DEFINITIONS]
+# Every call needs to know a spreadsheet, or a place.
+WITHOUT_CHECK = {"google-sheets", "open-meteo"}
+# Servers of one's own, limits by plan or resource, and vendors that publish none.
+WITHOUT_LIMITS = {
+    *("aws-dynamodb", "aws-s3", "clickhouse", "couchdb", "dropbox", "elasticsearch", "mailchimp"),
+    *("mailchimp-transactional", "openweather", "paypal", "salesforce", "snowflake", "twilio"),
+}
 
 
 def said(message: Message) -> Iterator[tuple[str, Any]]:
@@ -91,3 +98,14 @@ def test_each_says_what_it_is(definition: pb.Definition) -> None:
     assert all(scheme.title or scheme.description for scheme in definition.auth_schemes)
     assert len(examples) >= 3
     assert all(example.HasField("response") for example in examples)
+
+
+def test_each_says_how_to_check_a_connection_where_its_vendor_has_a_harmless_call() -> None:
+    assert {definition.slug for definition in DEFINITIONS if not definition.check_action} == WITHOUT_CHECK
+
+
+def test_each_says_what_its_vendor_lets_be_called_where_that_is_published() -> None:
+    fields = {"Definition.rate_limits", "Definition.rate_limit_headers", "Action.rate_limits"}
+    limited = {definition.slug for definition in DEFINITIONS if fields & {name for name, _ in said(definition)}}
+
+    assert set(ids) - limited == WITHOUT_LIMITS
