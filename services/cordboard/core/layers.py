@@ -100,6 +100,7 @@ class Call:
         "deadline",
         "metadata",
         "method",
+        "received",
         "span",
         "started",
         "streams_requests",
@@ -111,7 +112,9 @@ class Call:
         self.method = method
         self.context = context
         self.streams_requests, self.streams_responses = shape
-        self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        # gRPC makes the pairs anew each time it is asked.
+        self.received: Sequence[tuple[str, Any]] = context.invocation_metadata() or ()
+        self.metadata: dict[str, Any] = dict(self.received)
         self.started = time.monotonic()
         self.deadline: float | None = None
         self.caller: Caller = NOBODY
@@ -283,9 +286,7 @@ def _credential(call: Call) -> str:
     if "authorization" not in call.metadata and API_KEY not in call.metadata:
         return ""
     # Of two, each gate could look at another one.
-    found = [
-        (name, value) for name, value in call.context.invocation_metadata() or () if name in ("authorization", API_KEY)
-    ]
+    found = [(name, value) for name, value in call.received if name in ("authorization", API_KEY)]
     name, value = found[0]
     kind = "bearer"
     if name == "authorization":

@@ -22,10 +22,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core.errors import CordboardError
+from cordboard.core.span_encoding import SpanEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.sdk.trace import ReadableSpan
 
     from cordboard.core.identity import Identity
@@ -120,6 +122,23 @@ class _Roots(Sampler):
         return "calls and jobs"
 
 
+class SpanSender(OTLPSpanExporter):
+    """Sends spans by OTLP, in our own encoding."""
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials) -> None:
+        """Takes where Telemetry listens, and who we are."""
+        super().__init__(
+            endpoint=address,
+            credentials=credentials,
+            channel_options=(("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),),
+            timeout=5,
+        )
+        self._encoder = SpanEncoder()
+
+    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+        return self._encoder.encode(data)
+
+
 class MeshSpanExporter(SpanExporter):
     """Exports by OTLP over the mesh's mutual TLS, with the certificate of the moment."""
 
@@ -128,7 +147,7 @@ class MeshSpanExporter(SpanExporter):
         self._address = address
         self._identity = identity
         self._version = ""
-        self._inner: OTLPSpanExporter | None = None
+        self._inner: SpanSender | None = None
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -138,12 +157,8 @@ class MeshSpanExporter(SpanExporter):
             if self._inner is None or material.version != self._version:
                 if self._inner is not None:
                     self._inner.shutdown()
-                self._inner = OTLPSpanExporter(
-                    endpoint=self._address,
-                    credentials=grpc.ssl_channel_credentials(material.ca, material.key, material.certificate),
-                    channel_options=(("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),),
-                    timeout=5,
-                )
+                credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.certificate)
+                self._inner = SpanSender(self._address, credentials)
                 self._version = material.version
             return self._inner.export(spans)
 
