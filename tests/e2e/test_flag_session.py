@@ -1,7 +1,7 @@
 """One session with flags, led from the command line, and what other people's providers see of each step.
 
 A rollout, a kill, a guarded rollback, an evaluation as of before, and an experiment: flagd's providers for Python and
-Node.js, and OFREP's for browsers, against one mesh, with the token of one workspace.
+Node.js, and OFREP's for browsers, in Chromium too, against one mesh, with the token of one workspace.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -18,14 +19,14 @@ from openfeature import api
 from openfeature.contrib.provider.flagd.config import ResolverType
 
 from cordboard.client import Client
-from cordboard.core.structs import to_struct, to_value
-from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.flags.v1 import tracking_service_pb2 as tracking
 from tests.e2e.test_command import as_json, command
 from tests.e2e.test_guarded_rollout import Side, connected
 from tests.e2e.test_openfeature import provider
 from tests.e2e.test_openfeature_node import NODE, pytestmark  # noqa: F401 - Node.js and its packages
+from tests.e2e.test_web_providers import page
+from tests.fixtures.chromium import INSTALLED, Browser
 from tests.fixtures.desk import Desk
 from tests.fixtures.mesh import RunningMesh, until
 
@@ -89,7 +90,25 @@ async def of_node(mesh: RunningMesh, token: str, name: str) -> AsyncIterator[Ask
             await node.wait()
 
 
-async def test_a_session_is_seen_by_every_provider(desk: Desk, running_mesh: RunningMesh, operator: Client) -> None:
+@contextlib.asynccontextmanager
+async def of_browser(mesh: RunningMesh, token: str) -> AsyncIterator[Ask]:
+    """Asks with OFREP's provider for the web in Chromium, which hears of changes and does not poll."""
+    browser = await asyncio.to_thread(Browser, "openfeature.mjs")
+    try:
+        async with page(browser, mesh, token, "ofrep") as opened:
+
+            async def ask(key: str) -> tuple[str, str]:
+                found = await opened.ask(key)
+                return found["value"], found["variant"]
+
+            yield ask
+    finally:
+        await asyncio.to_thread(browser.close)
+
+
+async def test_a_session_is_seen_by_every_provider(
+    desk: Desk, running_mesh: RunningMesh, operator: Client, tmp_path: Path
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         reached, other = await stack.enter_async_context(connected(SLUG, desk, running_mesh, operator))
         token = await running_mesh.token("member", workspace=reached.workspace)
@@ -98,6 +117,8 @@ async def test_a_session_is_seen_by_every_provider(desk: Desk, running_mesh: Run
             "node": await stack.enter_async_context(of_node(running_mesh, token, "flagd")),
             "web": await stack.enter_async_context(of_node(running_mesh, token, "web")),
         }
+        if INSTALLED:
+            asks["browser"] = await stack.enter_async_context(of_browser(running_mesh, token))
 
         async def seen(key: str, *wanted: tuple[str, str]) -> None:
             for name, ask in asks.items():
@@ -123,15 +144,19 @@ async def test_a_session_is_seen_by_every_provider(desk: Desk, running_mesh: Run
             "--revision", before,
         )  # fmt: skip
         assert (then["value"], then["variant"]) == (NEW, "on")
-        await operator.flags.RestoreFlag(flags.RestoreFlagRequest(name=f"flags/{KEY}", reason="they may again"))
+        await as_json(desk, "flag", "restore", KEY, "--reason", "they may again")
         await seen(KEY, (NEW, "on"))
         # A guarded rollback.
         await rolled_back(desk, operator, reached, other)
         await seen(KEY, ("", "off"))
         shown = await as_json(desk, "rollout", "show", KEY)
         assert shown["lock"]["reason"] == "failures"
+        history = await as_json(desk, "flag", "history", KEY)
+        assert [each["creator"] for each in history].count("guard") == 1
+        unlocked = await as_json(desk, "rollout", "unlock", KEY, "--reason", "the vendor had an hour")
+        assert "lock" not in unlocked
         # An experiment: three providers of one workspace are one subject.
-        await experiment(desk, operator, reached, other, seen)
+        await experiment(desk, tmp_path, reached, other, seen)
 
 
 async def rolled_back(desk: Desk, operator: Client, reached: Side, other: Side) -> None:
@@ -160,21 +185,24 @@ async def rolled_back(desk: Desk, operator: Client, reached: Side, other: Side) 
 
 
 async def experiment(
-    desk: Desk, operator: Client, reached: Side, other: Side, seen: Callable[..., Awaitable[None]]
+    desk: Desk, folder: Path, reached: Side, other: Side, seen: Callable[..., Awaitable[None]]
 ) -> None:
     """Plays an experiment from its start to its end."""
     key = f"session-{uuid4().hex[:8]}"
-    halves = [flags.WeightedVariant(variant=each, weight=1) for each in ("old", "new")]
-    variants = {each: to_value(f"the {each} desk") for each in ("old", "new")}
-    flag = flags.Flag(name=f"flags/{key}", variants=variants, default_variant="old", rules=[flags.Rule(split=halves)])
-    await operator.flags.PutFlag(flags.PutFlagRequest(flag=flag, reason="half and half"))
+    file = folder / "flag.json"
+    file.write_text(json.dumps({
+        "name": f"flags/{key}",
+        "variants": {each: f"the {each} desk" for each in ("old", "new")},
+        "defaultVariant": "old",
+        "rules": [{"split": [{"variant": each, "weight": 1} for each in ("old", "new")]}],
+    }))  # fmt: skip
+    await as_json(desk, "flag", "put", str(file), "--reason", "half and half")
     started = await as_json(
         desk, "experiments", "start", key, "--flag", key, "--metric", "order", "--guard-metric", "refund:total:down",
         "--hypothesis", "more of them order", "--expect", "100",
     )  # fmt: skip
     assert [arm["variant"] for arm in started["arms"]] == ["new", "old"]
-    asked = flags.EvaluateFlagRequest(name=f"flags/{key}", context=to_struct({"workspace": reached.workspace}))
-    given = (await operator.flags.EvaluateFlag(asked)).variant
+    given = (await as_json(desk, "flag", "evaluate", key, f"workspace={reached.workspace}"))["variant"]
     # What chance gave to the workspace, all providers say.
     await seen(key, (f"the {given} desk", given))
     # A browser has asked for all flags at once: its program says which it made use of.
