@@ -52,7 +52,11 @@ class SpanEncoder:
 
     def _span(self, span: ReadableSpan) -> Span:
         context, parent, status = span.get_span_context(), span.parent, span.status
-        attributes = self._attributes(span)
+        try:
+            attributes = self._attributes(span)
+        except ValueError:
+            # Text that is no Unicode: the library leaves out the attribute, and says so.
+            attributes = None
         plain = not (span.events or span.links or span.dropped_attributes or span.dropped_events or span.dropped_links)
         if attributes is None or context is None or context.trace_state or not plain or span.kind not in _KINDS:
             return encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]

@@ -122,3 +122,14 @@ def test_the_exporter_asks_for_our_encoding() -> None:
     # The library says nowhere that this method may be replaced: a version without it must be noticed.
     assert "_translate_data" in vars(OTLPSpanExporter)
     assert "_translate_data" in vars(SpanSender)
+
+
+def test_text_that_is_no_unicode_costs_its_attribute_and_no_other_span(made: Made) -> None:
+    tracer = made.tracer()
+    for attributes in ({"text": "a"}, {"half": "\ud800", "text": "b"}, {"text": "c"}):
+        tracer.start_span("made", attributes=attributes).end()
+    request = SpanEncoder().encode(made.spans())
+    assert request == encode_spans(made.spans())
+    assert [
+        [item.value.string_value for item in span.attributes] for span in request.resource_spans[0].scope_spans[0].spans
+    ] == [["a"], ["b"], ["c"]]
