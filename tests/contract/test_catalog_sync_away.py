@@ -155,6 +155,32 @@ async def test_an_edge_that_is_cut_off_for_a_month_serves_everything_and_says_it
     assert caught.value.word == "replayed"
 
 
+@pytest.mark.parametrize("altered", [False, True], ids=["whole", "altered"])
+async def test_the_first_boot_of_an_edge_answers_from_its_bundle_before_it_ever_reached_its_hub(
+    filled: Hub, serving: Serving, database: Databases, tmp_path: Path, *, altered: bool
+) -> None:
+    bootstrap, bundle = tmp_path / "shop.json", tmp_path / "shop.bundle"
+    bootstrap.write_bytes(replace(bootstrap_of(await filled.register("shop", "acme")), address=DEAD).to_json())
+    request = pb.ExportBundleRequest(name="edges/shop")
+    content = bytearray(b"".join([part.data async for part in filled.sync.ExportBundle(request)]))
+    content[-9] ^= altered
+    bundle.write_bytes(content)
+    at_hub = await everything(filled.served)
+
+    async with serving(
+        "catalog", CatalogSettings, start, database_url=database("catalog").url, edge_bootstrap_file=bootstrap,
+        edge_bundle_file=bundle,
+    ) as first:  # fmt: skip
+        found = await everything(first)
+        state = await SyncServiceStub(first.as_role("reader", workspace="acme")).GetSyncState(pb.GetSyncStateRequest())
+
+    assert found == ({} if altered else at_hub)
+    assert len(at_hub) == 5
+    assert not state.connected
+    # What came of trying the hub may stand there already instead.
+    assert not altered or state.last_error
+
+
 async def _record(hub: Hub, edge: str) -> Any:
     database = Database(hub.served.process.settings.database_url.get_secret_value())
     store = HubStore(database)
