@@ -54,19 +54,27 @@ class Said:
 def _run(words: list[str]) -> Said:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder) / "output", Path(folder) / "errors"
-        process = FORKS.Process(target=_command, args=(words, *map(str, files)))
+        process = FORKS.Process(target=_command, args=(words, folder))
         process.start()
         process.join()
-        output, errors = (file.read_text(encoding="utf-8") for file in files)
-    return Said(process.exitcode or 0, output, errors, time.monotonic() - began)
+        code, output, errors = (Path(folder, name).read_text(encoding="utf-8") for name in ("code", "output", "errors"))
+    return Said(int(code), output, errors, time.monotonic() - began)
 
 
-def _command(words: list[str], output: str, errors: str) -> None:
-    for number, name in ((1, output), (2, errors)):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+def _command(words: list[str], folder: str) -> None:
+    for number, name in ((1, "output"), (2, "errors")):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), number)
     sys.argv = words
-    main()
+    code: object = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # What becomes of libraries that a fork ends with is no matter of the command's.
+    Path(folder, "code").write_text(str(code), encoding="utf-8")
+    os._exit(0)
 
 
 class Mesh:
