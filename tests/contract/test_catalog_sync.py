@@ -150,6 +150,39 @@ async def test_a_break_costs_nothing_twice(hub: Hub, make_edge: MakeEdge) -> Non
     assert await _published_sequence(edge, "desk-0") == before
 
 
+async def test_an_edge_goes_on_from_where_it_is_though_its_hub_never_heard_of_it(hub: Hub, database: Databases) -> None:
+    """What a hub leaves that is killed twice: before an acknowledgement, and with the next envelope on its way."""
+    await hub.publish("one")
+    registered = await hub.register("shop")
+    edge = Edge(database("catalog").url, registered, lambda: hub.served.channel("envoy"))
+    try:
+        first = await _first_envelope(hub, edge)
+        place = await edge.replica.apply(first)
+        await hub.publish("two")
+        lost = pb.DeltaHeader.FromString((await _first_envelope(hub, edge)).header)
+        again = pb.DeltaHeader.FromString((await _first_envelope(hub, edge)).header)
+    finally:
+        await edge.close()
+    assert pb.DeltaHeader.FromString(first.header).previous_hash == b""
+    assert lost.previous_hash == again.previous_hash == place.hash
+
+
+async def _first_envelope(hub: Hub, edge: Edge) -> pb.Envelope:
+    """Connects as an edge, and leaves with the first envelope, without a word."""
+    stream: Any = SyncServiceStub(hub.served.channel("envoy")).WatchDeltas()
+    challenge = (await stream.read()).challenge
+    record, bootstrap = await edge.record(), edge.bootstrap
+    text = labelled(EDGE, bootstrap.hub.encode(), bootstrap.edge.encode(), challenge.nonce)
+    hello = pb.Hello(
+        edge=bootstrap.edge, signature=sign(bootstrap.private_key, text), epoch=record.epoch,
+        sequence=record.sequence, hash=record.hash, capabilities=record.capabilities,
+    )  # fmt: skip
+    await stream.write(pb.WatchDeltasRequest(hello=hello))
+    envelope: pb.Envelope = (await stream.read()).envelope
+    stream.cancel()
+    return envelope
+
+
 class LeavingHub(SyncServiceServicer):
     """A hub that goes away as soon as it has sent its first envelope."""
 

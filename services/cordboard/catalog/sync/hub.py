@@ -154,6 +154,8 @@ class Hub:
         known = hello.epoch == keys.epoch and same and claimed in edge.places
         # What we do not remember to have sent, we cannot go on from: a hub that was restored from a backup, say.
         place = claimed if known and claimed.hash else Place()
+        # Where it is now it says itself; that it applied what was sent last, we may have been too dead to hear.
+        heard = {"acked_sequence": place.sequence, "acked_hash": place.hash} if place.hash else {}
         async with self._store.reading() as connection:
             await self._store.change_edge(
                 connection,
@@ -161,6 +163,7 @@ class Hub:
                 capabilities=able,
                 release=hello.release[:MAX_RELEASE],
                 connect_time=self._clock.now(),
+                **heard,
             )
         async with self._changes.subscription() as woken:
             async for message in self._lead(edge, scope, place, requests, woken):
