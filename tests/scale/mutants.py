@@ -39,6 +39,16 @@ TARGETS: Final = {
 # What may live, and why: by the module and what the mutant says of itself, without the line.
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
     ("cordboard.core.tokens", "always: known is None or known.caller.peer != peer"): "it checks again what it knows",
+    ("cordboard.core.tokens", "always: text != self._key_text"): "it checks again what it knows",
+    ("cordboard.core.tokens", "always: not fetching.cancelled()"): "only the end of the process cancels it",
+    ("cordboard.core.tokens", "never: not fetching.cancelled()"): "each caller's shield looks at it too",
+    (
+        "cordboard.core.tokens",
+        """without "header.get('alg') != ALGORITHM": header.get('alg') != ALGORITHM or header.get('typ') != TYPE """
+        """or set(header) - {'alg', 'typ', 'kid'}""",
+    ): "the library takes no other algorithm either",
+    ("cordboard.core.api_keys", "always: not task.cancelled()"): "only the end of the process cancels it",
+    ("cordboard.core.api_keys", "never: not task.cancelled()"): "each caller's shield looks at it too",
 }
 SECONDS: Final = 120.0
 _EDGES: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {

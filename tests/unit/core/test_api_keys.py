@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,3 +71,50 @@ async def test_a_key_is_exchanged_once_and_bad_ones_are_counted_by_address() -> 
     with pytest.raises(TokenInvalid):
         await keys.token(bad[:-1] + ("0" if bad[-1] != "0" else "1"), "c")
     assert len(asked) == count
+
+
+async def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "_CACHE_SIZE", 2)
+    asked: list[str] = []
+
+    async def exchange(key: str) -> str:
+        asked.append(key)
+        return f"token of {key}"
+
+    keys, made = ApiKeys(exchange), [new_key("production")[1] for _ in range(3)]
+    for key in made:
+        await keys.token(key, "a")
+    for key in reversed(made):
+        assert await keys.token(key, "a") == f"token of {key}"
+    assert asked == [*made, made[0]], "the oldest one was forgotten, and no other"
+
+
+async def test_what_is_known_of_a_key_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = [0.0], []
+    monkeypatch.setattr(api_keys, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    good, bad = new_key("production")[1], new_key("production")[1]
+
+    async def exchange(key: str) -> str:
+        asked.append(key)
+        if key != good:
+            raise TokenInvalid("signature")
+        return "token"
+
+    keys = ApiKeys(exchange)
+    for moment, count in ((0.0, 1), (api_keys.TOKEN_SECONDS - 1, 1), (api_keys.TOKEN_SECONDS, 2)):
+        now[0] = moment
+        await keys.token(good, "a")
+        assert asked.count(good) == count, moment
+    began = now[0]
+    # Whoever goes on sending it puts the next question off.
+    last = 2 * api_keys.REFUSED_SECONDS - 1
+    for seconds, count in ((0.0, 1), (api_keys.REFUSED_SECONDS - 1, 1), (last, 2)):
+        now[0] = began + seconds
+        with pytest.raises(TokenInvalid):
+            await keys.token(bad, "b")
+        assert asked.count(bad) == count, seconds
+    for _ in range(int(api_keys.BAD_BURST)):
+        with pytest.raises(TokenInvalid):
+            await keys.token(bad, "c")
+    with pytest.raises(LimitExceeded):
+        await keys.token(bad, "c")

@@ -262,6 +262,72 @@ async def test_a_key_replaced_under_its_id_stops_verifying(auth: Auth, clock: Cl
     assert await problem(verifier, token) == "signature"
 
 
+async def test_keys_are_fetched_once_while_they_live_and_once_an_interval_after_that(
+    auth: Auth, clock: Clock, mint: TokenMint
+) -> None:
+    # From zero on these times are exact.
+    clock.began = 0.0
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    token = mint.token("operator")
+    for ahead, asked in ((0, 1), (KEYS_LIVE - 1, 1), (KEYS_LIVE, 2)):
+        clock.ahead = ahead
+        await verifier.verify(token, "envoy")
+        assert auth.asked == asked, ahead
+    auth.away = True
+    for ahead, asked in ((2 * KEYS_LIVE, 3), (2 * KEYS_LIVE + REFETCH_AFTER, 4)):
+        clock.ahead = ahead
+        await verifier.verify(token, "envoy")
+        assert auth.asked == asked, ahead
+
+
+async def test_after_the_revocation_of_a_key_its_successor_is_fetched_at_once(
+    auth: Auth, mint: TokenMint, other: TokenMint
+) -> None:
+    known = RevocationList()
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE, known)
+    await verifier.verify(mint.token("operator"), "envoy")
+    auth.mints.append(other)
+    assert await problem(verifier, other.token("operator")) == "signature", "too early to ask again"
+    known.take(Signal(1, Revoked(Kind.SIGNING_KEY, mint.kid)))
+    assert (await verifier.verify(other.token("operator"), "envoy")).is_operator
+
+
+async def test_only_so_many_tokens_are_remembered(
+    verifier: TokenVerifier, mint: TokenMint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_CACHE_SIZE", 2)
+    made = [mint.token("operator") for _ in range(3)]
+    for token in made:
+        await verifier.verify(token, "envoy")
+    assert list(verifier._known) == made[1:]
+
+
+async def test_what_is_just_allowed_is_allowed(
+    verifier: TokenVerifier, clock: Clock, mint: TokenMint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr(clock, "time", lambda: now)
+    allowed: list[dict[str, Any]] = [{"exp": now + tokens.MAX_LIFETIME}, {"iat": now + tokens.LEEWAY}]
+    for times in allowed:
+        await verifier.verify(mint.token("operator", **({"iat": now} | times)), "envoy")
+    token = mint.token("operator", exp=now + 30)
+    await verifier.verify(token, "envoy")
+    monkeypatch.setattr(clock, "time", lambda: now + 30 + tokens.LEEWAY)
+    await verifier.verify(token, "envoy")
+    monkeypatch.setattr(clock, "time", lambda: now + 30 + tokens.LEEWAY + 0.01)
+    assert await problem(verifier, token) == "expired"
+
+
+async def test_a_token_may_be_as_long_as_the_limit(
+    verifier: TokenVerifier, mint: TokenMint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = mint.token("operator")
+    monkeypatch.setattr(tokens, "MAX_TOKEN_BYTES", len(token) - 1)
+    assert await problem(verifier, token) == "malformed"
+    monkeypatch.setattr(tokens, "MAX_TOKEN_BYTES", len(token))
+    await verifier.verify(token, "envoy")
+
+
 async def test_known_keys_outlive_an_outage_of_auth(auth: Auth, clock: Clock, mint: TokenMint) -> None:
     verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
     await verifier.verify(mint.token("operator"), "envoy")
