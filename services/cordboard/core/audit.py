@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 GENESIS: Final = bytes(32)
 
 _APPEND = text("SELECT audit_append(:chain, :bodies)").bindparams(bindparam("bodies", type_=ARRAY(Text())))
+_APPEND_ONE: Final = "SELECT audit_append($1::text, $2::text[])"
 # One statement is one transaction, whatever the number of chains. They come in one order for everybody, so that two
 # batches cannot wait for each other.
 _APPEND_ALL: Final = """
@@ -146,7 +147,12 @@ class Journal:
             batch, self._waiting = self._waiting, []
             problem: AuditUnavailable | None = None
             try:
-                await self._database.run(_APPEND_ALL, [entry[0] for entry in batch], [entry[1] for entry in batch])
+                chains, bodies = [entry[0] for entry in batch], [entry[1] for entry in batch]
+                if len(set(chains)) == 1:
+                    # Sorting costs PostgreSQL a third more, and mostly there is nothing to sort.
+                    await self._database.run(_APPEND_ONE, chains[0], bodies)
+                else:
+                    await self._database.run(_APPEND_ALL, chains, bodies)
             except Exception as error:  # whatever it was: an entry that waits for ever would hold its call
                 logger.error("audit entries were not written", extra={"count": len(batch)}, exc_info=error)
                 problem = AuditUnavailable()
