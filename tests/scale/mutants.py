@@ -47,6 +47,11 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         """without "header.get('alg') != ALGORITHM": header.get('alg') != ALGORITHM or header.get('typ') != TYPE """
         """or set(header) - {'alg', 'typ', 'kid'}""",
     ): "the library takes no other algorithm either",
+    (
+        "cordboard.core.access",
+        "without 'isinstance(value, str)': isinstance(value, str) and value.startswith('workspaces/') "
+        "and (value.split('/')[1] != caller.workspace)",
+    ): "no rule names a field that is not a text",
     ("cordboard.core.api_keys", "always: not task.cancelled()"): "only the end of the process cancels it",
     ("cordboard.core.api_keys", "never: not task.cancelled()"): "each caller's shield looks at it too",
 }

@@ -80,6 +80,25 @@ def test_every_shorter_and_every_longer_record_is_unreadable() -> None:
             opened(raw + extra)
 
 
+def test_a_record_too_short_for_a_tag_is_not_even_taken_apart() -> None:
+    taken = Record.decode(record())
+    shortest = replace(taken, ciphertext=taken.ciphertext[: envelope.TAG_BYTES]).encode()
+    assert Record.decode(shortest).ciphertext == taken.ciphertext[: envelope.TAG_BYTES]
+    with pytest.raises(Unreadable):
+        Record.decode(shortest[:-1])
+
+
+def test_a_wrapped_key_of_any_other_length_is_unreadable() -> None:
+    blob = envelope.wrap(KEY.key, bytes(32), b"aad")
+    assert envelope.unwrap(KEY.key, blob, b"aad").reveal() == bytes(32)
+    for length in range(len(blob)):
+        with pytest.raises(Unreadable):
+            envelope.unwrap(KEY.key, blob[:length], b"aad")
+    # One that is sound, and holds another number of bytes than a key has.
+    with pytest.raises(Unreadable):
+        envelope.unwrap(KEY.key, envelope.wrap(KEY.key, bytes(31), b"aad"), b"aad")
+
+
 ELSEWHERE = [
     replace(SLOT, workspace="acme2"),
     replace(SLOT, resource="connections/desk-two"),

@@ -70,15 +70,19 @@ def test_foreign_services_let_in_known_peers_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    ("name", "rule", "problem"),
     [
-        ("ruleless", None),
-        ("nobody", options_pb2.AccessRule()),
-        ("field_only", options_pb2.AccessRule(workspace_field="name")),
+        ("ruleless", None, "has no access rule"),
+        ("nobody", options_pb2.AccessRule(), "has an access rule that lets nobody in"),
+        (
+            "field_only",
+            options_pb2.AccessRule(workspace_field="name"),
+            "has an access rule that lets nobody in",
+        ),
     ],
 )
 async def test_a_service_without_a_rule_does_not_start(
-    serving: Serving, name: str, rule: options_pb2.AccessRule | None
+    serving: Serving, name: str, rule: options_pb2.AccessRule | None, problem: str
 ) -> None:
     service = registered(name, rule)
 
@@ -90,7 +94,7 @@ async def test_a_service_without_a_rule_does_not_start(
             (grpc.method_handlers_generic_handler(service, {"Do": grpc.unary_unary_rpc_method_handler(handler)}),)
         )
 
-    with pytest.raises(RuleMissing, match=f"{service}.Do has"):
+    with pytest.raises(RuleMissing, match=f"{service}.Do {problem}"):
         async with serving("catalog", Settings, start, database_url=NOWHERE):
             raise AssertionError("it must not start")
 
@@ -111,6 +115,14 @@ def test_a_service_passes_a_token_on_where_the_rule_says_so_and_is_nobody_withou
     ):
         with pytest.raises(AccessDenied):
             access.check(method, caller)
+
+
+def test_where_no_field_names_a_workspace_there_is_nothing_to_compare() -> None:
+    member = Caller("envoy", roles=frozenset({"member"}), token_id="t", workspace="acme")
+    request = catalog.GetIntegrationRequest(name="workspaces/globex/things/1")
+    access.check_workspace(a_method(roles=frozenset({"member"})), member, request)
+    with pytest.raises(NotFound):
+        access.check_workspace(a_method(roles=frozenset({"member"}), workspace_field="name"), member, request)
 
 
 def test_a_role_counts_through_envoy_and_clients_only() -> None:
