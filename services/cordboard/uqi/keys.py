@@ -42,7 +42,10 @@ def commands(slug: str, actions: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     found = {}
     for action in sorted(set(actions)):
-        command = _free(_UNSAFE.sub("_", f"{slug}_{action}").strip("_").upper(), action, taken).upper()
+        word = _UNSAFE.sub("_", f"{slug}_{action}").strip("_").upper()
+        # As for fields: Appsmith reads `data` at the beginning of a step as its own.
+        word = f"P_{word}" if word.startswith("DATA") or word[:1].isdigit() else word
+        command = _free(word, action, taken).upper()
         taken.add(command.lower())
         found[action] = command
     return found

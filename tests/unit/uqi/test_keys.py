@@ -45,3 +45,9 @@ def test_actions_whose_names_differ_only_in_punctuation_have_commands_of_their_o
     found = commands("acme", ["a.b", "a-b"])
     assert found["a-b"] == "ACME_A_B"
     assert re.fullmatch(r"ACME_A_B_[0-9A-F]{6}", found["a.b"])
+
+
+def test_a_command_begins_with_no_word_of_appsmith_and_no_digit() -> None:
+    assert commands("data247", ["find"]) == {"find": "P_DATA247_FIND"}
+    assert commands("3scale", ["find"]) == {"find": "P_3SCALE_FIND"}
+    assert commands("updata", ["find"]) == {"find": "UPDATA_FIND"}
