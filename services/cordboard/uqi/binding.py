@@ -473,14 +473,17 @@ class _Binder:
     def _recognised(self, kind: Union, raw: Any, place: _Place) -> Any:
         """Returns a value as the first variant that takes it has it; as it is when none does: the judge says why.
 
-        A value that is JSON already is what it is: it may fit several variants.
+        A value that is JSON already is what it is, unless it is an object that can be meant to be one variant alone.
         """
-        if not place.texts:
-            return raw
         is_object = isinstance(raw, Mapping)
-        for variant in kind.variants:
-            if is_object != isinstance(variant.kind, Group) or (is_object and not _fits(variant, raw)):
-                continue
+        fitting = [
+            variant
+            for variant in kind.variants
+            if is_object == isinstance(variant.kind, Group) and (not is_object or _fits(variant, raw))
+        ]
+        if not (place.texts or (is_object and len(fitting) == 1)):
+            return raw
+        for variant in fitting:
             attempt = _Binder(expressions=self.expressions)
             value = attempt.decoded(variant, raw, place)
             if not attempt.found and value is not _ABSENT:

@@ -110,3 +110,19 @@ def test_too_many_shapes_become_json_and_a_loss() -> None:
 def test_a_union_reads_back_from_its_json_schema() -> None:
     schema = json.loads(the_draft(an_input(pay=PAYMENT, tag=LABEL)).json_schema)
     assert json_schema.project(json_schema.read(schema)) == schema
+
+
+def test_what_a_value_of_one_variant_alone_leaves_out_is_filled_in() -> None:
+    done = an_input("status", "result", status={"enum": ["done"]}, result={"type": "string"})
+    open_ = an_input("name", name={"type": "string"}, status={"enum": ["queued", "begun"], "default": "queued"})
+    given = an_input(check={"anyOf": [{"title": "Done", **done}, {"title": "Open", **open_}]})
+    assert bound(given, {"check": {"name": "a"}}) == {"check": {"name": "a", "status": "queued"}}
+    assert bound(given, {"check": {"name": "a", "status": "begun"}}) == {"check": {"name": "a", "status": "begun"}}
+    # What may be meant to be either stays as it is.
+    either = {"status": "done", "result": "x", "name": "a"}
+    assert bound(given, {"check": either}) == {"check": either}
+
+
+def test_nothing_is_filled_in_where_several_variants_take_a_value() -> None:
+    shapes = [an_input("a", a={"type": "string"}, n={"type": "integer", "default": number}) for number in (1, 2)]
+    assert bound(an_input(thing={"anyOf": shapes}), {"thing": {"a": "x"}}) == {"thing": {"a": "x"}}
