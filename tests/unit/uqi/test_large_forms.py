@@ -11,14 +11,15 @@ from google.protobuf import json_format
 
 from cordboard.uqi import brevity, drafts, json_forms, react
 from cordboard.uqi.drafts import Draft
-from cordboard.uqi.fields import Entries, Field, Group, Items, Union
+from cordboard.uqi.fields import Choice, Entries, Field, Group, Items, Json, Text, Union
 from cordboard.uqi.reading import Limits
 from cordboard.uqi.v1 import form_pb2
 from tests.unit.uqi.judges import tree_of
 from tests.unit.uqi.large_inputs import NODES, SHAPES, nodes
-from tests.unit.uqi.samples import the_draft
+from tests.unit.uqi.samples import an_input, bound, the_draft
 
 LIMIT: Final = 1_000_000
+EITHER: Final = {"enum": ["a", "b"]}
 
 
 def fields(found: tuple[Field, ...]) -> int:
@@ -70,3 +71,23 @@ def test_without_limits_the_same_form_is_too_large(
     draft = the_draft(shape())
     assert max(sizes(draft).values()) > LIMIT
     assert fields(tree_of(draft).fields) >= NODES
+
+
+def test_choices_by_the_ten_thousand_stay_until_a_form_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = {"enum": [f"value-{number}" for number in range(10_000)]}
+    numbers = {"type": "integer", "enum": list(range(10_000))}
+    some = {"type": "array", "uniqueItems": True, "items": choices}
+    one = the_draft(an_input(first=choices, few=EITHER))
+    assert {type(field.kind) for field in tree_of(one).fields} == {Choice}
+    assert max(sizes(one).values()) < LIMIT
+    lists = {f"f{number}": choices for number in range(2)}
+    given = an_input(**lists, n=numbers, s=some, few=EITHER, o=an_input(city=choices))
+    many = the_draft(given)
+    assert max(sizes(many).values()) < LIMIT
+    kinds = {field.name: field.kind for field in tree_of(many).fields}
+    assert (kinds["f0"], kinds["n"], kinds["s"]) == (Text(), Json(), Json(("array",)))
+    assert isinstance(kinds["few"], Choice)
+    assert any("choices" in loss for loss in many.losses)
+    assert bound(given, {"f1": "other"}) == {"f1": "other"}
+    monkeypatch.setattr(brevity, "MOST_CHOICES", 1_000_000)
+    assert max(sizes(the_draft(given)).values()) > LIMIT
