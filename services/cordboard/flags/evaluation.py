@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Flags that are worked out without a break.
+PIECE: Final = 200
 # Services that evaluate for somebody else, and therefore say for whom.
 SERVICE_PEERS: Final = frozenset({"proxy", "catalog"})
 
@@ -136,11 +138,15 @@ class LiveFlags:
         self.copy.current()
         if known is not None and sequence == known.sequence:
             return
-        changed = {
-            record.key: compiled(record.key, record.content, killed=record.killed, revision=record.revision)
-            for record in records
-        }
-        texts = {key: json.dumps(definition, separators=(",", ":")) for key, definition in changed.items()}
+        changed: dict[str, dict[str, Any]] = {}
+        texts: dict[str, str] = {}
+        for number, record in enumerate(records):
+            if number % PIECE == PIECE - 1:
+                # All flags of a large set at once would keep everybody else waiting.
+                await asyncio.sleep(0)
+            definition = compiled(record.key, record.content, killed=record.killed, revision=record.revision)
+            changed[record.key] = definition
+            texts[record.key] = json.dumps(definition, separators=(",", ":"))
         self._snapshot = Snapshot(
             sequence=sequence,
             flags=known.flags.updated(changed) if known else FlagSet(changed),

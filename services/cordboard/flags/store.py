@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
 
 CHANNEL: Final = "cordboard_flags"
+# Rows that are read without a break.
+PIECE: Final = 200
 
 _metadata = sa.MetaData()
 _head = sa.Table("head", _metadata, sa.Column("sequence", sa.BigInteger))
@@ -169,9 +172,15 @@ class FlagStore:
         statement = sa.select(_head.c.sequence, *_COLUMNS).select_from(
             _head.outerjoin(_newest, _flag.c.sequence > since)
         )
+        sequence, records = 0, []
         async with self._database.shared() as connection:
-            rows = (await connection.execute(statement)).all()
-        return rows[0].sequence, [_record(row) for row in rows if row.key is not None]
+            result = await connection.execute(statement)
+            # Thousands of rows at once would keep everybody else waiting.
+            while rows := result.fetchmany(PIECE):
+                sequence = rows[0].sequence
+                records += [_record(row) for row in rows if row.key is not None]
+                await asyncio.sleep(0)
+        return sequence, records
 
     async def stream_key(self) -> bytes:
         """Returns the key that all replicas sign tickets for streams with."""

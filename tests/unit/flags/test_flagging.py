@@ -187,3 +187,13 @@ def test_any_json_is_read_flag_by_flag(flags: dict[str, Any]) -> None:
     assert found.evaluate("good", {"tier": "business"}).value is True
     for key in flags:
         assert found.evaluate(key, {}).reason in {"STATIC", "DEFAULT", "TARGETING_MATCH", "DISABLED", "ERROR"}
+
+
+def test_a_broken_rule_is_broken_however_often_it_is_asked_and_harms_no_other() -> None:
+    rule = {"if": [{"==": [{"var": "tier"}, "business"]}, "on"]}
+    flags = the_set(broken={**GOOD, "targeting": {"nope": []}}, ruled={**GOOD, "targeting": rule})
+    for _ in range(3):
+        found = flags.evaluate("broken", {})
+        assert (found.reason, found.error, found.found) == ("ERROR", "PARSE_ERROR", True)
+        assert flags.evaluate("ruled", {"tier": "business"}).reason == "TARGETING_MATCH"
+        assert flags.evaluate("ruled", {"tier": "free"}).reason == "DEFAULT"

@@ -112,6 +112,31 @@ class _Unreadable(Exception):
     """A flag definition cannot be used; the text says why."""
 
 
+class _Rule:
+    """A flag's rule. It is compiled when it is first run: of a large set a process asks for a few flags."""
+
+    __slots__ = ("_bucketing", "_document", "_evaluators", "run")
+
+    def __init__(self, document: Any, evaluators: Mapping[str, Any], bucketing: Any) -> None:
+        self._document = document
+        self._evaluators = evaluators
+        self._bucketing = bucketing
+        self.run: Callable[[Any], Any] = self._first
+
+    def _first(self, context: Any) -> Any:
+        try:
+            self.run = compiled(inlined(self._document, self._evaluators), bucketing=self._bucketing)
+        except RuleBroken:
+            self.run = _break
+        # What was compiled is not needed again.
+        self._document = None
+        return self.run(context)
+
+
+def _break(_context: Any) -> NoReturn:
+    raise RuleBroken
+
+
 @dataclass(frozen=True, slots=True)
 class _Flag:
     key: str
@@ -120,7 +145,7 @@ class _Flag:
     revision: int | None
     otherwise: Decision
     """What it gives where no rule decides."""
-    rule: Callable[[Any], Any] | None
+    rule: _Rule | None
     """None where it gives the same in every context."""
 
     @classmethod
@@ -143,11 +168,7 @@ class _Flag:
         otherwise = Decision(value, default, reason, revision)
         if not rules:
             return cls(key, variants, metadata, revision, otherwise, None)
-        try:
-            rule = compiled(inlined(rules, evaluators or {}), bucketing=metadata.get(BUCKETING, NEWEST))
-        except RuleBroken:
-            broken = Decision(None, None, ERROR, revision, PARSE_ERROR)
-            return cls(key, variants, metadata, revision, broken, None)
+        rule = _Rule(rules, evaluators or {}, metadata.get(BUCKETING, NEWEST))
         return cls(key, variants, metadata, revision, otherwise, rule)
 
     def decide(self, context: Mapping[str, Any]) -> Decision:
@@ -155,13 +176,15 @@ class _Flag:
             return self.otherwise
         try:
             # The flag's own facts stand above whatever a caller sends under that name.
-            found = self.rule({**context, "$flagd": {"flagKey": self.key, "timestamp": int(time.time())}})
+            found = self.rule.run({**context, "$flagd": {"flagKey": self.key, "timestamp": int(time.time())}})
             if found is None:
                 return self.otherwise
             variant = _variant_name(found)
             if isinstance(variant, str) and variant in self.variants:
                 reason = DISABLED if self.otherwise.reason == DISABLED else TARGETING_MATCH
                 return Decision(self.variants[variant], variant, reason, self.revision)
+        except RuleBroken:
+            return Decision(None, None, ERROR, self.revision, PARSE_ERROR)
         except Exception:
             # Rules of other tools over values of any kind: an operator may stumble, its caller must not.
             return Decision(None, None, ERROR, self.revision, GENERAL)
