@@ -175,7 +175,7 @@ async def observed(
     channel: grpc.aio.Channel, method: contract.Method, request: Any, credentials: tuple[tuple[str, str], ...]
 ) -> str:
     """Calls, and returns what happened."""
-    for attempt in range(5):
+    for attempt in range(10):
         # Each call from an address of its own: who sends bad API keys is slowed down, by address.
         more = (*credentials, ("x-envoy-external-address", uuid4().hex))
         code = await contract.call(channel, method, request.SerializeToString(), more=more)
@@ -183,7 +183,7 @@ async def observed(
         # decision about the caller. A service that answers so every time is still found.
         if code not in BROKEN:
             break
-        await asyncio.sleep(0.1 * attempt)
+        await asyncio.sleep(0.2 * attempt)
     return (CODES | FAULTS).get(code, IN)
 
 

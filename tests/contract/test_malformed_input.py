@@ -29,7 +29,7 @@ INPUTS: Final = 3_000
 # Another one by CORDBOARD_FUZZ_SEED, and the same one again from the line that the test prints.
 SEED: Final = int(os.environ.get("CORDBOARD_FUZZ_SEED", "20260105"))
 AT_ONCE: Final = 32
-TRIES: Final = 3
+TRIES: Final = 8
 WORKSPACE: Final = "fuzz"
 OURS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
 # The first makes a key of 2048 bits, whatever is sent: a few are as good as many. The second can end the very tokens
@@ -118,7 +118,8 @@ async def attack(mesh: RunningMesh, service: str, tokens: dict[str, str], inputs
 
     async def worker() -> None:
         for method, door, request in todo:
-            for _ in range(TRIES):
+            for attempt in range(TRIES):
+                await asyncio.sleep(0.2 * attempt)
                 code = await contract.call(channels[door.identity], method, request, door.token)
                 # A service may say that it is too busy; it may not go on saying so.
                 if code is not grpc.StatusCode.UNAVAILABLE:
