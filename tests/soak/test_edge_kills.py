@@ -16,9 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from cordboard.catalog.__main__ import start
 from cordboard.catalog.settings import CatalogSettings
@@ -32,23 +30,10 @@ from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from tests.fixtures.edges import bootstrap_of, until
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
+from tests.soak.halves import halves, looking_into, pins, versions
 from tests.unit.catalog.definitions import DOCUMENT
 
 KILLS = int(os.environ.get("KILLS", "200"))
-# What must hold in an edge's database whenever one looks: the numbers of all changes are there up to the head, every
-# version has a state and the other way round, and every integration's default, and every pin's version, is there.
-HALVES = """
-    SELECT count(*) FROM catalog.definition_version v FULL JOIN catalog.version_state s USING (slug, version)
-        WHERE v.slug IS NULL OR s.slug IS NULL
-    UNION ALL SELECT count(*) FROM catalog.integration i LEFT JOIN catalog.definition_version v
-        ON v.slug = i.slug AND v.version = i.active_version WHERE v.slug IS NULL
-    UNION ALL SELECT count(*) FROM catalog.definition_version v LEFT JOIN catalog.integration i USING (slug)
-        WHERE i.slug IS NULL
-    UNION ALL SELECT count(*) FROM catalog.version_state, catalog.head h
-        WHERE version_state.sequence > h.sequence
-    UNION ALL SELECT count(*) FROM catalog.pin p LEFT JOIN catalog.definition_version v USING (slug, version)
-        WHERE p.version <> '' AND v.slug IS NULL
-"""
 
 
 @pytest.fixture
@@ -166,22 +151,6 @@ async def victims(hub: Served, own: ServiceDatabase, folder: Path, **more: str) 
         await process.wait()
 
 
-@contextlib.asynccontextmanager
-async def looking_into(own: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """Opens a connection that sees everything in the database of an edge."""
-    plain = make_url(own.superuser_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(plain)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def halves(looking: asyncpg.Connection) -> list[int]:
-    """Returns what there is by half, of each kind."""
-    return [row[0] for row in await looking.fetch(HALVES)]
-
-
 async def test_kills_lose_nothing_and_leave_no_halves(hub: Served, database: Databases, tmp_path: Path) -> None:
     chance, publishing, own = random.Random(20), Publishing(hub), database("catalog")
     operator: Any = SyncServiceStub(hub.as_role("operator"))
@@ -201,16 +170,14 @@ async def test_kills_lose_nothing_and_leave_no_halves(hub: Served, database: Dat
             return bool(edge.sequence == edge.target_sequence and edge.HasField("staleness"))
 
         await until(current, bound=60)
-        rows = await looking.fetch("SELECT slug, version, content_hash FROM catalog.definition_version")
-        pins = {row["slug"]: row["version"] for row in await looking.fetch("SELECT slug, version FROM catalog.pin")}
-    have = {f"integrations/{row['slug']}/versions/{row['version']}": row["content_hash"] for row in rows}
+        have, pinned = await versions(looking), await pins(looking)
     lost = len(publishing.published.keys() - have.keys())
     print(
         f"{edges.kills} kills, {edges.within} of them within an update, {len(publishing.published)} versions published,"
         f" {lost} lost, 0 halves"
     )
     assert have == publishing.published
-    assert pins == publishing.pinned
+    assert pinned == publishing.pinned
     # Otherwise the kills have missed what they are for.
     assert edges.within >= KILLS // 10
 
