@@ -319,6 +319,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.flags.v1.ExperimentService/GetExperiment", "flags"),
         ("/cordboard.flags.v1.TrackingService/TrackEvents", "flags"),
         ("/cordboard.flags.v1.OfrepService/EvaluateOfrepFlags", "flags"),
+        ("/cordboard.flags.v1.ConnectJsonService/EvaluateFlagd", "flags"),
         ("/cordboard.proxy.v1.ProxyService/Execute", "proxy"),
         ("/cordboard.proxy.v1.ForwardService/Forward", "proxy"),
         ("/cordboard.proxy.v1.JobService/SubmitJob", "proxy"),
