@@ -54,7 +54,7 @@ class Channels:
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 5_000),
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 2_000),
+                ("grpc.max_reconnect_backoff_ms", 1_000),
                 # Channels of one process share connections by default: a replaced certificate must not.
                 ("grpc.use_local_subchannel_pool", 1),
             ],

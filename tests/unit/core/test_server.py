@@ -6,9 +6,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from cordboard.auth.v1 import token_service_pb2 as token_pb
+from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
@@ -20,7 +24,8 @@ from cordboard.core.errors import InvalidFields, LimitExceeded, NotFound, Violat
 from cordboard.core.layers import remaining
 from cordboard.core.server import Process
 from cordboard.core.settings import Settings
-from tests.fixtures.serving import Served, Serving
+from cordboard.local.ports import Ports
+from tests.fixtures.serving import Served, Serving, TokenMint
 
 NOWHERE = "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nothing"
 
@@ -216,3 +221,41 @@ async def test_a_stop_ends_watches_and_does_not_wait_for_them(serving: Serving) 
         async with asyncio.timeout(30):
             await stopping
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Keys(TokenServiceServicer):
+    """Gives the keys of a mint, as Auth does."""
+
+    def __init__(self, mint: TokenMint) -> None:
+        self._mint = mint
+
+    async def GetJwks(self, request: token_pb.GetJwksRequest, context: Any) -> HttpBody:
+        return HttpBody(content_type="application/jwk-set+json", data=(await self._mint.jwks()).encode())
+
+
+async def test_a_service_serves_once_it_has_auths_keys_and_goes_on_without_them(
+    serving: Serving, mint: TokenMint
+) -> None:
+    async def begin(process: Process[Settings]) -> None:
+        add_TokenServiceServicer_to_server(Keys(mint), process.server)  # type: ignore[abstract] # answers a part
+
+    ports = Ports()
+    address = f"127.0.0.1:{ports.claim()}"
+    async with serving("catalog", Settings, start, database_url=NOWHERE, own_keys=True, auth_address=address) as served:
+        health: Any = health_pb2_grpc.HealthStub(served.channel("operator"))
+
+        async def status(service: str) -> Any:
+            return (await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)).status
+
+        async with asyncio.timeout(60):
+            # It has looked, and Auth was not there.
+            async for told in health.Watch(health_pb2.HealthCheckRequest(service="auth")):
+                if told.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                    break
+        assert await status("") == health_pb2.HealthCheckResponse.NOT_SERVING
+        ports.release()
+        async with serving("auth", Settings, begin, database_url=NOWHERE, listen_address=address):
+            async with asyncio.timeout(60):
+                while await status("") != health_pb2.HealthCheckResponse.SERVING:  # noqa: ASYNC110 - it looks by itself
+                    await asyncio.sleep(0.02)
+        assert await status("auth") == await status("") == health_pb2.HealthCheckResponse.SERVING
