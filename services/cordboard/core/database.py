@@ -32,10 +32,12 @@ logger = logging.getLogger(__name__)
 EVERYWHERE: Final = "*"
 _SET_WORKSPACE = text("SELECT set_config('app.ws', :workspace, true)")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
-_CONNECTION_LOST: Final = (
+CONNECTION_LOST: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What asyncpg trips over when the server dies between two messages of one statement.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
 )
 
@@ -142,7 +144,7 @@ class _Mapped:
                 or isinstance(error, (OperationalError, InterfaceError))
                 or _away(error.orig)
             )
-        elif isinstance(error, (PoolTimeout, *_CONNECTION_LOST)):
+        elif isinstance(error, (PoolTimeout, *CONNECTION_LOST)):
             later = True
         else:
             later = isinstance(error, asyncpg.PostgresError) and _away(error)
@@ -208,7 +210,7 @@ class Changes:
         while True:
             try:
                 await self._listen()
-            except (*_CONNECTION_LOST, asyncpg.PostgresError, TimeoutError) as error:
+            except (*CONNECTION_LOST, asyncpg.PostgresError, TimeoutError) as error:
                 logger.warning("listening was interrupted", extra={"problem": type(error).__name__})
             await asyncio.sleep(0.5)
 
@@ -222,7 +224,7 @@ class Changes:
             self.wake()
             await lost.wait()
         finally:
-            with contextlib.suppress(*_CONNECTION_LOST):
+            with contextlib.suppress(*CONNECTION_LOST):
                 await asyncio.shield(connection.close(timeout=1))
 
 

@@ -20,6 +20,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from cordboard.core.caller import Caller, set_caller
+from cordboard.core.database import CONNECTION_LOST
 from cordboard.core.errors import CordboardError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Schedule:
         while True:
             try:
                 await self._work()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CordboardError) as error:
+            except (*CONNECTION_LOST, asyncpg.PostgresError, CordboardError) as error:
                 logger.warning("the schedule was interrupted", extra={"problem": type(error).__name__})
             await asyncio.sleep(PAUSE)
 

@@ -24,6 +24,7 @@ from pgqueuer.models import Job as Place
 
 from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core import telemetry
+from cordboard.core.database import CONNECTION_LOST
 from cordboard.core.errors import (
     AuditUnavailable,
     BreakerOpen,
@@ -104,7 +105,7 @@ class Worker:
             while True:
                 try:
                     await self._work()
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CordboardError) as error:
+                except (*CONNECTION_LOST, asyncpg.PostgresError, CordboardError) as error:
                     logger.warning("the queue was interrupted", extra={"problem": type(error).__name__})
                 await asyncio.sleep(PAUSE)
         finally:
