@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cordboard.local.detached import spawn_detached, stop
 from cordboard.local.failures import AlreadyRunning, MeshFailure, NotRunning, StartFailed
 from cordboard.local.options import MeshOptions
 from cordboard.local.state import MeshState, StateDirectory, read_state
+from tests.fixtures.processes import alive
 
 PATIENCE_SECONDS = 30.0
 
@@ -40,13 +40,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_detached_mesh_runs_until_it_is_stopped(options: MeshOptions) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from cordboard.core.settings import PREFIX, Settings, load
+from cordboard.core.settings import PREFIX, load
 from cordboard.local.certificates import SERVICES, Identities
 from cordboard.local.environment import of_service
 from cordboard.local.options import MeshOptions
+from cordboard.local.settings_file import settings_kind
 
 PASSWORD: Final = "hunter2-is-not-told"
 # What no setting of its kind can be.
@@ -29,20 +29,9 @@ MALFORMED: Final = {
 }
 
 
-def settings_of(service: str) -> type[Settings]:
-    """Returns the settings of a service."""
-    module = importlib.import_module(f"cordboard.{service}.settings")
-    [found] = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Settings) and value is not Settings
-    ]
-    return found
-
-
 def required(service: str) -> list[str]:
     """Returns the settings that have no default."""
-    return [name for name, field in settings_of(service).model_fields.items() if field.is_required()]
+    return [name for name, field in settings_kind(service).model_fields.items() if field.is_required()]
 
 
 def environment_of(service: str, identities: Identities, folder: Path) -> dict[str, str]:
@@ -116,7 +105,7 @@ def test_each_required_setting_is_missed_and_judged_by_itself(
         if variable.startswith(PREFIX):
             monkeypatch.setenv(variable, value)
     # The control: with the good environment it would start.
-    settings: Any = load(settings_of(service))
+    settings: Any = load(settings_kind(service))
     assert settings.database_url.get_secret_value().endswith("/cordboard")
     variable = PREFIX + name.upper()
     for wrong in (None, MALFORMED[name]):
@@ -125,7 +114,7 @@ def test_each_required_setting_is_missed_and_judged_by_itself(
         else:
             monkeypatch.setenv(variable, wrong)
         with pytest.raises(SystemExit) as ended:
-            load(settings_of(service))
+            load(settings_kind(service))
         errors = capsys.readouterr().err
         assert ended.value.code == 2
         assert [line.partition(":")[0] for line in errors.splitlines()] == [variable], errors

@@ -25,10 +25,8 @@ from openfeature.schemas.protobuf.flagd.evaluation.v2 import evaluation_pb2 as v
 from openfeature.schemas.protobuf.flagd.evaluation.v2.evaluation_pb2_grpc import ServiceStub
 from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2
 from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import FlagSyncServiceStub
-from pydantic import SecretStr
 
 from cordboard.core.database import Database
-from cordboard.core.server import Process
 from cordboard.core.structs import to_value
 from cordboard.flags.__main__ import start
 from cordboard.flags.content import Content, Rule
@@ -40,7 +38,7 @@ from cordboard.flags.v1 import ofrep_service_pb2 as ofrep
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.flags.v1.ofrep_service_pb2_grpc import OfrepServiceStub
 from cordboard.local.certificates import CertificateAuthority, Identities, mesh_identities
-from tests.fixtures.serving import Served, TokenMint
+from tests.fixtures.serving import Served, TokenMint, serve
 from tests.scale.sync import databases
 
 FLAGS: Final = tuple(int(each) for each in os.environ.get("FLAGS", "200,10000").split(","))
@@ -57,22 +55,8 @@ async def flags_service(url: str, folder: Path) -> AsyncIterator[Served]:
     """Runs Flags."""
     identities = Identities(CertificateAuthority.open(folder / "ca"), folder / "identities")
     identities.issue(*mesh_identities())
-    settings = FlagsSettings(
-        listen_address="127.0.0.1:0",
-        identity_dir=identities.directory("flags"),
-        database_url=SecretStr(url),
-        grace_seconds=1.0,
-    )
-    mint = TokenMint()
-    process: Process[Any] = Process("flags", settings)
-    process.verify_with(mint.jwks)
-    served = Served(process, identities, mint)
-    try:
-        await start(process)
-        await process.serve()
+    async with serve("flags", FlagsSettings, start, identities, TokenMint(), database_url=url) as served:
         yield served
-    finally:
-        await served.close()
 
 
 async def fill(url: str, count: int) -> None:

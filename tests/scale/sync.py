@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import SecretStr
 
 from cordboard.catalog.__main__ import start
 from cordboard.catalog.definition import content_hash
@@ -34,12 +33,11 @@ from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.definition_pb2 import Definition
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.core.database import Database
-from cordboard.core.server import Process
 from cordboard.core.times import SystemClock
 from cordboard.local.certificates import CertificateAuthority, Identities, mesh_identities
 from tests.fixtures import postgres as fixtures
 from tests.fixtures.edges import Edge
-from tests.fixtures.serving import Served, TokenMint
+from tests.fixtures.serving import Served, TokenMint, serve
 from tests.unit.catalog.definitions import DOCUMENT
 
 EDGES = int(os.environ.get("EDGES", "20"))
@@ -65,23 +63,9 @@ async def hub(url: str, folder: Path) -> Any:
     identities.issue(*mesh_identities())
     key = folder / "hub.key"
     key.write_bytes(os.urandom(32))
-    settings = CatalogSettings(
-        listen_address="127.0.0.1:0",
-        identity_dir=identities.directory("catalog"),
-        database_url=SecretStr(url),
-        hub_key_file=key,
-        grace_seconds=1.0,
-    )
     mint = TokenMint()
-    process: Process[Any] = Process("catalog", settings)
-    process.verify_with(mint.jwks)
-    served = Served(process, identities, mint)
-    try:
-        await start(process)
-        await process.serve()
+    async with serve("catalog", CatalogSettings, start, identities, mint, database_url=url, hub_key_file=key) as served:
         yield served
-    finally:
-        await served.close()
 
 
 async def register(served: Served, edge: str) -> pb.RegisterEdgeResponse:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cordboard.core.errors import DependencyUnavailable
-from cordboard.core.statements import Statements, place
+from cordboard.core.statements import CONNECTION_LOST, Statements, place
 from cordboard.core.telemetry import statement_span
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ logger = logging.getLogger(__name__)
 EVERYWHERE: Final = "*"
 _SET_WORKSPACE = text("SELECT set_config('app.ws', :workspace, true)")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
-CONNECTION_LOST: Final = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    # What asyncpg trips over when the server dies between two messages of one statement.
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-)
 
 
 class Database:

@@ -108,7 +108,6 @@ class Process(Generic[SettingsType]):
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._provider = telemetry.set_up(name, exporter)
         self._keys: Callable[[], Awaitable[str]] = self._keys_of_auth
-        self._has_keys = False
         self._exchange: Callable[[str], Awaitable[str]] = self._exchange_at_auth
         self._revocations_from: Source | None = self._revocations_of_auth if settings.auth_address else None
         self.revocations = RevocationList()
@@ -237,7 +236,8 @@ class Process(Generic[SettingsType]):
         if self._journal is not None:
             self._serve_journal(self._journal)
         if self._keys == self._keys_of_auth and self.settings.auth_address:
-            self.add_check("auth", self._can_verify)
+            # Whoever called before would be told that Auth is away, though it only was not there yet.
+            self.add_check("auth", self._verifier.ready)
         if self._revocations_from is not None:
             self.revocations.expect()
             self.background(follow(self._revocations_from, self.revocations))
@@ -292,12 +292,6 @@ class Process(Generic[SettingsType]):
 
     async def _current_keys(self) -> str:
         return await self._keys()
-
-    async def _can_verify(self) -> None:
-        # Once: whoever called before would be told that Auth is away, though it only was not there yet.
-        if not self._has_keys:
-            await self._current_keys()
-            self._has_keys = True
 
     async def _keys_of_auth(self) -> str:
         from cordboard.auth.v1.token_service_pb2 import GetJwksRequest

@@ -25,6 +25,14 @@ CLOSE_SECONDS: Final = 1.0
 # A connection that nobody has needed for so long is closed.
 IDLE_SECONDS: Final = 300.0
 LARGEST: Final = 4
+CONNECTION_LOST: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # What asyncpg trips over when the server dies between two messages of one statement.
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+)
 
 
 class Statements:
@@ -82,7 +90,7 @@ class Statements:
             self._sweep = None
         while self._idle:
             connection, _ = self._idle.pop()
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*CONNECTION_LOST, asyncpg.PostgresError):
                 await connection.close(timeout=CLOSE_SECONDS)
         for _ in range(self._largest):
             self._room.release()

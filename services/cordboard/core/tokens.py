@@ -107,6 +107,11 @@ class TokenVerifier:
             raise TokenInvalid("binding")
         return known.caller
 
+    async def ready(self) -> None:
+        """Returns once there are keys; raises what keeps them away."""
+        if not self._keys:
+            await self._refresh()
+
     async def _checked(self, token: str, peer: str) -> _Known:
         if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
             raise TokenInvalid("malformed")

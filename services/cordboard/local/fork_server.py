@@ -22,9 +22,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cordboard.local.launch import PR_SET_PDEATHSIG
+from cordboard.local.launch import die_with
+from cordboard.local.logs import LogFile
 
 PR_SET_NAME = 15
 
@@ -42,15 +44,11 @@ class Order:
         """Makes the process that was just forked one of its own, and runs the module's `main`."""
         os.setsid()
         os.umask(0o077)
+        die_with(parent, signal.SIGKILL)
         if sys.platform == "linux":
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-                raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
             # What `ps` and `top` call it: its command line is the fork server's.
-            libc.prctl(PR_SET_NAME, self.name.encode(), 0, 0, 0)
-        if os.getppid() != parent:
-            raise SystemExit("the supervisor is gone")
-        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            ctypes.CDLL(None).prctl(PR_SET_NAME, self.name.encode(), 0, 0, 0)
+        output = LogFile(Path(self.log)).open()
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)

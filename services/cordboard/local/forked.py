@@ -8,17 +8,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cordboard.local.commands import launched
+from cordboard.local.commands import execute
 from cordboard.local.failures import StartFailed
 from cordboard.local.logs import LogFile
 
-# How often a fork server may die in a row before the cause is taken for one that will not go away.
+# Deaths in a row, a service's or the fork server's, after which a start has failed: its cause will not go away.
 HOPELESS_STARTS = 5
 
 
@@ -88,24 +87,9 @@ class ForkServerProcess:
         if self._writer is not None and self._listening is not None and not self._listening.done():
             return self._writer
         ours, theirs = socket.socketpair()
-        output = self._log.open()
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *launched(
-                    (sys.executable, "-m", "cordboard.local.fork_server", str(theirs.fileno()), *self._modules),
-                    death_signal=signal.SIGKILL,
-                    account=None,
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(self._environment),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        finally:
-            os.close(output)
-            theirs.close()
+        command = (sys.executable, "-m", "cordboard.local.fork_server", str(theirs.fileno()), *self._modules)
+        with theirs:
+            self._process = await execute(command, self._environment, self._log, descriptors=(theirs.fileno(),))
         reader, writer = await asyncio.open_connection(sock=ours)
         self._listening = asyncio.create_task(self._listen(reader, writer, self._process), name="hear the fork server")
         self._writer = writer

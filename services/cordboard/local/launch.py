@@ -13,6 +13,17 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def die_with(parent: int, number: int) -> None:
+    """Has the kernel send this process a signal when its parent dies; ends it when that has happened already."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    # The parent may have died before the kernel was asked; then nobody is left to send the signal.
+    if os.getppid() != parent:
+        raise SystemExit("the supervisor is gone")
+
+
 def main(arguments: list[str]) -> None:
     """Drops privileges, asks the kernel for the death signal, and executes the command."""
     parent, signal, account, *command = arguments
@@ -22,13 +33,7 @@ def main(arguments: list[str]) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     # After the change of user, because that change clears the setting.
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, int(signal), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    # The parent may have died before the kernel was asked; then nobody is left to send the signal.
-    if os.getppid() != int(parent):
-        raise SystemExit("the supervisor is gone")
+    die_with(int(parent), int(signal))
     os.umask(0o077)
     os.execv(command[0], command)  # noqa: S606 - this file exists to exec what the supervisor names
 

@@ -6,24 +6,21 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cordboard.local.commands import Account, launched
+from cordboard.local.commands import Account, execute
 from cordboard.local.failures import StartFailed
-from cordboard.local.forked import Forked, ForkServerProcess
+from cordboard.local.forked import HOPELESS_STARTS, Forked, ForkServerProcess
 from cordboard.local.logs import LogFile
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 PROBE_INTERVAL_SECONDS = 0.05
 LOG_INTERVAL_SECONDS = 5.0
-# Deaths before the first readiness after which a start has failed: the cause will not go away by itself.
-HOPELESS_STARTS = 5
 
 
 @dataclass(frozen=True)
@@ -218,19 +215,14 @@ class Supervisor:
 
 
 async def _execute(program: Program) -> asyncio.subprocess.Process:
-    output = program.log.open()
-    try:
-        return await asyncio.create_subprocess_exec(
-            *launched(program.command, death_signal=program.death_signal, account=program.account),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=dict(program.environment),
-            cwd=program.directory,
-            start_new_session=True,
-        )
-    finally:
-        os.close(output)
+    return await execute(
+        program.command,
+        program.environment,
+        program.log,
+        death_signal=program.death_signal,
+        account=program.account,
+        directory=program.directory,
+    )
 
 
 def end(pid: int, timeout: float) -> None:

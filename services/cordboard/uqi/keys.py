@@ -43,22 +43,23 @@ def commands(slug: str, actions: Iterable[str]) -> dict[str, str]:
     found = {}
     for action in sorted(set(actions)):
         word = _UNSAFE.sub("_", f"{slug}_{action}").strip("_").upper()
-        # As for fields: Appsmith reads `data` at the beginning of a step as its own.
-        word = f"P_{word}" if word.startswith("DATA") or word[:1].isdigit() else word
-        command = _free(word, action, taken).upper()
+        command = _free(f"P_{word}" if _begins_badly(word) else word, action, taken).upper()
         taken.add(command.lower())
         found[action] = command
     return found
 
 
+def _begins_badly(word: str) -> bool:
+    # Appsmith reads `data` at the beginning of a step as its own.
+    return word[:1].isdigit() or word.lower().startswith(("data", "__"))
+
+
 def _is_safe(name: str) -> bool:
-    lower = name.lower()
     return (
         2 <= len(name) <= _LONGEST
         and not _UNSAFE.search(name)
-        and not name[0].isdigit()
-        and not lower.startswith(("data", "__"))
-        and lower not in _RESERVED
+        and not _begins_badly(name)
+        and name.lower() not in _RESERVED
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ from cordboard.local.failures import StartFailed
 from cordboard.local.forked import Forked, ForkServerProcess
 from cordboard.local.logs import LogFile
 from cordboard.local.supervision import Program, Supervisor
+from tests.fixtures.processes import alive, until
 
 PATIENCE_SECONDS = 60.0
 MODULE = """
@@ -55,22 +56,9 @@ async def begun(server: ForkServerProcess, folder: Path, **environment: str) -> 
     return await server.start("sleeper", "sleeper", environment, folder / "sleeper.log")
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.01)
-
-
 def marks(folder: Path) -> list[int]:
     """Returns the process ids of all that have begun."""
     return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*") if path.stat().st_size]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 async def test_how_a_child_ends_is_told(server: ForkServerProcess, folder: Path) -> None:

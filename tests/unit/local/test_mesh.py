@@ -26,6 +26,7 @@ from cordboard.local.failures import AlreadyRunning, NotRunning, StartFailed, Un
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import MeshOptions
 from cordboard.local.state import read_state
+from tests.fixtures.processes import until
 
 STAND_IN = Path(__file__).parents[2] / "fixtures" / "stand_in.py"
 PROCESSES = ("postgres", "envoy", *SERVICES)
@@ -58,12 +59,6 @@ def folder() -> Iterator[Path]:
 async def mesh(folder: Path) -> AsyncIterator[Mesh]:
     async with a_mesh(folder / "state") as running:
         yield running
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.02)
 
 
 async def test_a_mesh_is_ready_and_tells_how_and_leaves_nothing_behind(folder: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cordboard.local import supervision
 from cordboard.local.failures import StartFailed
 from cordboard.local.logs import LogFile
 from cordboard.local.supervision import Program, Supervisor
+from tests.fixtures.processes import alive, until
 
 # Says that it is ready by writing a file named after its own process id.
 SLEEPER = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
@@ -48,12 +49,6 @@ def a_program(folder: Path, name: str = "sleeper", source: str = SLEEPER, **fiel
         ready=fields.pop("ready", ready),
         **fields,
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.01)
 
 
 async def test_a_child_that_is_killed_comes_back(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -170,14 +165,6 @@ asyncio.run(main())
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Says whether a process still runs; one that nobody has reaped does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_log_is_bounded_and_its_writer_goes_on(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from cordboard.core.caller import Caller, set_caller
-from cordboard.core.database import CONNECTION_LOST
 from cordboard.core.errors import CordboardError
+from cordboard.core.statements import CONNECTION_LOST
 
 if TYPE_CHECKING:
     from cordboard.catalog.sources.sources import Sources

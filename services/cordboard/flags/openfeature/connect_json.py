@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import json_format, message_factory
 
 from cordboard.core.errors import MalformedMessage, MethodUnknown
-from cordboard.flags.openfeature.ofrep import OK, Answer
+from cordboard.flags.openfeature.ofrep import OK, Answer, encoded
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.message import Message
 
-UNARY_TYPE: Final = "application/json"
 STREAM_TYPE: Final = "application/connect+json"
 # The HTTP status of each code, as the protocol has it.
 STATUSES: Final = {
@@ -54,12 +52,12 @@ def message_of(service: ServiceDescriptor, method: str, body: bytes) -> Message:
 
 def answered(message: Message) -> Answer:
     """Returns the answer that carries a message."""
-    return Answer(OK, _json(json_format.MessageToDict(message)))
+    return Answer(OK, encoded(json_format.MessageToDict(message)))
 
 
 def refused(code: str, text: str) -> Answer:
     """Returns the answer that carries an error, by one of the names in STATUSES."""
-    return Answer(STATUSES[code], _json(_error(code, text)))
+    return Answer(STATUSES[code], encoded(_error(code, text)))
 
 
 def enveloped(message: Message) -> bytes:
@@ -77,9 +75,5 @@ def _error(code: str, text: str) -> dict[str, str]:
 
 
 def _envelope(flag: int, content: Any) -> bytes:
-    data = _json(content)
+    data = encoded(content)
     return bytes((flag,)) + len(data).to_bytes(4, "big") + data
-
-
-def _json(content: Any) -> bytes:
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")

@@ -11,7 +11,7 @@ from openfeature.schemas.protobuf.flagd.evaluation.v2 import evaluation_pb2 as v
 from cordboard.core.errors import CordboardError, MethodUnknown
 from cordboard.core.status import code_of, text_of
 from cordboard.flags.openfeature import connect_json
-from cordboard.flags.openfeature.ofrep_servicer import STATUS
+from cordboard.flags.openfeature.ofrep_servicer import sent
 from cordboard.flags.v1 import connect_json_service_pb2 as pb
 from cordboard.flags.v1.connect_json_service_pb2_grpc import ConnectJsonServiceServicer
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from cordboard.flags.openfeature.evaluation_servicer import EvaluationV1, EvaluationV2
-    from cordboard.flags.openfeature.ofrep import Answer
 
 
 class ConnectJsonServicer(ConnectJsonServiceServicer):
@@ -40,7 +39,7 @@ class ConnectJsonServicer(ConnectJsonServiceServicer):
             answer = connect_json.answered(await getattr(servicer, request.method)(message, context))
         except CordboardError as error:
             answer = connect_json.refused(*_said(error))
-        return await _sent(answer, context)
+        return await sent(answer, context)
 
     async def WatchFlagd(self, request: pb.WatchFlagdRequest, context: Any) -> AsyncIterator[HttpBody]:
         try:
@@ -63,9 +62,3 @@ def _said(error: CordboardError) -> tuple[str, str]:
 
 def _part(data: bytes) -> HttpBody:
     return HttpBody(content_type=connect_json.STREAM_TYPE, data=data)
-
-
-async def _sent(answer: Answer, context: Any) -> HttpBody:
-    caching = ("cache-control", "private, no-cache")
-    await context.send_initial_metadata(((STATUS, str(answer.status)), caching))
-    return HttpBody(content_type=connect_json.UNARY_TYPE, data=answer.body)

@@ -83,7 +83,7 @@ def every(flags: FlagSet, context: Mapping[str, Any], known: str, streams: Seque
 
     `streams` says where the client hears of changes.
     """
-    body = _json({"flags": [_evaluated(flags, key, context) for key in sorted(flags)], "eventStreams": streams})
+    body = encoded({"flags": [_evaluated(flags, key, context) for key in sorted(flags)], "eventStreams": streams})
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if any(each.strip().removeprefix("W/") in (tag, "*") for each in known.split(",")):
         return Answer(NOT_MODIFIED, b"", tag)
@@ -113,10 +113,11 @@ def _failure(key: str | None, code: str, text: str) -> dict[str, Any]:
 
 
 def _answer(status: int, content: Mapping[str, Any]) -> Answer:
-    return Answer(status, _json(content))
+    return Answer(status, encoded(content))
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """Returns JSON as answers have it."""
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 

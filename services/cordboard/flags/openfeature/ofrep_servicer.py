@@ -39,18 +39,18 @@ class OfrepServicer(OfrepServiceServicer):
         try:
             known = context_of(current_caller(), ofrep.context_of(request.body.data))
         except ofrep.RequestUnusable as problem:
-            return await _sent(ofrep.refusal(problem, request.key), context)
+            return await sent(ofrep.refusal(problem, request.key), context)
         self._exposures.note(current_caller(), request.key, known)
-        return await _sent(ofrep.one(self._live.snapshot.flags, request.key, known), context)
+        return await sent(ofrep.one(self._live.snapshot.flags, request.key, known), context)
 
     async def EvaluateOfrepFlags(self, request: pb.EvaluateOfrepFlagsRequest, context: Any) -> HttpBody:
         try:
             known = context_of(current_caller(), ofrep.context_of(request.body.data))
         except ofrep.RequestUnusable as problem:
-            return await _sent(ofrep.refusal(problem), context)
+            return await sent(ofrep.refusal(problem), context)
         told = streams(await self._tickets.give())
         seen = _header(context, "if-none-match")
-        return await _sent(ofrep.every(self._live.snapshot.flags, known, seen, told), context)
+        return await sent(ofrep.every(self._live.snapshot.flags, known, seen, told), context)
 
     async def WatchOfrepEvents(self, request: pb.WatchOfrepEventsRequest, context: Any) -> AsyncIterator[HttpBody]:
         stream = self._events.stream(request.ticket, _header(context, "last-event-id"))
@@ -62,7 +62,8 @@ def _header(context: Any, name: str) -> str:
     return ",".join(str(value) for key, value in context.invocation_metadata() or () if key == name)
 
 
-async def _sent(answer: ofrep.Answer, context: Any) -> HttpBody:
+async def sent(answer: ofrep.Answer, context: Any) -> HttpBody:
+    """Sends what Envoy needs for an answer ahead of it, and returns its body."""
     tag = (("etag", answer.tag),) if answer.tag else ()
     # What a workspace gets is nobody else's, and no cache between may keep it for the next one.
     caching = ("cache-control", "private, no-cache")

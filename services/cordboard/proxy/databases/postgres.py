@@ -20,6 +20,8 @@ from cordboard.proxy.databases.link import Failed, Limits, Place, Rows, Unfit, s
 FIRST_ROWS: Final = 16
 MOST_AT_ONCE: Final = 500
 _CLOSE_SECONDS: Final = 1.0
+# What asyncpg says where the server went away before a statement, and in the middle of one.
+_GONE: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 _JSON: Final = frozenset({"json", "jsonb"})
 # SQLSTATE classes and codes as HTTP's statuses, by which a definition's rules and the standard ones judge. The longest
 # beginning counts.
@@ -84,14 +86,14 @@ class PostgresLink:
             raise failed(error) from None
         except asyncpg.DataError as error:
             raise InvalidFields.one("input", f"does not fit the statement: {type(error).__name__}") from None
-        except asyncpg.InterfaceError:
+        except _GONE:
             raise ConnectionError("the connection is gone") from None
 
     async def reset(self) -> None:
         """Forgets what a statement may have left in the session; raises OSError."""
         try:
             await self._connection.reset(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (asyncpg.PostgresError, *_GONE):
             raise ConnectionError("the connection cannot be used again") from None
 
     async def close(self) -> None:
@@ -107,7 +109,7 @@ class PostgresLink:
             yield
         except BaseException:
             # After a cancellation there is nobody to roll it back: the pool closes the connection, which does.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(asyncpg.PostgresError, *_GONE, OSError):
                 await self._connection.execute("ROLLBACK", timeout=_CLOSE_SECONDS)
             raise
         await self._connection.execute("COMMIT" if limits.writes else "ROLLBACK")

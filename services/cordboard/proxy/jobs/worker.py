@@ -24,7 +24,6 @@ from pgqueuer.models import Job as Place
 
 from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core import telemetry
-from cordboard.core.database import CONNECTION_LOST
 from cordboard.core.errors import (
     AuditUnavailable,
     BreakerOpen,
@@ -39,6 +38,7 @@ from cordboard.core.errors import (
     VendorError,
     VendorUnreachable,
 )
+from cordboard.core.statements import CONNECTION_LOST
 from cordboard.planning.answers import Answer
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.jobs.job import DEAD, INPUT, OUTPUT, SUCCEEDED, Job
