@@ -43,11 +43,11 @@ lint: $(STAMP) ## Check style, types, borders between modules, and protos
 
 unit: $(STAMP) node ## Run the unit and contract tests
 	@echo "== unit and contract tests"
-	@$(BIN)/pytest tests/unit tests/contract -n 2 --dist loadscope -q
+	@$(BIN)/python -m tests.again tests/unit tests/contract -n 2 --dist loadscope -q
 
 e2e: $(STAMP) node ## Run the scenarios and the end-to-end tests on a whole mesh
 	@echo "== scenarios and end-to-end tests"
-	@$(BIN)/pytest tests/scenarios tests/e2e -q
+	@$(BIN)/python -m tests.again tests/scenarios tests/e2e -q
 
 soak: $(STAMP) node ## Run the long suites: faults, kills, fuzz (about an hour)
 	@$(BIN)/pytest tests/soak -q -rA -s
