@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from cordboard.auth.v1.workspace_service_pb2 import Workspace
 from cordboard.local.certificates import Identities
 from cordboard.planning.webhooks import WebhookPlan
+from cordboard.proxy import workspaces
 from cordboard.proxy.v1 import event_service_pb2 as pb
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.hooks import SECRET, Hooked, an_event, hooked, signed
-from tests.unit.proxy.running import CONNECTION, refusal, until
+from tests.unit.proxy.hooks import SECRET, Hooked, a_hooking_definition, an_event, hooked, signed
+from tests.unit.proxy.running import CONNECTION, ON, refusal, until
 from tests.unit.proxy.samples import SLUG, a_definition, an_action
 
 Code = grpc.StatusCode
@@ -148,6 +150,48 @@ async def test_without_the_database_or_the_secret_nothing_is_acknowledged(mesh: 
     assert len(await mesh.listed()) == before
     mesh.around.lease_failure = None
     assert (await mesh.send(an_event(2)))[0] == 200
+
+
+async def test_an_event_has_the_version_that_is_rolled_out_to_its_workspaces_tier(
+    mesh: Hooked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspaces, "KNOWN_SECONDS", 0.0)
+    await mesh.around.publish(a_hooking_definition(version="2.0.0"), active=False)
+    rolled_out = {
+        "state": "ENABLED",
+        "variants": {"now": "1.0.0", "next": "2.0.0"},
+        "defaultVariant": "now",
+        "targeting": {"if": [{"==": [{"var": "tier"}, "business"]}, "next", "now"]},
+    }
+    await mesh.around.set_flags(**ON, **{f"version__{SLUG.replace('-', '___')}": rolled_out})
+    mesh.around.workspaces = {"workspaces/acme": Workspace(name="workspaces/acme", tier="business")}
+    numbers = iter(range(100))
+
+    async def version() -> str:
+        assert (await mesh.send(an_event(next(numbers))))[0] == 200
+        return (await mesh.listed())[0].data_schema.split("/")[4]
+
+    async def is_next() -> bool:
+        return await version() == "2.0.0"
+
+    # The flags come by a stream.
+    await until(is_next)
+    mesh.around.workspace_failure = Code.UNAVAILABLE
+    assert await version() == "2.0.0", "what was known last holds while Auth is away"
+    mesh.around.workspace_failure = None
+    mesh.around.workspaces = {"workspaces/acme": Workspace(name="workspaces/acme", tier="free")}
+    assert await version() == "1.0.0"
+
+
+async def test_nothing_is_decided_for_a_workspace_that_nothing_was_ever_known_about(mesh: Hooked) -> None:
+    connection = "workspaces/globex/connections/main"
+    await mesh.around.connect(connection, integration=SLUG, api_key="k", secret_variables={"hook": SECRET})
+    create = pb.CreateWebhookEndpointRequest(parent="workspaces/globex", endpoint_id="tickets", connection=connection)
+    globex = mesh.events(workspace="globex")
+    mesh.around.workspace_failure = Code.UNAVAILABLE
+    assert (await refusal(globex.CreateWebhookEndpoint(create))).code is Code.UNAVAILABLE
+    mesh.around.workspace_failure = None
+    await globex.CreateWebhookEndpoint(create)
 
 
 async def test_another_workspace_and_another_environment_see_nothing(mesh: Hooked) -> None:

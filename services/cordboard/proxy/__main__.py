@@ -55,6 +55,7 @@ from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_t
 from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
 from cordboard.proxy.walking import Walking
+from cordboard.proxy.workspaces import Workspaces
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
@@ -87,6 +88,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         usage=usage,
         flags=flags,
         connections=connections,
+        workspaces=Workspaces(mesh.channels),
         recorder=recorder,
         limits=limits_of(settings),
         routes=backends.routes,

@@ -22,6 +22,7 @@ from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, RESOLVE
 from cordboard.proxy.target import Target, aim
 from cordboard.proxy.usage import Usage
+from cordboard.proxy.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Admission:
     usage: Usage
     flags: Flags
     connections: Connections
+    workspaces: Workspaces
     recorder: Recorder
     limits: Limits
     routes: Routes
@@ -83,7 +85,7 @@ class Admission:
         order, caller = call.order, call.order.caller
         lease = await self._lease(call)
         call.integration = lease.integration
-        context = _context(call, lease)
+        context = await self._context(call, lease)
         version, led = self.flags.version(lease.integration, context)
         place = {"workspace": order.workspace, "environment": lease.environment}
         call.led = None if self.definitions.pinned(lease.integration, **place) else led
@@ -129,13 +131,27 @@ class Admission:
         lease = await self.connections.lease(connection, max(0.0, call.left()))
         if lease.environment != environment:
             raise NotFound(connection)
-        context = _context(call, lease)
+        context = await self._context(call, lease)
         version, _ = self.flags.version(lease.integration, context)
         definition = self.definitions.resolve(
             lease.integration, version, workspace=call.order.workspace, environment=lease.environment
         )
         self.flags.gate(lease.integration, GATEWAY, context)
         return definition, lease
+
+    async def _context(self, call: Call, lease: Lease) -> dict[str, str]:
+        caller, workspace = call.order.caller, call.order.workspace
+        if caller.workspace != workspace:
+            # What a token says holds for its own workspace alone, and not where an operator calls in another.
+            return await self.workspaces.context(workspace, lease.environment, max(0.0, call.left()))
+        return {
+            "targetingKey": workspace,
+            "workspace": workspace,
+            "customer": caller.customer,
+            "tier": caller.tier,
+            "region": caller.region,
+            "environment": caller.environment,
+        }
 
     async def _lease(self, call: Call) -> Lease:
         elsewhere = self.routes.elsewhere(call.order.connection)
@@ -171,18 +187,3 @@ def remote_lease(connection: str, route: Route, remote: RemoteConnection) -> Lea
         credential=Credential(connection, LeaseCredentialResponse()),
         expires=float("inf"),
     )
-
-
-def _context(call: Call, lease: Lease) -> dict[str, str]:
-    caller = call.order.caller
-    workspace = call.order.workspace
-    own = caller.workspace == workspace
-    # What the token says holds for its own workspace; an operator who calls in another has only the names.
-    return {
-        "targetingKey": workspace,
-        "workspace": workspace,
-        "customer": caller.customer if own else "",
-        "tier": caller.tier if own else "",
-        "region": caller.region if own else "",
-        "environment": caller.environment if own else lease.environment,
-    }

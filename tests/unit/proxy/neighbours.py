@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
 from cordboard.auth.v1 import credential_service_pb2 as credential_pb
 from cordboard.auth.v1 import sealing_key_service_pb2 as sealing_pb
+from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
 from cordboard.auth.v1.credential_service_pb2_grpc import (
     CredentialServiceServicer,
     add_CredentialServiceServicer_to_server,
@@ -70,6 +71,8 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
         self.reported: list[tuple[str, int]] = []
         self.lease_failure: grpc.StatusCode | None = None
         self.sealing_failure: grpc.StatusCode | None = None
+        self.workspaces: dict[str, workspace_pb.Workspace] = {}
+        self.workspace_failure: grpc.StatusCode | None = None
         self.servers: list[grpc.aio.Server] = []
         self._definitions = Stream()
         self._flags = Stream()
@@ -159,6 +162,15 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
         )
         return grpc.method_handlers_generic_handler(name, {method: handler})
 
+    def workspace_handler(self) -> grpc.GenericRpcHandler:
+        """Returns the one method of Auth's workspaces that the Proxy calls."""
+        handler: Any = grpc.unary_unary_rpc_method_handler(
+            self.get_workspace,
+            workspace_pb.GetWorkspaceRequest.FromString,
+            lambda message: bytes(message.SerializeToString()),
+        )
+        return grpc.method_handlers_generic_handler("cordboard.auth.v1.WorkspaceService", {"GetWorkspace": handler})
+
     async def watch_definitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for message in self._definitions.watch():
             if message.sequence > request.after_sequence or message.caught_up:
@@ -190,6 +202,14 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
         key = hashlib.sha256(f"{request.workspace} {number}".encode()).digest()
         return sealing_pb.LeaseSealingKeyResponse(number=number, key=key)
 
+    async def get_workspace(self, request: Any, context: Any) -> Any:
+        if self.workspace_failure is not None:
+            await context.abort(self.workspace_failure, "as told")
+        found = self.workspaces.get(request.name)
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not there")
+        return found
+
     async def ReportCredential(self, request: Any, context: Any) -> Any:
         self.reported.append((request.connection, request.generation))
         newer = self.renewed.pop(request.connection, None)
@@ -213,6 +233,7 @@ async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
         if service == "auth":
             add_CredentialServiceServicer_to_server(here, server)
             add_SealingKeyServiceServicer_to_server(here, server)
+            server.add_generic_rpc_handlers((here.workspace_handler(),))
         else:
             server.add_generic_rpc_handlers((here.watched(service),))
         credentials = grpc.ssl_server_credentials(

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from cordboard.core.caller import Caller
     from cordboard.core.database import Database
     from cordboard.core.times import Clock
-    from cordboard.proxy.connections import Connections, Lease
+    from cordboard.proxy.admission import Admission
+    from cordboard.proxy.connections import Lease
     from cordboard.proxy.definitions import Definition
     from cordboard.proxy.events.store import EventStore
     from cordboard.proxy.sealing import SealingKeys
-    from cordboard.proxy.snapshot import Definitions, Flags
 
 LEASE_SECONDS: Final = 5.0
 # How long an address is known without a look: so long one that was deleted is taken.
@@ -104,9 +104,7 @@ class Intake:
         store: EventStore,
         keys: SealingKeys,
         journal: Journal,
-        definitions: Definitions,
-        flags: Flags,
-        connections: Connections,
+        admission: Admission,
         clock: Clock,
     ) -> None:
         """Takes what keeps and seals events, and what knows definitions and the secrets of connections."""
@@ -114,9 +112,7 @@ class Intake:
         self._store = store
         self._keys = keys
         self._journal = journal
-        self._definitions = definitions
-        self._flags = flags
-        self._connections = connections
+        self._admission = admission
         self._clock = clock
         self._gathering = Gathering(store)
         self._known: OrderedDict[bytes, tuple[Endpoint, float]] = OrderedDict()
@@ -128,10 +124,10 @@ class Intake:
     async def create(self, workspace: str, endpoint_id: str, connection: str, caller: Caller) -> tuple[Endpoint, str]:
         """Creates an address; returns it with its token. Raises NotFound, AlreadyExists, InvalidFields."""
         check_id(endpoint_id, "endpoint_id")
-        lease = await self._connections.lease(connection, LEASE_SECONDS)
+        lease = await self._admission.connections.lease(connection, LEASE_SECONDS)
         if not visible(lease.environment, caller):
             raise NotFound(connection)
-        if self.definition(workspace, lease).events.webhook is None:
+        if (await self.definition(workspace, lease)).events.webhook is None:
             text = f"the integration {lease.integration!r} has no webhook in its definition"
             raise InvalidFields.one("connection", text)
         token = secrets.token_urlsafe(32)
@@ -187,8 +183,8 @@ class Intake:
 
         Raises Forged, TooMany, NotFound where the connection is gone, and DependencyUnavailable: then nothing is kept.
         """
-        lease = await self._connections.lease(endpoint.connection, LEASE_SECONDS)
-        definition = self.definition(endpoint.workspace_id, lease)
+        lease = await self._admission.connections.lease(endpoint.connection, LEASE_SECONDS)
+        definition = await self.definition(endpoint.workspace_id, lease)
         plan = definition.events.webhook
         if plan is None:
             raise NotFound(endpoint.name)
@@ -203,12 +199,13 @@ class Intake:
         made = await self.events(endpoint.workspace_id, lease, definition, told)
         return Taken(b"", len(told), await self._gathering.add(endpoint.workspace_id, made))
 
-    def definition(self, workspace: str, lease: Lease) -> Definition:
+    async def definition(self, workspace: str, lease: Lease) -> Definition:
         """Returns the definition that a connection uses; raises NotFound, StateConflict, DependencyUnavailable."""
-        context = {"targetingKey": workspace, "workspace": workspace, "customer": "", "tier": "", "region": ""}
-        context["environment"] = lease.environment
-        version, _ = self._flags.version(lease.integration, context)
-        return self._definitions.resolve(lease.integration, version, workspace=workspace, environment=lease.environment)
+        context = await self._admission.workspaces.context(workspace, lease.environment)
+        version, _ = self._admission.flags.version(lease.integration, context)
+        return self._admission.definitions.resolve(
+            lease.integration, version, workspace=workspace, environment=lease.environment
+        )
 
     async def events(self, workspace: str, lease: Lease, definition: Definition, told: Sequence[Told]) -> list[Event]:
         """Returns what was told as events that can be kept: checked against their schemas, and sealed."""

@@ -101,7 +101,7 @@ class Triggers:
         lease = await self._connections.lease(connection, LEASE_SECONDS)
         if not visible(lease.environment, caller):
             raise NotFound(connection)
-        polling = self._intake.definition(workspace, lease).events.polling(event_type)
+        polling = (await self._intake.definition(workspace, lease)).events.polling(event_type)
         if polling is None:
             text = f"is no event type of {lease.integration!r} that can be found out by polling"
             raise InvalidFields.one("trigger.event_type", text)
@@ -185,7 +185,7 @@ class Triggers:
     async def _poll(self, found: Trigger) -> None:
         workspace = found.workspace_id
         lease = await self._connections.lease(found.connection, LEASE_SECONDS)
-        definition = self._intake.definition(workspace, lease)
+        definition = await self._intake.definition(workspace, lease)
         polling = definition.events.polling(found.event_type)
         if polling is None:
             raise NotFound(f"integrations/{definition.slug}/eventTypes/{found.event_type}")

@@ -47,7 +47,7 @@ def start_events(
     settings, database, journal = mesh.settings, mesh.database(), mesh.journal()
     store, admission = EventStore(database), pipeline.admission
     connections = admission.connections
-    intake = Intake(database, store, keys, journal, admission.definitions, admission.flags, connections, SystemClock())
+    intake = Intake(database, store, keys, journal, admission, SystemClock())
     triggers = Triggers(database, TriggerStore(database), store, intake, pipeline, connections, keys, journal)
     add_PollingTriggerServiceServicer_to_server(PollingTriggerServicer(triggers), mesh.server)
     events, changes, deliveries = Events(store, keys), Changes(database, CHANNEL), DeliveryStore(database)
