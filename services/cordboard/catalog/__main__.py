@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from cordboard.catalog.availability import Availability
 from cordboard.catalog.catalog import Catalog
+from cordboard.catalog.drift import Drift
+from cordboard.catalog.drift_servicer import DriftServicer
+from cordboard.catalog.drift_store import DriftStore
 from cordboard.catalog.gate import Gate
 from cordboard.catalog.governance_servicer import GovernanceServicer
 from cordboard.catalog.inventory import Inventory
@@ -26,6 +29,7 @@ from cordboard.catalog.store import CHANNEL, CatalogStore
 from cordboard.catalog.sync.wiring import start_sync
 from cordboard.catalog.usage import Usage
 from cordboard.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from cordboard.catalog.v1.drift_service_pb2_grpc import add_DriftServiceServicer_to_server
 from cordboard.catalog.v1.governance_service_pb2_grpc import add_GovernanceServiceServicer_to_server
 from cordboard.catalog.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
 from cordboard.core.database import Changes
@@ -55,7 +59,9 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     usage, availability = Usage(database), Availability(mesh.channels)
     follows = mesh.settings.edge_bootstrap_file is not None
     pins = Pins(store, snapshot, journal, clock, follows=follows)
-    inventory = Inventory(store, snapshot, usage, journal, clock)
+    drift_store = DriftStore(database)
+    inventory = Inventory(store, snapshot, usage, drift_store, journal, clock)
+    add_DriftServiceServicer_to_server(DriftServicer(Drift(drift_store, snapshot, clock)), mesh.server)
     add_CatalogServiceServicer_to_server(CatalogServicer(catalog, availability), mesh.server)
     governance = GovernanceServicer(catalog, lifecycle, pins, inventory, usage)
     add_GovernanceServiceServicer_to_server(governance, mesh.server)

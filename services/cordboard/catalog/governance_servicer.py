@@ -56,7 +56,7 @@ class GovernanceServicer(GovernanceServiceServicer):
             etag=request.etag,
             reason=request.reason,
             force=request.force,
-            sunset_time=_time(request.sunset_time, "sunset_time") if request.HasField("sunset_time") else None,
+            sunset_time=time_of(request.sunset_time, "sunset_time") if request.HasField("sunset_time") else None,
             successor=request.successor,
         )
         return await self._lifecycle.transition(slug, version, move)
@@ -132,7 +132,7 @@ class GovernanceServicer(GovernanceServiceServicer):
 
     async def RecordReview(self, request: pb.RecordReviewRequest, _context: Any) -> pb.Review:
         (slug,) = parse(request.integration, INTEGRATION, field="integration")
-        due = _time(request.due_time, "due_time") if request.HasField("due_time") else None
+        due = time_of(request.due_time, "due_time") if request.HasField("due_time") else None
         return await self._inventory.review(slug, due=due, note=request.note)
 
     async def SearchActions(self, request: pb.SearchActionsRequest, _context: Any) -> pb.SearchActionsResponse:
@@ -180,7 +180,8 @@ def _pin_key(name: str, field: str) -> PinKey:
     return check_id(workspace, field), check_id(environment, field), slug
 
 
-def _time(stamp: Timestamp, field: str) -> datetime:
+def time_of(stamp: Timestamp, field: str) -> datetime:
+    """Returns the time that a message has; raises InvalidFields where it is none that can be kept."""
     if not _TIMES[0] <= stamp.seconds <= _TIMES[1] or not 0 <= stamp.nanos < 1_000_000_000:
         raise InvalidFields.one(field, "must be a time from 1970 to 9999")
     return datetime.fromtimestamp(stamp.seconds, UTC).replace(microsecond=stamp.nanos // 1000)
@@ -198,7 +199,7 @@ def _counts(request: pb.ReportUsageRequest) -> list[UseRecord]:
                 Violation(at, "must name a workspace, an environment, an integration and a version, and calls")
             )
         else:
-            found.append(UseRecord(*texts, one.calls, _time(one.last_call_time, f"{at}.last_call_time")))
+            found.append(UseRecord(*texts, one.calls, time_of(one.last_call_time, f"{at}.last_call_time")))
     if wrong:
         raise InvalidFields(wrong[:100])
     return found

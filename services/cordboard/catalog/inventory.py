@@ -21,6 +21,7 @@ from cordboard.core.ownership import owner_of
 from cordboard.core.times import to_timestamp
 
 if TYPE_CHECKING:
+    from cordboard.catalog.drift_store import DriftStore
     from cordboard.catalog.index import Entry as Indexed
     from cordboard.catalog.snapshot import Snapshot
     from cordboard.catalog.store import CatalogStore, VersionRecord
@@ -57,14 +58,33 @@ class Wanted:
         )
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What is known of versions in use."""
+
+    callers: dict[Version, Callers]
+    pinned: dict[Version, int]
+    looked: dict[Version, tuple[int, int]]
+    """Of how many actions answers were looked at, and how many of these show drift."""
+
+
 class Inventory:
     """Answers what there is, and who has to know what."""
 
-    def __init__(self, store: CatalogStore, snapshot: Snapshot, usage: Usage, journal: Journal, clock: Clock) -> None:
-        """Takes the store, what is in memory of the catalog, who calls what, the journal, and the time."""
+    def __init__(
+        self,
+        store: CatalogStore,
+        snapshot: Snapshot,
+        usage: Usage,
+        drift: DriftStore,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        """Takes the store, what is in memory of the catalog, who calls what, what drifts, the journal, and the time."""
         self._store = store
         self._snapshot = snapshot
         self._usage = usage
+        self._drift = drift
         self._journal = journal
         self._clock = clock
 
@@ -79,9 +99,11 @@ class Inventory:
                 if len(chosen) == limit:
                     break
         slugs = [one.name.partition("/")[2] for one in chosen]
-        callers = await self._usage.callers(slugs, since=self._clock.now() - RECENT) if slugs else {}
-        pinned = self._pinned(set(slugs))
-        return [self._entry(one, slug, callers, pinned, view) for slug, one in zip(slugs, chosen, strict=True)]
+        since = self._clock.now() - RECENT
+        callers = await self._usage.callers(slugs, since=since) if slugs else {}
+        looked = await self._drift.actions(slugs, since=since) if slugs else {}
+        uses = Uses(callers, self._pinned(set(slugs)), looked)
+        return [self._entry(one, slug, uses, view) for slug, one in zip(slugs, chosen, strict=True)]
 
     def _pinned(self, slugs: set[str]) -> dict[Version, int]:
         found: dict[Version, set[str]] = defaultdict(set)
@@ -90,14 +112,7 @@ class Inventory:
                 found[pin.slug, pin.version].add(pin.workspace_id)
         return {version: len(workspaces) for version, workspaces in found.items()}
 
-    def _entry(
-        self,
-        one: Integration,
-        slug: str,
-        callers: dict[Version, Callers],
-        pinned: dict[Version, int],
-        view: View,
-    ) -> pb.InventoryEntry:
+    def _entry(self, one: Integration, slug: str, uses: Uses, view: View) -> pb.InventoryEntry:
         facts = self._snapshot.index.entry(slug).facts
         due = self._due(slug)
         entry = pb.InventoryEntry(
@@ -110,13 +125,16 @@ class Inventory:
         )
         for record in self._snapshot.records(slug):
             if record.state != RETIRED and view.sees(slug, record.state):
-                used = callers.get((slug, record.version))
+                used = uses.callers.get((slug, record.version))
+                looked, drifted = uses.looked.get((slug, record.version), (0, 0))
                 entry.versions.add(
                     version=record.version,
                     state=record.state,
-                    pinned_workspaces=pinned.get((slug, record.version), 0),
+                    pinned_workspaces=uses.pinned.get((slug, record.version), 0),
                     calling_workspaces=0 if used is None else used.workspaces,
                     last_call_time=None if used is None else to_timestamp(used.last_call_time),
+                    checked_actions=looked,
+                    drifted_actions=drifted,
                 )
         return entry
 

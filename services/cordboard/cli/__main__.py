@@ -16,6 +16,7 @@ from cordboard.cli import (
     console_page,
     dead_letters,
     doctor,
+    drift,
     edges,
     events,
     experiments,
@@ -64,6 +65,7 @@ def application() -> typer.Typer:
     catalog.app.command("publish")(publishing.publish)
     catalog.app.command("validate")(publishing.validate)
     governance.add_to(catalog.app)
+    catalog.app.command("drift")(drift.drift)
     app.command("check", rich_help_panel=CATALOG)(check.check)
     app.command("import", rich_help_panel=CATALOG)(publishing.import_openapi)
     app.add_typer(catalog.app, name="integrations", hidden=True)

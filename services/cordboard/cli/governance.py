@@ -244,6 +244,7 @@ INVENTORY_COLUMNS = (
     "versions in use",
     "pinned workspaces",
     "calling workspaces",
+    "drifted actions",
     "review due",
 )
 
@@ -417,6 +418,7 @@ def _inventory_row(each: pb.InventoryEntry) -> tuple[Any, ...]:
         ", ".join(version.version for version in used),
         sum(version.pinned_workspaces for version in used),
         sum(version.calling_workspaces for version in used),
+        sum(version.drifted_actions for version in each.versions),
         _day(each, "review_due_time"),
     )
 

@@ -15,6 +15,7 @@ from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from cordboard.auth.v1.vault_service_pb2_grpc import VaultServiceStub
 from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.drift_service_pb2_grpc import DriftServiceStub
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
@@ -77,6 +78,7 @@ class Stubs:
     def _catalog(self, channel: grpc.aio.Channel) -> None:
         self.catalog = CatalogServiceStub(channel)
         self.governance = GovernanceServiceStub(channel)
+        self.drifts = DriftServiceStub(channel)
         self.sync = SyncServiceStub(channel)
         self.sources = SourceServiceStub(channel)
 

@@ -13,10 +13,17 @@ from cordboard.core.errors import Violation
 MAX_VIOLATIONS: Final = 50
 # Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
 MAX_EFFORT: Final = 5_000
+# Of a place in a schema, in characters.
+MAX_PLACE: Final = 255
+# A list of ten thousand items may break one place as often.
+_MOST_LOOKED_AT: Final = 5_000
 
 _IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _IN_PLACE: Final = ("not", "if", "then", "else")
 _IN_PLACE_NAMED: Final = ("dependentSchemas", "dependencies")
+_MEMBERS: Final = ("patternProperties", "additionalProperties", "unevaluatedProperties")
+_ITEMS: Final = ("items", "prefixItems", "contains", "unevaluatedItems")
+_FOLLOWED_BY_NAME: Final = ("patternProperties", "dependentSchemas")
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -78,6 +85,39 @@ class JsonSchema:
             if len(found) == MAX_VIOLATIONS:
                 break
         return found
+
+    def broken(self, value: Any, field: str = "output") -> list[tuple[str, str]]:
+        """Returns the places of the schema that the value does not fit, and the keyword there; at most MAX_VIOLATIONS.
+
+        They are the schema's own words (`output.tickets[].subject`, `type`), and nothing of the value is in them: names
+        of a map's members may be its data. A place that is broken many times is there once.
+        """
+        found: dict[tuple[str, str], None] = {}
+        for seen, error in enumerate(() if self.accepts(value) else self._validator.iter_errors(value)):
+            found[_schema_place(field, error)] = None
+            if len(found) == MAX_VIOLATIONS or seen == _MOST_LOOKED_AT:
+                break
+        return list(found)
+
+
+def _schema_place(field: str, error: Any) -> tuple[str, str]:
+    """Returns where in the schema an error arose, as a path of the values it is about, and the keyword."""
+    steps = list(error.evaluation_path)
+    # Where nothing at all is allowed there is no keyword.
+    rule = "false" if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema) else str(steps.pop())
+    place, rest = field, iter(steps)
+    for step in rest:
+        if step == "properties":
+            place += f".{next(rest)}"
+        elif step in _MEMBERS:
+            place += ".*"
+        elif step in _ITEMS:
+            place += "[]"
+        if step in _FOLLOWED_BY_NAME:
+            next(rest)
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+        place += f".{error.kind.property}"
+    return place[:MAX_PLACE], rule
 
 
 def _unusable(error: Any) -> str:

@@ -25,6 +25,7 @@ from cordboard.proxy.breakers.store import BreakerStore
 from cordboard.proxy.breakers.wiring import start_breakers
 from cordboard.proxy.connections import Connections
 from cordboard.proxy.databases.wiring import start_databases
+from cordboard.proxy.drift import Drift
 from cordboard.proxy.events.trigger_store import POLL
 from cordboard.proxy.events.wiring import start_events
 from cordboard.proxy.exchange import Exchange
@@ -75,7 +76,11 @@ async def start(mesh: Process[ProxySettings]) -> None:
     egress = Egress(settings.egress_allowed_networks)
     session = egress.session()
     definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
-    usage, outcomes = Usage(mesh.channels), Outcomes(mesh.channels)
+    usage, outcomes, drift = (
+        Usage(mesh.channels),
+        Outcomes(mesh.channels),
+        Drift(mesh.channels, every=settings.drift_look_seconds),
+    )
     quota_store = QuotaStore(mesh.database())
     quotas = Quotas(quota_store, monotonic=clock.monotonic)
     mesh.on_close(quotas.close)
@@ -105,6 +110,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         guard,
         RetryPolicy(),
         RetryBudget(settings.budget_policy, clock.monotonic),
+        drift,
     )
     asking = Asking(exchange)
     pipeline = Pipeline(
@@ -143,6 +149,8 @@ async def start(mesh: Process[ProxySettings]) -> None:
         connections.run(),
         usage.run(),
         outcomes.run(),
+        drift.look(),
+        drift.run(),
         breakers.run(),
         HubAge(lambda: mesh.channels.to("catalog"), mesh.copies, clock).run(),
         sweep(store, (quota_store, breaker_store), settings.call_retention_days),

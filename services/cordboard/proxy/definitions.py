@@ -51,6 +51,9 @@ class Action:
         self.repeatable = (
             self.safe or declared == pb.IDEMPOTENCY_IDEMPOTENT or (not declared and method in _IDEMPOTENT_METHODS)
         )
+        self._output_schema_json = action.output_schema_json
+        self._shared = shared
+        self._output: JsonSchema | None = None
         self._schema = input_schema.compiled
         self._known = self.plan.properties | input_schema.described
 
@@ -65,6 +68,29 @@ class Action:
             problems += self._schema.violations(given)
         if problems:
             raise InvalidFields(problems)
+
+    @property
+    def describes_output(self) -> bool:
+        """Tells whether it is known what an output looks like, and that an answer is one."""
+        return bool(self._output_schema_json) and self.job is None
+
+    def drift(self, output: Any) -> list[tuple[str, str]]:
+        """Returns where an output is not as its schema says, and the keyword there; values are not in them."""
+        if self._output is None and self._output_schema_json:
+            self._output = _lenient(self._output_schema_json, self._shared)
+        return [] if self._output is None else self._output.broken(output)
+
+
+def _lenient(text: str, shared: dict[str, Any]) -> JsonSchema:
+    """Returns what a definition says of what comes from a vendor; what cannot be compiled takes everything."""
+    try:
+        schema = orjson.loads(text)
+        if isinstance(schema, dict) and shared:
+            schema = {**schema, "$defs": {**_reachable(schema, shared), **schema.get("$defs", {})}}
+        return JsonSchema.compile(schema)
+    except (orjson.JSONDecodeError, SchemaInvalid):
+        # The Catalog compiled it; where this version cannot, answers are taken as they come.
+        return JsonSchema.compile(True)
 
 
 def _statement(action: pb.Action) -> Statement:

@@ -21,6 +21,7 @@ from cordboard.proxy.backends.carrier import Attempt, Carrier
 from cordboard.proxy.backends.route import Kind
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections
+from cordboard.proxy.drift import Drift
 from cordboard.proxy.feed import Feed
 from cordboard.proxy.guard import Guard, Passage, Way
 from cordboard.proxy.quotas.bucket import Draw
@@ -66,16 +67,20 @@ class Exchange:
         guard: Guard,
         policy: RetryPolicy,
         budget: RetryBudget,
+        drift: Drift,
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Takes the parts, `carriers` by the way that requests go; `draw` gives random numbers in [0, 1)."""
+        """Takes the parts, `carriers` by the way that requests go, and what looks at answers for drift; `draw` gives
+        random numbers in [0, 1).
+        """
         self._sender = sender
         self._carriers = carriers
         self._connections = connections
         self._guard = guard
         self._policy = policy
         self._budget = budget
+        self._drift = drift
         self._draw = draw
 
     async def answer(
@@ -108,13 +113,16 @@ class Exchange:
                     _conclude(progress.passage, progress.target, answer, verdict)
                 if verdict.good:
                     self._connections.accepted(progress.target.lease)
-                    ignored = verdict.action == pb.ERROR_ACTION_IGNORE
-                    return answer.without_output() if ignored else answer, progress.target
+                    if verdict.action == pb.ERROR_ACTION_IGNORE:
+                        return answer.without_output(), progress.target
+                    self._drift.answered(progress.target, answer, call.trace_id, streams=feed is not None)
+                    return answer, progress.target
                 if await self._gone_on(call, progress, answer, verdict):
                     continue
                 failure = _failure(answer, verdict)
                 if failure.limited and failure.retry_after is not None:
                     self._guard.quotas.learn(progress.target.draw, answer, failure.retry_after)
+                self._drift.refused(progress.target, answer, call.trace_id)
                 error = refusal(progress.target, answer, verdict, Asked(progress.request, progress.sent))
             left = call.left()
             wait = policy.wait(

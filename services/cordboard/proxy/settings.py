@@ -72,6 +72,12 @@ class ProxySettings(Settings):
         le=600,
         description="how long an event that was not taken waits at first, then twice as long",
     )
+    drift_look_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=86_400,
+        description="how often an answer of one action is compared with its definition; 0: never",
+    )
 
     @property
     def budget_policy(self) -> BudgetPolicy:

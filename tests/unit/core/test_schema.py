@@ -202,3 +202,47 @@ def test_any_object_is_counted_and_is_compiled_or_refused(schema: Any) -> None:
         JsonSchema.compile(schema)
     except SchemaInvalid:
         return
+
+
+def test_a_broken_place_is_named_in_the_schemas_own_words() -> None:
+    ticket: Schema = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "properties": {"enum": [1]}, "gone": False},
+        "additionalProperties": False,
+    }
+    schema: Schema = {
+        "$defs": {"ticket": ticket},
+        "properties": {
+            "data": {"items": {"$ref": "#/$defs/ticket"}},
+            "people": {"additionalProperties": {"allOf": [{"type": "object"}]}},
+            "first": {"prefixItems": [{"type": "string"}]},
+            "named": {"patternProperties": {"^x": {"type": "string"}}},
+        },
+    }
+    value = {
+        "data": [{"id": "canary"}, {"id": "canary"}, {"id": 1, "canary": 1}, {"properties": "canary", "gone": 1}],
+        "people": {"canary@example.com": "canary"},
+        "first": [1],
+        "named": {"x-canary": 1},
+    }
+    broken = JsonSchema.compile(schema).broken(value)
+    assert sorted(broken) == [
+        ("output.data[]", "additionalProperties"),
+        ("output.data[].gone", "false"),
+        ("output.data[].id", "required"),
+        ("output.data[].id", "type"),
+        ("output.data[].properties", "enum"),
+        ("output.first[]", "type"),
+        ("output.named.*", "type"),
+        ("output.people.*", "type"),
+    ]
+    assert "canary" not in str(broken)
+    assert JsonSchema.compile(schema).broken({"data": [{"id": 1}]}) == []
+
+
+def test_a_place_that_is_broken_very_often_is_named_once_and_soon() -> None:
+    schema = JsonSchema.compile({"items": {"type": "string"}})
+    assert schema.broken([1] * 200_000) == [("output[]", "type")]
+    many = JsonSchema.compile({"required": [f"p{n}" for n in range(500)]})
+    assert len(many.broken({})) == MAX_VIOLATIONS

@@ -297,6 +297,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
     ("path", "service"),
     [
         ("/cordboard.catalog.v1.CatalogService/GetIntegration", "catalog"),
+        ("/cordboard.catalog.v1.DriftService/ListDrifts", "catalog"),
         ("/cordboard.auth.v1.TokenService/IssueToken", "auth"),
         ("/cordboard.auth.v1.LoginService/BeginLogin", "auth"),
         ("/cordboard.auth.v1.RevocationService/RevokeToken", "auth"),

@@ -26,6 +26,8 @@ from cordboard.auth.v1.sealing_key_service_pb2_grpc import (
 )
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import definition_pb2
+from cordboard.catalog.v1 import drift_service_pb2 as drift_pb
+from cordboard.catalog.v1.drift_service_pb2_grpc import DriftServiceServicer, add_DriftServiceServicer_to_server
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from cordboard.local.certificates import Identities
 
@@ -60,7 +62,7 @@ class Stream:
             self.watchers -= 1
 
 
-class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
+class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServiceServicer):
     """All three, each on a port of its own."""
 
     def __init__(self) -> None:
@@ -69,6 +71,7 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
         self.renewed: dict[str, credential_pb.LeaseCredentialResponse] = {}
         self.asked: list[str] = []
         self.reported: list[tuple[str, int]] = []
+        self.drift: list[drift_pb.AnswersLookedAt] = []
         self.lease_failure: grpc.StatusCode | None = None
         self.sealing_failure: grpc.StatusCode | None = None
         self.workspaces: dict[str, workspace_pb.Workspace] = {}
@@ -171,6 +174,13 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer):
         )
         return grpc.method_handlers_generic_handler("cordboard.auth.v1.WorkspaceService", {"GetWorkspace": handler})
 
+    async def ListDrifts(self, request: Any, context: Any) -> drift_pb.ListDriftsResponse:
+        raise NotImplementedError
+
+    async def ReportDrift(self, request: Any, context: Any) -> drift_pb.ReportDriftResponse:
+        self.drift.extend(request.looks)
+        return drift_pb.ReportDriftResponse()
+
     async def watch_definitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for message in self._definitions.watch():
             if message.sequence > request.after_sequence or message.caught_up:
@@ -236,6 +246,8 @@ async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
             server.add_generic_rpc_handlers((here.workspace_handler(),))
         else:
             server.add_generic_rpc_handlers((here.watched(service),))
+        if service == "catalog":
+            add_DriftServiceServicer_to_server(here, server)
         credentials = grpc.ssl_server_credentials(
             [((directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes())],
             root_certificates=(directory / "ca.crt").read_bytes(),
