@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -18,10 +20,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from cordboard.catalog.__main__ import start
 from cordboard.catalog.settings import CatalogSettings
+from cordboard.catalog.sources import openapi
 from cordboard.catalog.sources.rest import at, put, slug_of
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import source_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.governance_service_pb2 import TransitionDefinitionVersionRequest
+from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
+from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_ACTIVE, VERSION_STATE_DRAFT, VERSION_STATE_RETIRED
 from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from tests.fixtures.auth import refused
 from tests.fixtures.edges import until
@@ -336,6 +342,153 @@ async def test_a_source_is_read_on_schedule_once_by_two_replicas(
         assert await slugs(first) == ["desk"]
 
 
+class Site:
+    """A vendor's site with its API description."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, dict[str, Any]] = {"/pets": {"get": an_operation("list", "cursor")}}
+        self.etag = True
+        self.asked: list[dict[str, str]] = []
+        self.body = b""
+        self.moved = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answers with the description."""
+        self.asked.append(dict(request.headers))
+        if self.moved:
+            return web.Response(status=302, headers={"Location": self.moved})
+        info = {"title": "Pets", "version": "1"}
+        document = {
+            "openapi": "3.1.0", "info": info, "servers": [{"url": "https://pets.example"}], "paths": self.paths,
+        }  # fmt: skip
+        body = self.body or json.dumps(document).encode()
+        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'} if self.etag else {}
+        if headers and request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304)
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def an_operation(name: str, *parameters: str) -> dict[str, Any]:
+    """Returns an operation with these texts in its query."""
+    made = [{"name": each, "in": "query", "schema": {"type": "string"}} for each in parameters]
+    return {"operationId": name, "parameters": made, "responses": {"200": {"description": "ok"}}}
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[tuple[Site, str]]:
+    """A vendor's site and the URL of its description."""
+    made = Site()
+    application = web.Application()
+    application.router.add_get("/openapi.json", made.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield made, f"http://127.0.0.1:{runner.addresses[0][1]}/openapi.json"
+    await runner.cleanup()
+
+
+async def follow(sources: Any, url: str, stage: Any = VERSION_STATE_ACTIVE) -> None:
+    """Has the description at a URL followed."""
+    openapi = pb.OpenApiDescription(url=url, slug="pets", owner="team-pets", stage=stage, headers={"X-Version": "2"})
+    await sources.PutSource(pb.PutSourceRequest(source=pb.Source(name="sources/pets", openapi=openapi, paused=True)))
+
+
+async def told_of(sources: Any) -> tuple[pb.RunSourceResponse | None, pb.SourceRun]:
+    """Runs it; returns what became of the document, if it was taken, and the whole."""
+    told = [answer async for answer in sources.RunSource(pb.RunSourceRequest(name="sources/pets"))]
+    return (told[0] if len(told) > 1 else None), told[-1].run
+
+
+async def states(served: Served) -> dict[str, int]:
+    """Returns the state of each version of the integration, as a publisher sees it."""
+    stub: Any = CatalogServiceStub(served.as_role("publisher"))
+    found = await stub.ListDefinitionVersions(catalog_pb.ListDefinitionVersionsRequest(parent="integrations/pets"))
+    return {one.name.rpartition("/")[2]: one.state for one in found.definition_versions}
+
+
+async def test_a_description_is_followed_and_a_version_that_would_hurt_waits_as_a_draft(
+    served: Served, sources: Any, site: tuple[Site, str]
+) -> None:
+    there, url = site
+    await follow(sources, url)
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, answer.text) == ("published", "integrations/pets/versions/1.0.0")
+    assert (done.published_count, done.error, done.revision[:1]) == (1, "", '"')
+    assert there.asked[0]["X-Version"] == "2"
+    # What is the same is not taken again.
+    answer, done = await told_of(sources)
+    assert (answer, done.found_count, done.error) == (None, 0, "")
+    assert there.asked[1]["If-None-Match"] == done.revision
+    # What nobody has to know of comes in the stage that is asked for, with what has changed.
+    there.paths["/pets/{id}"] = {"delete": an_operation("remove")}
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, done.held_version) == ("published", "")
+    assert [one.field for one in answer.difference.changes if one.kind == 1] == ["actions[remove]"]
+    assert answer.difference.backward
+    assert await states(served) == {"1.0.0": VERSION_STATE_ACTIVE, "1.1.0": VERSION_STATE_ACTIVE}
+    # What would hurt does not, and its owner is told until somebody has looked at it.
+    del there.paths["/pets"]
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, done.held_version) == ("held", "integrations/pets/versions/1.2.0")
+    assert done.notice.startswith("would hurt who uses 1.1.0: actions[list]: ")
+    assert "(ACTION_REMOVED)" in done.notice
+    assert not answer.difference.backward
+    assert (await states(served))["1.2.0"] == VERSION_STATE_DRAFT
+    _, again = await told_of(sources)
+    assert (again.held_version, again.notice) == (done.held_version, done.notice)
+    governance: Any = GovernanceServiceStub(served.as_role("operator"))
+    move = TransitionDefinitionVersionRequest(name=done.held_version, state=VERSION_STATE_ACTIVE)
+    await governance.TransitionDefinitionVersion(move)
+    _, done = await told_of(sources)
+    assert (done.held_version, done.notice) == ("", "")
+
+
+async def test_a_description_without_an_etag_is_taken_when_it_is_another_and_as_a_draft_where_nothing_is_said(
+    served: Served, sources: Any, site: tuple[Site, str]
+) -> None:
+    there, url = site
+    there.etag = False
+    await follow(sources, url, stage=0)
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, done.revision[:7]) == ("published", "sha256:")
+    assert await states(served) == {"1.0.0": VERSION_STATE_DRAFT}
+    answer, _ = await told_of(sources)
+    assert answer is None
+    assert "If-None-Match" not in there.asked[1]
+
+
+async def test_a_site_that_misbehaves_costs_the_run_alone(
+    served: Served, sources: Any, site: tuple[Site, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, url = site
+    await follow(sources, url)
+    await told_of(sources)
+    for body, problem in (
+        (b"\xff\xfe", f"{url}: is not UTF-8"),
+        (b"{", f"{url}: "),
+        (b"[1]", f"{url}: "),
+    ):
+        there.body = body
+        _, done = await told_of(sources)
+        assert done.error.startswith(problem), body
+        assert done.failed_count == 1
+    monkeypatch.setattr(openapi, "MAX_DOCUMENT_BYTES", 1024 * 1024)
+    there.body = b" " * (1024 * 1024 + 1)
+    assert (await told_of(sources))[1].error == "it is larger than 1 MiB"
+    there.moved = url
+    assert (await told_of(sources))[1].error == "it redirects more than 5 times"
+    for inside in ("http://169.254.169.254/latest", "file:///etc/passwd", "http://user:word@127.0.0.1/"):
+        there.moved = inside
+        error = (await told_of(sources))[1].error
+        assert error, inside
+        assert "word" not in error
+    assert await states(served) == {"1.0.0": VERSION_STATE_ACTIVE}
+
+
 async def test_two_runs_at_once_are_one(served: Served, sources: Any, vendor: tuple[Vendor, str]) -> None:
     there, _ = vendor
     there.pages = [[an_entry("slack")]]
@@ -366,6 +519,11 @@ async def test_two_runs_at_once_are_one(served: Served, sources: Any, vendor: tu
     await runner.cleanup()
 
 
+def an_openapi(url: str, **fields: Any) -> pb.Source:
+    """Returns a source that follows a description."""
+    return pb.Source(name="sources/x1", openapi=pb.OpenApiDescription(**{"url": url, "slug": "pets"} | fields))
+
+
 async def test_a_wrong_source_is_refused_with_its_field(sources: Any, folder: Path) -> None:
     for source, field in (
         (pb.Source(name="sources/x1"), "source.kind"),
@@ -378,6 +536,9 @@ async def test_a_wrong_source_is_refused_with_its_field(sources: Any, folder: Pa
             "source.rest.url",
         ),
         (pb.Source(name="sources/x1", rest=pb.RestCatalog(url="https://a.example/")), "source.rest.fields"),
+        (an_openapi("ftp://a.example/"), "source.openapi.url"),
+        (an_openapi("https://a.example/", slug=""), "source.openapi.slug"),
+        (an_openapi("https://a.example/", stage=VERSION_STATE_RETIRED), "source.openapi.stage"),
         (
             pb.Source(name="sources/x1", folder=pb.Folder(path=str(folder)), interval=Duration(seconds=1)),
             "source.interval",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cordboard.catalog.compatibility.definitions import BACKWARD
 from cordboard.catalog.definition import MAX_VIOLATIONS, content_hash, problems
 from cordboard.catalog.difference import Change, differences
 from cordboard.catalog.document import Document, read
@@ -100,6 +101,16 @@ class Validation:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Followed:
+    """What came of an API description that is read again and again."""
+
+    version: pb.DefinitionVersion
+    difference: Difference
+    hurt: tuple[Breakage, ...]
+    """Why it waits as a draft; nothing: it is in the stage that was asked for."""
+
+
 class Catalog:
     """What the mesh can reach."""
 
@@ -159,6 +170,26 @@ class Catalog:
         except NotFound:
             before = ""
         return await self._publication.publish(checked, validate_only=validate_only), imported.report, before
+
+    async def follow_openapi(self, description: Description, *, stage: int) -> Followed:
+        """Publishes what an OpenAPI document says now, as a draft where it would hurt those who use the active version.
+
+        Raises DocumentInvalid and InvalidFields.
+        """
+        _, checked = await self._work(lambda: _import(description))
+        tried = await self._validation(checked)
+        backward = (one for one in tried.difference.breakages if one.direction == BACKWARD)
+        hurt = tuple(dict.fromkeys((*tried.verdict.breakages, *backward)))
+        version = await self._publication.publish(checked, stage=DRAFT if hurt else stage)
+        return Followed(version, tried.difference, hurt)
+
+    def is_draft(self, name: str) -> bool:
+        """Tells whether a version, by its resource name, is there and still a draft."""
+        _, slug, _, version = name.split("/")
+        try:
+            return self._snapshot.record(slug, version).state == DRAFT
+        except NotFound:
+            return False
 
     async def promote(self, name: str, *, slug: str, version: str, stage: int, update: bool) -> pb.DefinitionVersion:
         """Publishes a private version in the shared catalog; raises what PromoteIntegration documents."""

@@ -10,13 +10,17 @@ import yaml
 from google.protobuf import json_format
 
 from cordboard.catalog.v1 import source_service_pb2 as pb
+from cordboard.cli.differences import show_difference
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client.paging import list_all
 
-app = typer.Typer(no_args_is_help=True, help="Read definitions from folders, Git checkouts and vendors' catalogs.")
+SHOWN = 40
+"""Changes that are printed of one description."""
+
+app = typer.Typer(no_args_is_help=True, help="Read definitions from folders, Git checkouts and vendors.")
 
 SourceId = Annotated[str, typer.Argument(metavar="SOURCE", help="Its id.")]
 
@@ -69,6 +73,8 @@ def run_source(context: typer.Context, source: SourceId, output: Output = Format
                     )
                 else:
                     console.print(f"{told.outcome:10} {told.item}: {told.text}", markup=False)
+                    if told.HasField("difference"):
+                        show_difference(told.difference, limit=SHOWN)
                 if told.HasField("run"):
                     failed = told.run.error
         if failed:
@@ -105,7 +111,7 @@ def _show(output: Format, found: list[pb.Source]) -> None:
     show_rows(
         output,
         found,
-        ("source", "kind", "found", "published", "failed", "next", "error"),
+        ("source", "kind", "found", "published", "failed", "next", "error or notice"),
         (
             (
                 each.name.partition("/")[2],
@@ -114,7 +120,7 @@ def _show(output: Format, found: list[pb.Source]) -> None:
                 each.last_run.published_count,
                 each.last_run.failed_count,
                 moment(each.next_run_time) if each.HasField("next_run_time") else "paused",
-                each.last_run.error,
+                each.last_run.error or f"{each.last_run.held_version} {each.last_run.notice}".strip(),
             )
             for each in found
         ),

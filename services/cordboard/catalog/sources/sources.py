@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cordboard.catalog.catalog import Description
+from cordboard.catalog.governance_messages import difference_message
+from cordboard.catalog.lifecycle import DRAFT, STAGES
 from cordboard.catalog.openapi.bundle import Files
 from cordboard.catalog.sources.folder import FolderReader
 from cordboard.catalog.sources.git import GitReader
+from cordboard.catalog.sources.openapi import OpenApiReader
 from cordboard.catalog.sources.reading import SourceUnreadable
 from cordboard.catalog.sources.rest import RestReader
 from cordboard.catalog.sources.spread import describes_api
@@ -27,13 +31,15 @@ from cordboard.core.times import to_seconds, to_timestamp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from cordboard.catalog.catalog import Catalog
+    from cordboard.catalog.catalog import Catalog, Followed
     from cordboard.catalog.sources.reading import Found, Reader
     from cordboard.catalog.sources.store import SourceStore
     from cordboard.core.audit import Journal
     from cordboard.core.database import Database
     from cordboard.core.egress import Egress
     from cordboard.core.times import Clock
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SECONDS: Final = 6 * 3600.0
 SHORTEST_SECONDS: Final = 60.0
@@ -142,14 +148,14 @@ class Sources:
     async def _run(self, record: SourceRecord) -> AsyncIterator[pb.RunSourceResponse]:
         source = pb.Source.FromString(record.content)
         began = self._clock.now()
-        run = pb.SourceRun(start_time=to_timestamp(began))
+        run = self._begun(record, began)
         await self._keep(record, run)
         reader = self._reader(source, record)
         try:
             async for found in reader.documents():
-                answer = await self._take(found, began)
+                answer = await self._take(source, found, began, run)
                 run.found_count += 1
-                run.published_count += answer.outcome == "published"
+                run.published_count += answer.outcome in ("published", "held")
                 run.unchanged_count += answer.outcome == "unchanged"
                 run.failed_count += answer.outcome == "failed"
                 if answer.outcome == "failed" and not run.error:
@@ -160,14 +166,23 @@ class Sources:
         run.revision = reader.revision
         run.end_time.CopyFrom(to_timestamp(self._clock.now()))
         # Where something could not be taken, the next run looks at everything again.
-        etag = reader.revision if source.WhichOneof("kind") == "rest" and not run.error else ""
+        etag = reader.revision if source.WhichOneof("kind") in ("rest", "openapi") and not run.error else ""
         await self._keep(record, run, etag=etag, next_run_time=self._next(source))
         yield pb.RunSourceResponse(run=run)
 
-    async def _take(self, found: Found, began: datetime) -> pb.RunSourceResponse:
+    def _begun(self, record: SourceRecord, began: datetime) -> pb.SourceRun:
+        run = pb.SourceRun(start_time=to_timestamp(began))
+        last = pb.SourceRun.FromString(record.last_run)
+        if last.held_version and self._catalog.is_draft(last.held_version):
+            run.held_version, run.notice = last.held_version, last.notice
+        return run
+
+    async def _take(self, source: pb.Source, found: Found, began: datetime, run: pb.SourceRun) -> pb.RunSourceResponse:
         if found.problem:
             return pb.RunSourceResponse(item=found.item, outcome="failed", text=found.problem)
         try:
+            if source.HasField("openapi"):
+                return await self._follow(source.openapi, found, began, run)
             if describes_api(found.document):
                 files = Files.of(found.item if found.files else "", found.files.items())
                 version, _, _ = await self._catalog.import_openapi(Description(found.document, files=files))
@@ -177,6 +192,30 @@ class Sources:
             return pb.RunSourceResponse(item=found.item, outcome="failed", text=error.text[:MAX_ERROR])
         new = version.create_time.ToDatetime(tzinfo=UTC) >= began
         return pb.RunSourceResponse(item=found.item, outcome="published" if new else "unchanged", text=version.name)
+
+    async def _follow(
+        self, wanted: pb.OpenApiDescription, found: Found, began: datetime, run: pb.SourceRun
+    ) -> pb.RunSourceResponse:
+        description = Description(
+            found.document,
+            slug=wanted.slug,
+            owner=wanted.owner,
+            source_uri=found.item,
+            server_url=wanted.server_url,
+        )
+        followed = await self._catalog.follow_openapi(description, stage=wanted.stage or DRAFT)
+        name = followed.version.name
+        held = bool(followed.hurt) and self._catalog.is_draft(name)
+        run.held_version, run.notice = (name, _notice(followed)) if held else ("", "")
+        if held:
+            logger.warning("a version is held as a draft", extra={"version": name, "notice": run.notice})
+        new = followed.version.create_time.ToDatetime(tzinfo=UTC) >= began
+        return pb.RunSourceResponse(
+            item=found.item,
+            outcome=("held" if held else "published") if new else "unchanged",
+            text=f"{name} {run.notice}".strip(),
+            difference=difference_message(followed.difference) if followed.difference.changes else None,
+        )
 
     async def _keep(self, record: SourceRecord, run: pb.SourceRun, **values: object) -> None:
         async with self._store.transaction() as connection:
@@ -195,6 +234,8 @@ class Sources:
             return FolderReader(Path(source.folder.path), self._roots)
         if kind == "git":
             return GitReader(Path(source.git.path), source.git.revision, source.git.folder, self._roots)
+        if kind == "openapi":
+            return OpenApiReader(self._egress, source.openapi, record.etag)
         return RestReader(self._egress, source.rest, record.etag)
 
     def _next(self, source: pb.Source) -> datetime | None:
@@ -207,7 +248,9 @@ class Sources:
     def _check(self, source: pb.Source) -> None:
         kind = source.WhichOneof("kind")
         if kind is None:
-            raise InvalidFields.one("source.kind", "must be a folder, a Git checkout or a REST catalog", "REQUIRED")
+            raise InvalidFields.one(
+                "source.kind", "must be a folder, a Git checkout, a REST catalog or an OpenAPI description", "REQUIRED"
+            )
         if source.HasField("interval") and to_seconds(source.interval) < SHORTEST_SECONDS:
             raise InvalidFields.one("source.interval", f"must be at least {SHORTEST_SECONDS:.0f} seconds")
         if kind in ("folder", "git"):
@@ -217,13 +260,28 @@ class Sources:
                 text = "must be below a folder that the Catalog may read (CORDBOARD_SOURCE_FOLDERS, up --source-folder)"
                 raise InvalidFields.one(f"source.{kind}.path", text)
             return
-        try:
-            if check_url(source.rest.url).scheme != "https" and not self._egress.allows("127.0.0.1"):
-                raise InvalidFields.one("source.rest.url", "must begin with https://")
-        except EgressDenied:
-            raise InvalidFields.one("source.rest.url", "is no URL that may be asked") from None
-        if "slug" not in source.rest.fields:
+        self._check_url(source.rest.url if kind == "rest" else source.openapi.url, f"source.{kind}.url")
+        if kind == "rest" and "slug" not in source.rest.fields:
             raise InvalidFields.one("source.rest.fields", "must say where the slug is", "REQUIRED")
+        if kind == "openapi":
+            check_id(source.openapi.slug, "source.openapi.slug")
+            if source.openapi.stage and source.openapi.stage not in STAGES:
+                raise InvalidFields.one("source.openapi.stage", "must be DRAFT, STAGED or ACTIVE")
+
+    def _check_url(self, url: str, field: str) -> None:
+        try:
+            if check_url(url).scheme != "https" and not self._egress.allows("127.0.0.1"):
+                raise InvalidFields.one(field, "must begin with https://")
+        except EgressDenied:
+            raise InvalidFields.one(field, "is no URL that may be asked") from None
+
+
+def _notice(followed: Followed) -> str:
+    first, *others = followed.hurt
+    more = f", and {len(others)} more" if others else ""
+    return f"would hurt who uses {followed.difference.old}: {first.field}: {first.description} ({first.rule}){more}"[
+        :MAX_ERROR
+    ]
 
 
 def _interval(source: pb.Source) -> float:
