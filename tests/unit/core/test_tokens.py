@@ -97,8 +97,11 @@ async def test_a_good_token_is_its_caller(verifier: TokenVerifier, mint: TokenMi
     assert not caller.is_operator
 
 
-async def test_an_operator_needs_no_workspace(verifier: TokenVerifier, mint: TokenMint) -> None:
-    assert (await verifier.verify(mint.token("operator"), "envoy")).is_operator
+@pytest.mark.parametrize("roles", [("operator",), ("publisher",), ("operator", "publisher")])
+async def test_an_operator_and_a_publisher_need_no_workspace(
+    verifier: TokenVerifier, mint: TokenMint, roles: tuple[str, ...]
+) -> None:
+    assert (await verifier.verify(mint.token(*roles), "envoy")).roles == frozenset(roles)
 
 
 async def test_a_token_known_from_one_peer_is_the_other_peers_too(verifier: TokenVerifier, mint: TokenMint) -> None:
@@ -346,6 +349,18 @@ async def test_without_any_keys_the_dependency_is_named(auth: Auth, mint: TokenM
     assert isinstance(refused.value, DependencyUnavailable)
     auth.away = False
     assert (await verifier.verify(mint.token("operator"), "envoy")).is_operator
+
+
+async def test_it_is_ready_once_there_are_keys(auth: Auth) -> None:
+    auth.away = True
+    verifier = TokenVerifier(auth.jwks, ISSUER, AUDIENCE)
+    with pytest.raises(DependencyUnavailable):
+        await verifier.ready()
+    auth.away = False
+    await verifier.ready()
+    asked, auth.away = auth.asked, True
+    await verifier.ready()
+    assert auth.asked == asked, "keys that are there are not asked for again"
 
 
 async def test_a_known_token_ends_with_its_time(verifier: TokenVerifier, clock: Clock, mint: TokenMint) -> None:
