@@ -354,6 +354,59 @@ async def test_problems_come_in_the_answer_when_asked_for(announcer: Announcer, 
     assert list((await member.BindForm(later)).deferred_pointers) == ["/subject"]
 
 
+SIGN_UP = an_input(
+    "name",
+    name={"type": "string"},
+    password={"type": "string", "format": "password"},
+    keys={"type": "array", "items": an_input(label={"type": "string"}, key={"type": "string", "format": "password"})},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "target", "places"),
+    [
+        (
+            "integrations/acme/forms/auth.key",
+            {"api_key": "hunter2"},
+            "FORM_TARGET_JSON_SCHEMA",
+            [("api_key", "/api_key", "/api_key")],
+        ),
+        (
+            "integrations/acme/forms/auth.key",
+            {"datasourceConfiguration": {"authentication": {"authenticationType": "apiKey", "value": "hunter2"}}},
+            "FORM_TARGET_APPSMITH",
+            [("api_key", "/api_key", "/datasourceConfiguration/authentication/value")],
+        ),
+        (
+            NAME,
+            {"name": "Ada", "password": "hunter2", "keys": [{"label": "a", "key": "hunter3"}, {"label": "b"}]},
+            "FORM_TARGET_REACT",
+            [("password", "/password", "/password"), ("keys.item.key", "/keys/0/key", "/keys/0/key")],
+        ),
+    ],
+)
+async def test_no_answer_of_bind_holds_a_secret(
+    announcer: Announcer, member: Stub, name: str, values: dict[str, Any], target: str, places: list[Any]
+) -> None:
+    await announcer.publish(a_version(SIGN_UP), "1.0.0")
+    request = pb.BindFormRequest(name=name, values=to_struct(values), target=FormTarget.Value(target))
+    answer = await member.BindForm(request)
+    assert b"hunter" not in answer.SerializeToString()
+    assert [(each.field_id, each.pointer, each.submitted_pointer) for each in answer.secrets] == places
+    assert json.dumps(from_struct(answer.input)).count("null") == len(places)
+
+
+async def test_no_answer_of_an_editor_holds_a_secret(announcer: Announcer, served: Served) -> None:
+    await announcer.publish(a_version(SIGN_UP), "1.0.0")
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    values = {"command": "ACME_CREATE", "ACME_CREATE": {"name": "Ada", "password": "hunter2"}}
+    answer = await editors.BindQuery(editor_pb.BindQueryRequest(name=EDITOR, values=to_struct(values)))
+    assert b"hunter" not in answer.SerializeToString()
+    assert from_struct(answer.bound.input) == {"name": "Ada", "password": None}
+    (place,) = answer.bound.secrets
+    assert place.submitted_pointer == "/ACME_CREATE/password"
+
+
 async def stored_version(database: ServiceDatabase) -> str:
     opened = Database(database.url, pool_size=1)
     try:

@@ -96,12 +96,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretPlace:
+    """A secret that was taken out: of which field, where it goes in the input, and where it stood in what was sent."""
+
+    field_id: str
+    pointer: str
+    submitted_pointer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """What values mean; with a problem in it, the input is not to be used.
 
     `dropped` are JSON Pointers into the values: what belongs to branches that do not count. `deferred` are pointers
     into the input: expressions that are not values yet, and were not checked. `moved` are pointers into the input:
-    values that stand otherwise than they were sent, because the form has changed since.
+    values that stand otherwise than they were sent, because the form has changed since. `secrets` were taken out.
     """
 
     input: dict[str, Any]
@@ -109,6 +118,7 @@ class Bound:
     dropped: tuple[str, ...] = ()
     deferred: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    secrets: tuple[SecretPlace, ...] = ()
     revision: str = ""
     """The revision of the form that it was bound by."""
 
@@ -155,7 +165,7 @@ def bound(
     return Bound(
         input=found,
         problems=tuple(
-            Problem(_field_at(tree.fields, steps), pointer(steps), violation)
+            Problem(field_at(tree.fields, steps), pointer(steps), violation)
             for steps, violation in problems[:MAX_VIOLATIONS]
         ),
         dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
@@ -174,7 +184,7 @@ def pointer(steps: tuple[str | int, ...]) -> str:
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
-def _field_at(fields: tuple[Field, ...], steps: tuple[str | int, ...]) -> str:
+def field_at(fields: tuple[Field, ...], steps: tuple[str | int, ...]) -> str:
     """Returns the id of the innermost field that the steps lead to."""
     found = ""
     for step in steps:

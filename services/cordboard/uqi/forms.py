@@ -17,6 +17,7 @@ from cordboard.uqi.binding import Bound, Client, bound
 from cordboard.uqi.query_editor import QueryEditor, query_editor
 from cordboard.uqi.rendering import Rendering
 from cordboard.uqi.revisions import Revision, Wires, carried, wires_of
+from cordboard.uqi.secrecy import SECRET_FORMAT, Secrets
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
@@ -69,9 +70,12 @@ class FormCache:
         """Returns what binds values of a form; raises nothing, for a stored form's schema compiles."""
         found = self._binders.get(key)
         if found is None or found.etag != record.etag:
-            judge = JsonSchema.compile(json.loads(record.json_schema))
+            schema = json.loads(record.json_schema)
+            judge = JsonSchema.compile(schema)
             document = rendering.document(record)
-            found = Binder(record.etag, document.revision, rendering.tree(record), judge, wires_of(document))
+            tree = rendering.tree(record)
+            secrets = Secrets(tree.fields, schema) if SECRET_FORMAT in record.json_schema else None
+            found = Binder(record.etag, document.revision, tree, judge, wires_of(document), secrets)
             self._binders[key] = found
             if len(self._binders) > MOST_BINDERS:
                 self._binders.popitem(last=False)
@@ -123,11 +127,19 @@ class Binder:
     tree: FormTree
     judge: JsonSchema
     wires: Wires
+    secrets: Secrets | None
+    """Where the form has secrets; None where it has none."""
 
     def bound(self, values: Mapping[str, Any], client: Client, *, expressions: bool) -> Bound:
         """Returns what the values mean, and every problem with them."""
         found = bound(self.tree, self.judge, values, client, expressions=expressions)
         return replace(found, revision=self.revision)
+
+    def answered(self, found: Bound, values: Mapping[str, Any]) -> Bound:
+        """Returns what was bound as it may be answered: without any secret."""
+        if self.secrets is None or found.problems:
+            return found
+        return self.secrets.withheld(found, values)
 
     def at_this_time(self) -> Revision:
         """Returns the form for a comparison with another revision of it."""
@@ -210,7 +222,7 @@ class Forms:
     async def bound(
         self, integration: str, form: str, version: str, values: dict[str, Any], settings: Settings
     ) -> Bound:
-        """Returns what the values mean, and every problem with them.
+        """Returns what the values mean without their secrets, and every problem with them.
 
         Raises NotFound, and InvalidFields for a revision that is not kept.
         """
@@ -218,18 +230,19 @@ class Forms:
         ready = self._cache.binder((integration, record.version, form), record)
         client, expressions = settings.client, settings.expressions
         if settings.revision in ("", ready.revision):
-            return ready.bound(values, client, expressions=expressions)
+            return ready.answered(ready.bound(values, client, expressions=expressions), values)
         before = await self._before(integration, form, settings.revision)
         found = before.bound(values, client, expressions=expressions)
         if found.problems:
             # Wrong by the form that they were filled into: what has changed since does not matter yet.
             return found
-        return carried(
+        fits = carried(
             found,
             before.at_this_time(),
             ready.at_this_time(),
             lambda input_: ready.bound(input_, "json_schema", expressions=expressions),
         )
+        return ready.answered(fits, values)
 
     def silence(self) -> float:
         """Returns for how many seconds the Catalog has not been heard; 0 while forms are as it says."""

@@ -166,6 +166,10 @@ def _bound(found: Bound) -> pb.BindFormResponse:
         dropped_pointers=found.dropped,
         deferred_pointers=found.deferred,
         moved_pointers=found.moved,
+        secrets=(
+            pb.SecretPlace(field_id=each.field_id, pointer=each.pointer, submitted_pointer=each.submitted_pointer)
+            for each in found.secrets
+        ),
         revision=found.revision,
     )
 

@@ -12,6 +12,8 @@ import type { Words } from "./words.ts";
 export type { Options } from "./control.ts";
 export type { Condition, FormDocument, FormField, Json, JsonObject } from "./document.ts";
 export { active, holds, isRequired } from "./conditions.ts";
+export { putSecrets } from "./secrets.ts";
+export type { SecretPlace } from "./secrets.ts";
 export { ENGLISH } from "./words.ts";
 export type { Words } from "./words.ts";
 

@@ -1,6 +1,7 @@
 // What the page asks of the mesh, with the person's token, which is kept in memory alone.
 
-import type { FormDocument, Json, JsonObject, Options, Problem } from "@cordboard/form";
+import { putSecrets } from "@cordboard/form";
+import type { FormDocument, Json, JsonObject, Options, Problem, SecretPlace } from "@cordboard/form";
 
 // A page that lies about is worth nothing after this.
 const TOKEN_SECONDS = 3600;
@@ -134,6 +135,7 @@ export class Calls {
     const answer = await this.post<{
       input?: JsonObject;
       problems?: { pointer: string; fieldId: string; description: string }[];
+      secrets?: SecretPlace[];
     }>(`${formOf(integration, action)}:bind`, {
       version,
       values,
@@ -145,7 +147,7 @@ export class Calls {
       fieldId,
       text: description,
     }));
-    return { input: answer.input ?? {}, problems };
+    return { input: putSecrets(answer.input ?? {}, answer.secrets ?? [], values), problems };
   }
 
   /** Returns what the vendor lets a person choose in a field. */
