@@ -527,6 +527,39 @@ async def test_values_of_an_older_revision_are_carried_over_or_refused(announcer
     assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])
 
 
+async def test_forms_and_editors_come_in_the_language_that_is_asked_for(
+    announcer: Announcer, member: Stub, served: Served
+) -> None:
+    definition = a_version(TICKET)
+    definition.actions[0].translations.add(language="de", title="Anlegen")
+    definition.actions[0].form_hints.add(property="subject").translations.add(language="de", label="Betreff")
+    await announcer.publish(definition, "1.0.0")
+    whole = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME))
+    assert (whole.title, list(whole.languages), len(whole.translations)) == ("Create thing 1", ["de"], 1)
+    asked = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME, language="de-CH, en;q=0.5"))
+    assert (asked.title, asked.language, asked.fields[0].label) == ("Anlegen", "de", "Betreff")
+    header = (("accept-language", "fr, de;q=0.5"),)
+    sent = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME), metadata=header)
+    assert sent == asked
+    english = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME, language="en"), metadata=header)
+    assert (english.title, english.language, english.revision) == ("Create thing 1", "en", asked.revision)
+    form, own = await member.GetForm(pb.GetFormRequest(name=NAME, language="de")), await get(member)
+    assert (form.title, own.title) == ("Anlegen", "Create thing 1")
+    assert "Betreff" in form.json_schema
+    assert "Betreff" in form.appsmith_uqi
+    assert form.etag != own.etag
+    rendered = await member.RenderForm(pb.RenderFormRequest(name=NAME, target=FORM_TARGET_REACT, language="de"))
+    assert "Betreff" in rendered.document_json
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    for language, there in (("de", True), ("fr", False), ("", False)):
+        request = editor_pb.RenderQueryEditorRequest(name=EDITOR, target=FORM_TARGET_APPSMITH, language=language)
+        assert ("Betreff" in (await editors.RenderQueryEditor(request)).document_json) is there
+    wrong = member.GetForm(pb.GetFormRequest(name=NAME, language="not a language!"))
+    assert await refused(wrong) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["language"])
+    # Values mean the same in whatever language the form was drawn.
+    assert await bind(member, {"subject": "hi"}) == {"subject": "hi", "count": 1}
+
+
 EDITOR = "integrations/acme/queryEditor"
 
 

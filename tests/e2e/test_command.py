@@ -185,6 +185,39 @@ async def test_a_form_is_shown_in_every_way(desk: Desk) -> None:
     assert "editor" in json.loads(output)
 
 
+GERMAN = """
+slug: acme-translated
+title: Acme in two languages
+servers: [{url: 'https://acme.example'}]
+auth_schemes: [{id: key, api_key: {placement: header, name: X-Api-Key}}]
+actions:
+- id: create
+  title: Create a ticket
+  input_schema: {type: object, properties: {subject: {type: string}}}
+  request: {method: POST, path: /, body: {encoding: json, fields: [{property: subject, name: subject}]}}
+  translations: [{language: de, title: Ticket anlegen}]
+  form_hints: [{property: subject, translations: [{language: de, label: Betreff}]}]
+"""
+
+
+async def test_a_form_is_shown_in_the_language_that_is_asked_for(desk: Desk, northwind: Tenant, tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text(GERMAN)
+    code, _, errors = await command(desk, "publish", str(tmp_path / "acme.yaml"))
+    assert code == 0, errors
+    code, output, errors = await command(desk, "form", "acme-translated", "create", "--language", "de-CH")
+    assert code == 0, errors
+    assert "Ticket anlegen" in output
+    assert "Betreff" in output
+    code, output, _ = await command(desk, "form", "acme-translated", "create")
+    assert "Create a ticket" in output
+    assert "Betreff" not in output
+    # What a browser does by itself.
+    headers = {"authorization": f"Bearer {northwind.token}", "accept-language": "fr, de;q=0.7"}
+    path = "/v1/integrations/acme-translated/forms/action.create:document"
+    found = (await desk.mesh.http("GET", path, headers=headers)).json()
+    assert (found["language"], found["title"], found["fields"][0]["label"]) == ("de", "Ticket anlegen", "Betreff")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

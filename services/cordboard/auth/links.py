@@ -205,10 +205,13 @@ class ConnectLinks:
         row = await self._found(link_id)
         return "" if row is None or row.expired else row.origin
 
-    async def open(self, link_id: str, key: str, *, brief: bool = False) -> Page:
-        """Returns what a page shows; raises NotFound (unknown, ended, another key) and DependencyUnavailable."""
+    async def open(self, link_id: str, key: str, *, brief: bool = False, languages: str = "") -> Page:
+        """Returns what a page shows, in one of the languages that a browser says its person reads.
+
+        Raises NotFound (unknown, ended, another key) and DependencyUnavailable.
+        """
         row = await self._opened(link_id, key)
-        return await self._page(row, await self._session(row), brief=brief)
+        return await self._page(row, await self._session(row), brief=brief, languages=languages)
 
     async def submit(self, link_id: str, key: str, choice: Choice) -> Page:
         """Connects with what a person filled in, or begins to where the person has to consent.
@@ -296,7 +299,7 @@ class ConnectLinks:
         }
         return definition.asked(known | told)
 
-    async def _page(self, row: LinkRow, session: Session | None, *, brief: bool) -> Page:
+    async def _page(self, row: LinkRow, session: Session | None, *, brief: bool, languages: str = "") -> Page:
         definition = await self._ways.definitions.definition(row.integration)
         async with self._database.workspace(row.workspace) as connection:
             workspace = await workspace_rows.workspace(connection, row.workspace)
@@ -314,7 +317,7 @@ class ConnectLinks:
         if brief or link.state is LinkState.CONNECTED:
             return page
         known = [each for each in row.auth_schemes if each in definition.schemes]
-        forms = await self._forms.of_schemes(row.integration, known)
+        forms = await self._forms.of_schemes(row.integration, known, languages)
         schemes = tuple(
             OfferedScheme(each, _title(definition, each, form), definition.scheme(each).interactive, form)
             for each, form in zip(known, forms, strict=True)

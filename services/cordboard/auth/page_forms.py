@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceAsyncStub
 
 ASK_SECONDS: Final = 5.0
+ACCEPT_LANGUAGE: Final = "accept-language"
+# Characters.
+MOST_LANGUAGES: Final = 1000
 
 
 class PageForms:
@@ -28,17 +31,23 @@ class PageForms:
         """Takes what returns the channel to use now; None where this process knows no UQI."""
         self._uqi = uqi
 
-    async def of_schemes(self, integration: str, schemes: Iterable[str]) -> list[pb.FormDocument]:
-        """Returns the form of each scheme, an empty one where it has none; raises DependencyUnavailable."""
-        return await asyncio.gather(*(self._form(integration, scheme) for scheme in schemes))
+    async def of_schemes(self, integration: str, schemes: Iterable[str], languages: str = "") -> list[pb.FormDocument]:
+        """Returns the form of each scheme, an empty one where it has none; raises DependencyUnavailable.
 
-    async def _form(self, integration: str, scheme: str) -> pb.FormDocument:
+        `languages` are those that the person reads, as a browser says them.
+        """
+        return await asyncio.gather(*(self._form(integration, scheme, languages) for scheme in schemes))
+
+    async def _form(self, integration: str, scheme: str, languages: str) -> pb.FormDocument:
         if self._uqi is None:
             raise DependencyUnavailable("uqi")
         stub: FormServiceAsyncStub = FormServiceStub(self._uqi())
         request = GetFormDocumentRequest(name=f"integrations/{integration}/forms/auth.{scheme}")
         try:
-            return await stub.GetFormDocument(request, timeout=ASK_SECONDS)
+            # As a header and not in the request: what a browser sends need not be well-formed.
+            plain = "".join(letter for letter in languages[:MOST_LANGUAGES] if " " <= letter <= "~")
+            header = ((ACCEPT_LANGUAGE, plain),) if plain else ()
+            return await stub.GetFormDocument(request, timeout=ASK_SECONDS, metadata=header)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return pb.FormDocument(kind=pb.FORM_KIND_CONNECTION, title=scheme)

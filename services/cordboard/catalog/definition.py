@@ -39,6 +39,7 @@ from cordboard.catalog.syntax import (
     placeholders,
     url_problem,
 )
+from cordboard.catalog.translation import check_translations
 from cordboard.catalog.v1.definition_pb2 import Action, Category, Definition
 from cordboard.catalog.variable import check_config_variables
 from cordboard.core.errors import InvalidFields
@@ -115,6 +116,7 @@ def problems(definition: Definition) -> list[Violation]:
     check_database(definition, found)
     check_capabilities(definition, found)
     _check_actions(definition, found)
+    check_translations(definition, found)
     return found.violations
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,8 @@ MAX_PAGES: Final = 100_000
 MAX_WEIGHT: Final = 10_000
 MAX_ATTEMPTS: Final = 20
 YEAR: Final = 366 * 86400
+# A language, then what makes it special (RFC 5646 section 2.1).
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 # More of one thing than any vendor has; bounds what one definition can make the mesh do.
 MAX_ELEMENTS: Final = 200
 
@@ -160,6 +163,12 @@ def date(value: str) -> str:
     return "" if held else "must be a day such as 2027-03-31"
 
 
+def language(value: str) -> str:
+    """The rule of a language tag (BCP 47)."""
+    held = len(value) <= 35 and _LANGUAGE.fullmatch(value)
+    return "" if held else "is not a language tag such as 'de' or 'pt-BR'"
+
+
 def _word(value: str) -> str:
     held = 0 < len(value) <= 64 and all(each.isascii() and (each.isalnum() or each in "_.-") for each in value)
     return "" if held else "must be letters, digits, hyphens, dots and underscores, at most 64"
@@ -173,6 +182,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "Definition.data_classes": _word,
     "Definition.icon_uris": https,
     "Definition.required_capabilities": _word,
+    "Definition.language": language,
     "Definition.review_interval_days": number(0, MAX_DAYS),
     "Definition.error_message_pointers": pointer,
     "Server.id": _word,
@@ -287,6 +297,16 @@ RULES: Final[Mapping[str, Rule]] = {
     "FormHint.placeholder": line(),
     "FormHint.help": prose,
     "FormHint.group": line(),
+    "FormHint.choices": line(),
+    "FormHintTranslation.language": language,
+    "FormHintTranslation.label": line(),
+    "FormHintTranslation.placeholder": line(),
+    "FormHintTranslation.help": prose,
+    "FormHintTranslation.group": line(),
+    "FormHintTranslation.choices": line(),
+    "TextTranslation.language": language,
+    "TextTranslation.title": line(),
+    "TextTranslation.description": prose,
     "FormHint.order": number(-10_000, 10_000),
     "OptionSource.value_pointer": pointer,
     "OptionSource.label_pointer": pointer,
@@ -351,6 +371,8 @@ KEYS: Final[Mapping[str, Rule]] = {
     "ExampleRequest.headers": header,
     "ExampleResponse.headers": header,
     "OptionSource.input_fields": line(256),
+    "FormHint.choices": line(1024),
+    "FormHintTranslation.choices": line(1024),
 }
 
 # Their own modules say what is wrong when these are missing.

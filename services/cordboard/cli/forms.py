@@ -57,6 +57,9 @@ def form(
     connection: Annotated[
         str, typer.Option(help="The connection to ask with: workspaces/WORKSPACE/connections/ID.")
     ] = "",
+    language: Annotated[
+        str, typer.Option(help="The languages to have the texts in, the best first, such as 'de-CH,de'.")
+    ] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show what an action, or a way to sign in, asks for; or all actions, as one editor."""
@@ -66,8 +69,8 @@ def form(
             if schema or choices or target_format not in (None, Renderer.APPSMITH):
                 raise CommandFailed("for all actions there is --format appsmith, and --document", 2)
             async with as_operator(target(context)) as mesh:
-                name = f"integrations/{integration}/queryEditor"
-                await show_editor(mesh, name, output, whole=appsmith or target_format is not None, plainly=canonical)
+                whole = appsmith or target_format is not None
+                await show_editor(mesh, integration, output, language=language, whole=whole, plainly=canonical)
             return
         kind = action if action.startswith("auth.") else f"action.{action.removeprefix('action.')}"
         if sum((schema, appsmith, canonical, target_format is not None)) > 1:
@@ -81,13 +84,14 @@ def form(
                 show_choices(await mesh.forms.ListFormOptions(asked), output)
                 return
             if canonical:
-                show_json(plain(await mesh.forms.GetFormDocument(pb.GetFormDocumentRequest(name=name))))
+                asked_document = pb.GetFormDocumentRequest(name=name, language=language)
+                show_json(plain(await mesh.forms.GetFormDocument(asked_document)))
                 return
             if target_format is not None:
-                request = pb.RenderFormRequest(name=name, target=_TARGETS[target_format])
+                request = pb.RenderFormRequest(name=name, target=_TARGETS[target_format], language=language)
                 show_json(json.loads((await mesh.forms.RenderForm(request)).document_json))
                 return
-            found = await mesh.forms.GetForm(pb.GetFormRequest(name=name))
+            found = await mesh.forms.GetForm(pb.GetFormRequest(name=name, language=language))
         if schema or appsmith:
             show_json(json.loads(found.json_schema if schema else found.appsmith_uqi))
         elif output is Format.JSON:
@@ -101,10 +105,14 @@ def form(
     run(work)
 
 
-async def show_editor(mesh: Client, name: str, output: Format, *, whole: bool, plainly: bool) -> None:
-    """Prints the commands of an editor, or the `whole` of it for Appsmith."""
+async def show_editor(
+    mesh: Client, integration: str, output: Format, *, language: str, whole: bool, plainly: bool
+) -> None:
+    """Prints the commands of an editor, or the `whole` of it for Appsmith in one of its languages."""
+    name = f"integrations/{integration}/queryEditor"
     if whole:
-        request = editors.RenderQueryEditorRequest(name=name, target=form_pb2.FORM_TARGET_APPSMITH)
+        appsmith = form_pb2.FORM_TARGET_APPSMITH
+        request = editors.RenderQueryEditorRequest(name=name, target=appsmith, language=language)
         show_json(json.loads((await mesh.query_editors.RenderQueryEditor(request)).document_json))
         return
     found = await mesh.query_editors.GetQueryEditor(editors.GetQueryEditorRequest(name=name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from cordboard.uqi.fields import (
@@ -25,6 +26,8 @@ from cordboard.uqi.texts import clean
 MOST_DESCRIBED: Final = 150_000
 # Of all its fields together.
 MOST_CHOICES: Final = 12_000
+# Characters of all languages together.
+MOST_TRANSLATED: Final = 150_000
 
 
 def brief(tree: FormTree) -> tuple[FormTree, list[str]]:
@@ -40,7 +43,22 @@ def brief(tree: FormTree) -> tuple[FormTree, list[str]]:
         share = MOST_CHOICES // len(counts)
         losses.append(f"the fields have more than {MOST_CHOICES} choices; those with more than {share} show none")
         tree = replace(tree, fields=tuple(_plain(field, share) for field in tree.fields))
+    if sum(_translated(field) for field in tree.fields) > MOST_TRANSLATED:
+        losses.append(f"the fields have more than {MOST_TRANSLATED} characters in other languages; they are left out")
+        tree = replace(tree, fields=tuple(map(_untranslated, tree.fields)))
     return tree, losses
+
+
+def _translated(field: Field) -> int:
+    own = sum(
+        sum(map(len, (each.title, each.description, each.placeholder, each.section, *chain(*each.choices))))
+        for each in field.translations
+    )
+    return own + sum(map(_translated, _parts(field.kind)))
+
+
+def _untranslated(field: Field) -> Field:
+    return replace(field, kind=_with(field.kind, _untranslated), translations=())
 
 
 def _lengths(field: Field) -> Iterator[int]:

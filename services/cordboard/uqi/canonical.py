@@ -15,7 +15,9 @@ from cordboard.uqi.fields import (
     Datasource,
     Entries,
     Field,
+    FieldTexts,
     File,
+    FormTexts,
     FormTree,
     Given,
     Group,
@@ -71,6 +73,12 @@ def document(
         residual_schema_json=_json(tree.constraints),
         shared_schemas_json=_json(tree.shared),
         losses=losses,
+        language=tree.language,
+        languages=_languages(tree),
+        translations=(
+            pb.FormTranslation(language=each.language, title=each.title, description=each.description)
+            for each in tree.translations
+        ),
     )
     for field in found.fields:
         if wires and field.wire_name in wires:
@@ -102,7 +110,30 @@ def read(found: pb.FormDocument) -> FormTree:
         fields=tuple(_read_field(field, (), sources) for field in found.fields),
         constraints=_object(found.residual_schema_json),
         shared=_object(found.shared_schemas_json),
+        language=found.language,
+        translations=tuple(FormTexts(each.language, each.title, each.description) for each in found.translations),
     )
+
+
+def _languages(tree: FormTree) -> list[str]:
+    every = {each.language for each in tree.translations}
+    return sorted(every.union(*({each.language for each in field.translations} for field in walk(tree.fields))))
+
+
+def _texts(texts: FieldTexts) -> pb.FieldTranslation:
+    return pb.FieldTranslation(
+        language=texts.language,
+        label=texts.title,
+        help=texts.description,
+        placeholder=texts.placeholder,
+        section=texts.section,
+        choices=dict(texts.choices),
+    )
+
+
+def _read_texts(found: pb.FieldTranslation) -> FieldTexts:
+    choices = tuple(sorted(found.choices.items()))
+    return FieldTexts(found.language, found.label, found.help, found.placeholder, found.section, choices)
 
 
 def _field(field: Field) -> pb.FormField:
@@ -125,6 +156,7 @@ def _field(field: Field) -> pb.FormField:
         section=field.section,
         option_source=field.id if field.source is not None else "",
         residual_schema_json=_json(field.constraints),
+        translations=map(_texts, field.translations),
     )
 
 
@@ -152,6 +184,7 @@ def _read_field(
         section=found.section,
         hidden=found.hidden,
         source=sources.get(found.option_source),
+        translations=tuple(map(_read_texts, found.translations)),
     )
 
 

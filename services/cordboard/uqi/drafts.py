@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,7 +29,19 @@ from cordboard.uqi import (
     texts,
     wiring,
 )
-from cordboard.uqi.fields import Command, Datasource, Entries, Field, FormTree, Group, Items, Json, Kind, Union
+from cordboard.uqi.fields import (
+    Command,
+    Datasource,
+    Entries,
+    Field,
+    FormTexts,
+    FormTree,
+    Group,
+    Items,
+    Json,
+    Kind,
+    Union,
+)
 from cordboard.uqi.reading import Limits, Reader
 from cordboard.uqi.sign_in import sign_in_fields
 from cordboard.uqi.source import SharedSchemas, Source
@@ -114,6 +126,7 @@ class Draftsman:
     def _draft(self, form_id: str) -> Draft:
         if form_id in self._schemes:
             tree, losses = _auth_form(self._schemes[form_id], self._declared)
+            tree = replace(tree, language=self._definition.language)
             return self._finish(form_id, tree, losses, {})
         action = self._actions[form_id]
         losses = [self._problem] if self._problem else []
@@ -131,6 +144,8 @@ class Draftsman:
             target=Command(self._commands[action.id]),
             fields=found,
             constraints=rest,
+            language=self._definition.language,
+            translations=_translations(action.translations),
         )
         tree, shortened = brevity.brief(tree)
         shared = origin.closure(json_schema.project(tree))
@@ -246,4 +261,11 @@ def _auth_form(
         target = Datasource("apiKey", (("label", name), ("addTo", place or "header")))
     elif kind not in _DATASOURCES:
         losses.append(f"Appsmith: {kind} has no word there; shown without an authentication type")
-    return FormTree(title, description, target, sign_in_fields(scheme, schemes)), losses
+    fields = sign_in_fields(scheme, schemes)
+    return FormTree(title, description, target, fields, translations=_translations(scheme.translations)), losses
+
+
+def _translations(given: Iterable[definition_pb2.TextTranslation]) -> tuple[FormTexts, ...]:
+    return tuple(
+        FormTexts(each.language, clean(each.title, _TITLE), clean(each.description, _DESCRIPTION)) for each in given
+    )

@@ -157,6 +157,30 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldTexts:
+    """What is said of a field in another language; what is empty is as in the definition's own.
+
+    `choices` are the titles of options, by the JSON text of their values.
+    """
+
+    language: str
+    title: str = ""
+    description: str = ""
+    placeholder: str = ""
+    section: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FormTexts:
+    """What is said of a form in another language; what is empty is as in the definition's own."""
+
+    language: str
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One thing to fill in. `name` is what the API calls it, `key` a safe word for it, unique among its siblings.
 
@@ -183,6 +207,7 @@ class Field:
     section: str = ""
     hidden: bool = False
     source: OptionSource | None = None
+    translations: tuple[FieldTexts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +227,10 @@ class Datasource:
 
 @dataclass(frozen=True, slots=True)
 class FormTree:
-    """A form, whole. `constraints` and `shared` are the root's own keywords and the schemas that fields refer to."""
+    """A form, whole. `constraints` and `shared` are the root's own keywords and the schemas that fields refer to.
+
+    `language` is that of its texts, empty where the definition does not say it.
+    """
 
     title: str
     description: str
@@ -210,3 +238,5 @@ class FormTree:
     fields: tuple[Field, ...]
     constraints: Schema = field(default_factory=dict)
     shared: Schema = field(default_factory=dict)
+    language: str = ""
+    translations: tuple[FormTexts, ...] = ()

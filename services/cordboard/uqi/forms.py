@@ -14,16 +14,17 @@ from cordboard.core.errors import InvalidFields, NotFound
 from cordboard.core.schema import JsonSchema
 from cordboard.uqi import rendering
 from cordboard.uqi.binding import Bound, Client, bound
+from cordboard.uqi.languages import Languages, Ranges, localized
 from cordboard.uqi.query_editor import QueryEditor, query_editor
 from cordboard.uqi.rendering import Rendering
 from cordboard.uqi.revisions import Revision, Wires, carried, wires_of
 from cordboard.uqi.secrecy import SECRET_FORMAT, Secrets
+from cordboard.uqi.v1 import form_pb2
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
     from cordboard.uqi.store import FormRecord, FormStore
     from cordboard.uqi.upkeep import Release, Upkeep
-    from cordboard.uqi.v1 import form_pb2
 
 Key: TypeAlias = tuple[str, str, str]
 
@@ -31,6 +32,7 @@ Key: TypeAlias = tuple[str, str, str]
 MOST_BINDERS: Final = 64
 MOST_RENDERINGS: Final = 128
 MOST_EDITORS: Final = 8
+MOST_LANGUAGES: Final = 4096
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]{0,127}")
 _AFTER: Final = re.compile(r"[A-Za-z0-9._~-]{0,255}")
 ACTIVE: Final = "active"
@@ -45,8 +47,9 @@ class FormCache:
         self._held = 0
         self._records: OrderedDict[Key, FormRecord] = OrderedDict()
         self._binders: OrderedDict[Key, Binder] = OrderedDict()
-        self._renderings: OrderedDict[tuple[str, int], Rendering] = OrderedDict()
-        self._editors: OrderedDict[tuple[str, str], QueryEditor] = OrderedDict()
+        self._renderings: OrderedDict[tuple[str, int, str], Rendering] = OrderedDict()
+        self._editors: OrderedDict[Key, QueryEditor] = OrderedDict()
+        self._languages: OrderedDict[str, Languages] = OrderedDict()
         self.active: dict[str, str] = {}
         self.changes = 0
         """How often something new was stored."""
@@ -82,23 +85,34 @@ class FormCache:
         self._binders.move_to_end(key)
         return found
 
-    def rendering(self, record: FormRecord, target: form_pb2.FormTarget.ValueType) -> Rendering:
+    def language(self, record: FormRecord, ranges: Ranges) -> str:
+        """Returns the language to show a form in; empty for that of its own texts."""
+        if not ranges:
+            return ""
+        found = self._languages.get(record.etag)
+        if found is None:
+            found = self._languages[record.etag] = rendering.languages(record)
+            if len(self._languages) > MOST_LANGUAGES:
+                self._languages.popitem(last=False)
+        return found.chosen(ranges)
+
+    def rendering(self, record: FormRecord, target: form_pb2.FormTarget.ValueType, language: str = "") -> Rendering:
         """Returns a form in a client's format; raises InvalidFields for a format that there is none of."""
-        key = (record.etag, int(target))
+        key = (record.etag, int(target), language)
         found = self._renderings.get(key)
         if found is None:
-            found = self._renderings[key] = rendering.rendering(record, target)
+            found = self._renderings[key] = rendering.rendering(record, target, language)
             if len(self._renderings) > MOST_RENDERINGS:
                 self._renderings.popitem(last=False)
         self._renderings.move_to_end(key)
         return found
 
-    def editor(self, key: tuple[str, str]) -> QueryEditor | None:
-        """Returns the editor of a version that is in memory, or None."""
+    def editor(self, key: Key) -> QueryEditor | None:
+        """Returns the editor of a version in a language that is in memory, or None."""
         return self._editors.get(key)
 
-    def keep_editor(self, key: tuple[str, str], editor: QueryEditor) -> None:
-        """Keeps the editor of a version, and lets go of the one that was made longest ago when there are too many."""
+    def keep_editor(self, key: Key, editor: QueryEditor) -> None:
+        """Keeps the editor of a version in a language; the one made longest ago goes when there are too many."""
         self._editors[key] = editor
         if len(self._editors) > MOST_EDITORS:
             self._editors.popitem(last=False)
@@ -106,7 +120,8 @@ class FormCache:
     def take(self, release: Release) -> None:
         """Notes that the forms of a version are stored now, whatever was known of them."""
         self.changes += 1
-        self._editors.pop((release.integration, release.version), None)
+        for editor in [key for key in self._editors if key[:2] == (release.integration, release.version)]:
+            del self._editors[editor]
         for key in [key for key in self._records if key[:2] == (release.integration, release.version)]:
             self._drop(key)
         if release.active:
@@ -178,6 +193,24 @@ class Forms:
             self._cache.keep(key, found)
         return found
 
+    async def form_in(self, integration: str, form: str, version: str, ranges: Ranges) -> FormRecord:
+        """Returns a form with its texts in the language that suits best; raises NotFound."""
+        record = await self.form(integration, form, version)
+        language = self._cache.language(record, ranges)
+        if not language:
+            return record
+        document = localized(rendering.document(record), (language,))
+        schema = self._cache.rendering(record, form_pb2.FORM_TARGET_JSON_SCHEMA, language)
+        shown = self._cache.rendering(record, form_pb2.FORM_TARGET_APPSMITH, language)
+        return replace(
+            record,
+            title=document.title,
+            description=document.description,
+            json_schema=schema.text,
+            appsmith=shown.text,
+            etag=f"{record.etag}-{language}",
+        )
+
     async def page(self, integration: str, version: str, *, after: str, limit: int) -> list[FormRecord]:
         """Returns up to `limit` forms with an id above `after`, in the order of their ids; raises NotFound."""
         if not _AFTER.fullmatch(after):
@@ -188,36 +221,48 @@ class Forms:
             await self._fetch(integration, active, f"integrations/{integration}")
         return await self._store.page(integration, active, after=after, limit=limit)
 
-    async def editor(self, integration: str, version: str) -> QueryEditor:
+    async def editor(self, integration: str, version: str, ranges: Ranges = ()) -> QueryEditor:
         """Returns the editor over all actions of a version, the active one when empty; raises NotFound."""
         asked = "" if version == ACTIVE else version
-        key = _checked(integration, await self._version(integration, asked))
-        found = self._cache.editor(key)
-        if found is None:
-            if await self._store.form_set(*key) is None:
-                await self._fetch(*key, f"integrations/{integration}/queryEditor")
+        where = _checked(integration, await self._version(integration, asked))
+        own = self._cache.editor((*where, ""))
+        if own is None:
+            if await self._store.form_set(*where) is None:
+                await self._fetch(*where, f"integrations/{integration}/queryEditor")
             changes = self._cache.changes
-            found = await asyncio.to_thread(query_editor, key[1], await self._store.actions(*key))
+            own = await asyncio.to_thread(query_editor, where[1], await self._store.actions(*where))
             if changes == self._cache.changes:
                 # Else what it was made of may not be what is stored now.
-                self._cache.keep_editor(key, found)
+                self._cache.keep_editor((*where, ""), own)
+        language = own.languages.chosen(ranges)
+        return await self._translated(where, language) if language else own
+
+    async def _translated(self, where: tuple[str, str], language: str) -> QueryEditor:
+        found = self._cache.editor((*where, language))
+        if found is None:
+            changes = self._cache.changes
+            records = await self._store.actions(*where)
+            found = await asyncio.to_thread(query_editor, where[1], records, language=language)
+            if changes == self._cache.changes:
+                self._cache.keep_editor((*where, language), found)
         return found
 
     async def rendering(
-        self, integration: str, form: str, version: str, target: form_pb2.FormTarget.ValueType
+        self, integration: str, form: str, version: str, target: form_pb2.FormTarget.ValueType, ranges: Ranges = ()
     ) -> tuple[FormRecord, Rendering]:
         """Returns a form, and how it is in a client's format; raises NotFound and InvalidFields."""
         record = await self.form(integration, form, version)
-        return record, self._cache.rendering(record, target)
+        return record, self._cache.rendering(record, target, self._cache.language(record, ranges))
 
     async def tree(self, integration: str, form: str, version: str) -> FormTree:
         """Returns the fields of a form; raises NotFound."""
         record = await self.form(integration, form, version)
         return self._cache.binder((integration, record.version, form), record).tree
 
-    async def document(self, integration: str, form: str, version: str) -> form_pb2.FormDocument:
-        """Returns the canonical document of a form; raises NotFound."""
-        return rendering.document(await self.form(integration, form, version))
+    async def document(self, integration: str, form: str, version: str, ranges: Ranges = ()) -> form_pb2.FormDocument:
+        """Returns the canonical document of a form, in all of its languages when none is asked for; raises NotFound."""
+        found = rendering.document(await self.form(integration, form, version))
+        return localized(found, ranges) if ranges and found.languages else found
 
     async def bound(
         self, integration: str, form: str, version: str, values: dict[str, Any], settings: Settings

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.uqi.fields import Choice, Entries, Field, File, Group, Items, MultiChoice, OptionSource, Text, Union
-from cordboard.uqi.texts import clean
+from cordboard.uqi.fields import (
+    Choice,
+    Entries,
+    Field,
+    FieldTexts,
+    File,
+    Group,
+    Items,
+    Kind,
+    MultiChoice,
+    OptionSource,
+    Scalar,
+    Text,
+    Union,
+)
+from cordboard.uqi.texts import clean, json_text
 
 Widget: TypeAlias = Literal["", "text", "multiline", "code", "file", "hidden"]
 
@@ -35,6 +50,8 @@ class Hint:
     order: int = 0
     widget: Widget = ""
     source: OptionSource | None = None
+    choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    translations: tuple[FieldTexts, ...] = ()
 
 
 def hints(given: Iterable[pb.FormHint]) -> dict[tuple[str, ...], Hint]:
@@ -59,6 +76,8 @@ def hinted(field: Field, hint: Hint | None) -> Field:
         section=hint.section,
         hidden=hint.widget == "hidden",
         source=None if isinstance(field.kind, Choice | MultiChoice | Group) else hint.source,
+        kind=_titled(field.kind, hint.choices) if hint.choices else field.kind,
+        translations=tuple(_by_value(field.kind, each) for each in hint.translations),
     )
     if isinstance(field.kind, Text) and hint.widget in ("text", "multiline", "code"):
         return replace(field, kind=Text(multiline=hint.widget != "text"))
@@ -107,6 +126,25 @@ def _with_ids(field: Field, ids: Mapping[tuple[str, ...], str]) -> Field:
     return field
 
 
+def _titled(kind: Kind, titles: Mapping[str, str]) -> Kind:
+    if not isinstance(kind, Choice | MultiChoice):
+        return kind
+    options = (replace(each, title=titles.get(_name(each.value), "") or each.title) for each in kind.options)
+    return replace(kind, options=tuple(options))
+
+
+def _by_value(kind: Kind, texts: FieldTexts) -> FieldTexts:
+    """Returns the texts with the titles of those options alone that the field has, by their values."""
+    titles, options = dict(texts.choices), kind.options if isinstance(kind, Choice | MultiChoice) else ()
+    known = ((json_text(each.value), titles.get(_name(each.value), "")) for each in options)
+    return replace(texts, choices=tuple((value, title) for value, title in known if title))
+
+
+def _name(value: Scalar) -> str:
+    """Returns what a value is called in a definition's map of choices."""
+    return value if isinstance(value, str) else json_text(value)
+
+
 def _hint(given: pb.FormHint) -> Hint:
     return Hint(
         label=clean(given.label, _LABEL),
@@ -116,7 +154,24 @@ def _hint(given: pb.FormHint) -> Hint:
         order=given.order,
         widget=_WIDGETS.get(given.widget, ""),
         source=_source(given.options) if given.HasField("options") else None,
+        choices=_labels(given.choices),
+        translations=tuple(map(_texts, given.translations)),
     )
+
+
+def _texts(given: pb.FormHintTranslation) -> FieldTexts:
+    return FieldTexts(
+        given.language,
+        title=clean(given.label, _LABEL),
+        description=clean(given.help, _TEXT),
+        placeholder=clean(given.placeholder, _LABEL),
+        section=clean(given.group, _LABEL),
+        choices=tuple(sorted(_labels(given.choices).items())),
+    )
+
+
+def _labels(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: clean(label, _LABEL) for name, label in given.items()}
 
 
 def _source(given: pb.OptionSource) -> OptionSource:

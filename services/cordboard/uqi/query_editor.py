@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cordboard.uqi.appsmith import FORM_DATA
-from cordboard.uqi.rendering import Rendering
+from cordboard.uqi.languages import Languages
+from cordboard.uqi.rendering import Rendering, languages, translated
 from cordboard.uqi.texts import json_text, neutral
 
 if TYPE_CHECKING:
@@ -41,16 +42,25 @@ class QueryEditor:
     revision: str
     commands: tuple[Command, ...]
     appsmith: Rendering
+    languages: Languages
 
     def named(self, command: str) -> Command | None:
         """Returns a command, or None."""
         return next((each for each in self.commands if each.command == command), None)
 
 
-def query_editor(version: str, records: Iterable[FormRecord], most: int = MOST_CHARACTERS) -> QueryEditor:
-    """Returns the editor over these forms of actions; what does not fit into `most` characters is left out."""
+def query_editor(
+    version: str, records: Iterable[FormRecord], most: int = MOST_CHARACTERS, *, language: str = ""
+) -> QueryEditor:
+    """Returns the editor over these forms of actions; what does not fit into `most` characters is left out.
+
+    `language` is one of those that the forms have texts in beside their own; empty: their own.
+    """
     found: list[tuple[Command, dict[str, Any]]] = []
-    for record in records:
+    known: set[Languages] = set()
+    for stored in records:
+        known.add(languages(stored))
+        record = translated(stored, language) if language else stored
         section = orjson.loads(record.appsmith)["editor"][1]
         action = record.form.removeprefix(_PREFIX)
         title = record.title or action
@@ -60,7 +70,9 @@ def query_editor(version: str, records: Iterable[FormRecord], most: int = MOST_C
     commands = tuple(command for command, _ in found)
     material = json_text([[each.command, each.form, each.form_revision] for each in commands])
     revision = hashlib.sha256(material.encode()).hexdigest()
-    return QueryEditor(version, revision, commands, _appsmith(found, most))
+    own = next(iter(sorted({each.own for each in known})), "")
+    others = tuple(sorted({tag for each in known for tag in each.others}))
+    return QueryEditor(version, revision, commands, _appsmith(found, most), Languages(own, others))
 
 
 def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int) -> Rendering:

@@ -12,6 +12,7 @@ from cordboard.uqi.v1 import form_pb2
 if TYPE_CHECKING:
     from cordboard.uqi.binding import Bound
     from cordboard.uqi.forms import Forms, Settings
+    from cordboard.uqi.languages import Ranges
     from cordboard.uqi.rendering import Rendering
 
 
@@ -27,12 +28,12 @@ class QueryEditors:
         return await self._forms.editor(integration, version)
 
     async def rendering(
-        self, integration: str, version: str, target: form_pb2.FormTarget.ValueType
+        self, integration: str, version: str, target: form_pb2.FormTarget.ValueType, ranges: Ranges = ()
     ) -> tuple[QueryEditor, Rendering]:
         """Returns an editor, and how it is in a client's format; raises NotFound and InvalidFields."""
         if target != form_pb2.FORM_TARGET_APPSMITH:
             raise InvalidFields.one("target", "must be FORM_TARGET_APPSMITH, the only format that knows editors")
-        found = await self._forms.editor(integration, version)
+        found = await self._forms.editor(integration, version, ranges)
         return found, found.appsmith
 
     async def bound(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import InvalidFields
-from cordboard.uqi import canonical, json_forms, json_schema, react
+from cordboard.uqi import appsmith, canonical, json_forms, json_schema, react
+from cordboard.uqi.appsmith import Projection
+from cordboard.uqi.languages import Languages, localized
 from cordboard.uqi.texts import clean, json_text
 from cordboard.uqi.v1 import form_pb2 as pb
 
@@ -17,7 +20,13 @@ if TYPE_CHECKING:
     from cordboard.uqi.store import FormRecord
 
 MAX_LOSSES: Final = 100
-_PROJECTIONS: Final = {pb.FORM_TARGET_JSON_FORMS: json_forms.project, pb.FORM_TARGET_REACT: react.project}
+_PROJECTIONS: Final[Mapping[int, Callable[[FormTree], Projection]]] = {
+    pb.FORM_TARGET_JSON_FORMS: json_forms.project,
+    pb.FORM_TARGET_REACT: react.project,
+    pb.FORM_TARGET_APPSMITH: appsmith.project,
+    pb.FORM_TARGET_JSON_SCHEMA: lambda tree: Projection(json_schema.project(tree), ()),
+}
+_OF_APPSMITH: Final = "Appsmith: "
 _LOSS: Final = 300
 
 
@@ -46,20 +55,34 @@ def tree(record: FormRecord) -> FormTree:
     return canonical.read(pb.FormDocument.FromString(record.document))
 
 
-def rendering(record: FormRecord, target: pb.FormTarget.ValueType) -> Rendering:
-    """Returns a stored form in a client's format; raises InvalidFields for a format that there is none of."""
-    texts = {pb.FORM_TARGET_JSON_SCHEMA: record.json_schema, pb.FORM_TARGET_APPSMITH: record.appsmith}
-    if target in texts:
-        appsmith = target == pb.FORM_TARGET_APPSMITH
-        losses = tuple(loss for loss in record.losses if appsmith or not loss.startswith("Appsmith: "))
-        return Rendering(texts[target], _etag(texts[target]), losses)
+def rendering(record: FormRecord, target: pb.FormTarget.ValueType, language: str = "") -> Rendering:
+    """Returns a stored form in a client's format, in one of its languages; raises InvalidFields for no format."""
     if target not in _PROJECTIONS:
         raise InvalidFields.one("target", "must be one of the formats that a form is shown in")
-    shown = _PROJECTIONS[target](tree(record))
-    own = (clean(loss, _LOSS) for loss in shown.losses[:MAX_LOSSES])
+    texts = {pb.FORM_TARGET_JSON_SCHEMA: record.json_schema, pb.FORM_TARGET_APPSMITH: record.appsmith}
+    for_appsmith = target == pb.FORM_TARGET_APPSMITH
+    losses = tuple(loss for loss in record.losses if for_appsmith or not loss.startswith(_OF_APPSMITH))
+    if target in texts and not language:
+        return Rendering(texts[target], _etag(texts[target]), losses)
+    shown = _PROJECTIONS[target](canonical.read(localized(document(record), (language,))) if language else tree(record))
     text = json_text(shown.document)
-    shared = (loss for loss in record.losses if not loss.startswith("Appsmith: "))
-    return Rendering(text, _etag(text), (*shared, *own))
+    own = () if target in texts else tuple(clean(loss, _LOSS) for loss in shown.losses[:MAX_LOSSES])
+    return Rendering(text, _etag(text), (*losses, *own))
+
+
+def languages(record: FormRecord) -> Languages:
+    """Returns the languages that a form has texts in."""
+    if not record.document:
+        return Languages()
+    found = document(record)
+    return Languages(found.language, tuple(found.languages))
+
+
+def translated(record: FormRecord, language: str) -> FormRecord:
+    """Returns the title, the description and the Appsmith document of a stored form in one of its languages."""
+    found = localized(document(record), (language,))
+    shown = json_text(appsmith.project(canonical.read(found)).document)
+    return replace(record, title=found.title, description=found.description, appsmith=shown)
 
 
 def _etag(text: str) -> str:

@@ -13,6 +13,7 @@ from cordboard.core.structs import from_struct, to_struct
 from cordboard.core.times import to_duration, to_timestamp
 from cordboard.uqi.binding import accepted
 from cordboard.uqi.forms import Settings
+from cordboard.uqi.languages import wanted
 from cordboard.uqi.options import Question
 from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from cordboard.uqi.binding import Bound, Client
     from cordboard.uqi.forms import Forms
+    from cordboard.uqi.languages import Ranges
     from cordboard.uqi.options import Credentials, Listed, Options
     from cordboard.uqi.query_editor import QueryEditor
     from cordboard.uqi.query_editors import QueryEditors
@@ -45,7 +47,8 @@ class FormServicer(FormServiceServicer):
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
-        return _message(await self._forms.form(integration, form, request.version), self._forms.silence())
+        ranges = _ranges(request.language, context)
+        return _message(await self._forms.form_in(integration, form, request.version, ranges), self._forms.silence())
 
     async def ListForms(self, request: pb.ListFormsRequest, context: Any) -> pb.ListFormsResponse:
         (integration,) = parse(request.parent, "integrations/*", field="parent")
@@ -59,12 +62,14 @@ class FormServicer(FormServiceServicer):
     async def GetFormDocument(self, request: pb.GetFormDocumentRequest, context: Any) -> form_pb2.FormDocument:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
-        return await self._forms.document(integration, form, request.version)
+        ranges = _ranges(request.language, context)
+        return await self._forms.document(integration, form, request.version, ranges)
 
     async def RenderForm(self, request: pb.RenderFormRequest, context: Any) -> pb.RenderFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
-        record, found = await self._forms.rendering(integration, form, request.version, request.target)
+        ranges = _ranges(request.language, context)
+        record, found = await self._forms.rendering(integration, form, request.version, request.target, ranges)
         return _rendered(record.version, found, request.etag, self._forms.silence())
 
     async def BindForm(self, request: pb.BindFormRequest, context: Any) -> pb.BindFormResponse:
@@ -102,7 +107,8 @@ class QueryEditorServicer(QueryEditorServiceServicer):
     ) -> pb.RenderFormResponse:
         (integration,) = parse(request.name, EDITOR)
         ensure_seen(integration)
-        editor, found = await self._editors.rendering(integration, request.version, request.target)
+        ranges = _ranges(request.language, context)
+        editor, found = await self._editors.rendering(integration, request.version, request.target, ranges)
         return _rendered(editor.version, found, request.etag, self._forms.silence())
 
     async def BindQuery(self, request: editor_pb.BindQueryRequest, context: Any) -> editor_pb.BindQueryResponse:
@@ -209,3 +215,8 @@ def _message(record: FormRecord, silence: float = 0.0) -> pb.Form:
         losses=record.losses,
         stale_duration=_stale(silence),
     )
+
+
+def _ranges(asked: str, context: Any) -> Ranges:
+    sent = context.invocation_metadata() or ()
+    return wanted(asked, next((str(value) for name, value in sent if name == "accept-language"), ""))

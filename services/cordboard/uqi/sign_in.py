@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from cordboard.catalog.v1 import definition_pb2 as pb
-from cordboard.uqi.fields import Field, Kind, Secret, Text
+from cordboard.uqi.fields import Field, FieldTexts, Kind, Secret, Text
 from cordboard.uqi.texts import clean
 
 LONGEST_VALUE: Final = 16_384
@@ -55,13 +55,20 @@ def _described(field: Field, told: pb.AuthField | None) -> Field:
     if told is None:
         return field
     title = clean(told.title, _TITLE) or field.title
-    return replace(field, title=title, description=clean(told.description, _DESCRIPTION))
+    return replace(field, title=title, description=clean(told.description, _DESCRIPTION), translations=_texts(told))
 
 
 def _added(told: pb.AuthField) -> Field:
     kind = Text(multiline=told.multiline) if told.plain else Secret()
     field = typed(told.name, clean(told.title, _TITLE) or told.name, kind, required=not told.optional)
-    return replace(field, description=clean(told.description, _DESCRIPTION))
+    return replace(field, description=clean(told.description, _DESCRIPTION), translations=_texts(told))
+
+
+def _texts(told: pb.AuthField) -> tuple[FieldTexts, ...]:
+    return tuple(
+        FieldTexts(each.language, clean(each.title, _TITLE), clean(each.description, _DESCRIPTION))
+        for each in told.translations
+    )
 
 
 def _of_kind(scheme: pb.AuthScheme) -> tuple[Field, ...]:

@@ -177,8 +177,8 @@ class FormStore:
         return None if row is None else _record(row)
 
     async def actions(self, integration: str, version: str) -> list[FormRecord]:
-        """Returns the forms of all actions of a version, with their Appsmith documents alone."""
-        query = sa.select(*_SUMMARY, _form.c.appsmith).where(
+        """Returns the forms of all actions of a version, with their canonical and their Appsmith documents alone."""
+        query = sa.select(*_SUMMARY, _form.c.appsmith, _form.c.document).where(
             _form.c.integration == integration, _form.c.version == version, _form.c.form.startswith("action.")
         )
         async with self._database.shared() as connection:

@@ -7,6 +7,7 @@ slug: whole
 version: 1.0.0
 title: Whole
 description: Everything at once.
+language: en-GB
 category: api
 owner: integrations
 criticality: high
@@ -97,9 +98,10 @@ auth_schemes:
 - id: oauth
   title: OAuth
   description: Consent
+  translations: [{language: de, title: Anmeldung, description: Zustimmen}]
   fields:
   - {name: subdomain, title: Subdomain, description: Yours, plain: true, optional: true, multiline: true,
-     schema: {type: string}}
+     schema: {type: string}, translations: [{language: de, title: Firma, description: Eure}]}
   oauth2:
     authorization_url: https://{subdomain}.whole.example/authorize
     token_url: https://whole.example/token
@@ -184,6 +186,7 @@ actions:
 - id: list
   title: List
   description: Lists things
+  translations: [{language: de, title: Liste, description: Listet}]
   tags: [things]
   input_schema:
     type: object
@@ -268,7 +271,17 @@ actions:
     response: {status: 429, body_text: Slow down}
     outcome: rate_limited
   form_hints:
-  - {property: name, label: Name, placeholder: A name, help: What to call it, group: Main, order: 1, widget: text}
+  - property: name
+    label: Name
+    placeholder: A name
+    help: What to call it
+    group: Main
+    order: 1
+    widget: text
+    choices: {Desk: The desk}
+    translations:
+    - {language: de, label: Der Name, placeholder: Ein Name, help: Wie es heißt, group: Allgemein,
+       choices: {Desk: Tisch}}
   - property: parent
     widget: select
     options:

@@ -12,6 +12,8 @@ export interface FormDocument {
   kind?: string;
   title?: string;
   description?: string;
+  /** The language of the texts: a BCP 47 tag; absent: nobody said it. */
+  language?: string;
   fields?: FormField[];
   constraints?: Constraint[];
   optionSources?: OptionSource[];

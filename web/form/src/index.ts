@@ -84,7 +84,7 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
     changed: () => members?.refresh(),
   };
   const summary = make("div", { class: "cbf-summary", role: "alert", tabindex: "-1", hidden: true });
-  const element = make("div", { class: "cbf" }, summary, ...notes(document, words));
+  const element = make("div", { class: "cbf", lang: document.language || undefined }, summary, ...notes(document, words));
   members = new Members(document.fields ?? [], given.values, scene, element);
   const all = members;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from google.api.httpbody_pb2 import HttpBody
@@ -11,6 +12,7 @@ from cordboard.auth.callback_page import CONTENT_TYPE
 from cordboard.auth.connect_session import SESSION_SECONDS, Session, State
 from cordboard.auth.links import Choice, Link, LinkState, Page
 from cordboard.auth.messages import BINDING_COOKIE, typed_values
+from cordboard.auth.page_forms import ACCEPT_LANGUAGE
 from cordboard.auth.v1 import connect_link_service_pb2 as pb
 from cordboard.auth.v1 import connect_page_service_pb2 as page_pb
 from cordboard.auth.v1.connect_link_service_pb2_grpc import ConnectLinkServiceServicer
@@ -71,7 +73,8 @@ class ConnectPageServicer(ConnectPageServiceServicer):
         return HttpBody(content_type=file.content_type, data=file.data)
 
     async def OpenConnectPage(self, request: page_pb.OpenConnectPageRequest, context: Any) -> page_pb.ConnectPage:
-        page = await self._links.open(request.link, request.key, brief=request.brief)
+        languages = next((str(value) for name, value in _sent(context) if name == ACCEPT_LANGUAGE), "")
+        page = await self._links.open(request.link, request.key, brief=request.brief, languages=languages)
         await context.send_initial_metadata((NO_STORE,))
         return _page_message(page)
 
@@ -83,6 +86,11 @@ class ConnectPageServicer(ConnectPageServiceServicer):
         )
         await context.send_initial_metadata((NO_STORE, _cookie(browser)))
         return _page_message(page)
+
+
+def _sent(context: Any) -> Sequence[tuple[str, Any]]:
+    sent: Sequence[tuple[str, Any]] = context.invocation_metadata() or ()
+    return sent
 
 
 def _cookie(browser: Secret[str]) -> tuple[str, str]:
