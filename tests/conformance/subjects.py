@@ -21,6 +21,9 @@ from cordboard.core.caller import OPERATOR, Caller, set_caller
 from cordboard.core.errors import CordboardError, FlagBroken, InvalidFields, NotFound
 from cordboard.core.flagging import FlagSet, RuleBroken, inlined
 from cordboard.core.status import code_of
+from cordboard.core.times import SystemClock
+from cordboard.flags.consumers.consumers import Consumers
+from cordboard.flags.consumers.store import ConsumerStore
 from cordboard.flags.evaluation import LiveFlags, Snapshot
 from cordboard.flags.experiments.exposures import Exposures
 from cordboard.flags.openfeature.evaluation_servicer import EvaluationV2
@@ -80,9 +83,10 @@ async def serving(configuration: str) -> AsyncIterator[int]:
     Whoever asks is an operator, for whom what a request claims counts: the suites claim all there is to know.
     """
     live, exposures = cast("LiveFlags", _Still(configuration)), cast("Exposures", _NoExperiment())
+    consumers = Consumers(cast("ConsumerStore", None), live, SystemClock())
     server = grpc.aio.server(interceptors=[_AsOperator()])
-    add_ServiceServicer_to_server(EvaluationV2(live, Events(live), exposures), server)
-    add_FlagSyncServiceServicer_to_server(FlagSync(live), server)
+    add_ServiceServicer_to_server(EvaluationV2(live, Events(live, consumers), exposures), server)
+    add_FlagSyncServiceServicer_to_server(FlagSync(live, consumers), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -368,6 +368,25 @@ async def test_a_watcher_gets_the_whole_set_at_once_and_again_after_each_change(
     stream.cancel()
 
 
+async def test_a_watcher_that_asks_for_changes_gets_each_flag_once(served: Served, operator: Stub) -> None:
+    await put(operator, a_flag())
+    await put(operator, a_flag("flags/other"))
+    stub: Any = FlagServiceStub(served.channel("proxy"))
+    stream = stub.WatchFlags(pb.WatchFlagsRequest(changes_only=True))
+    async with asyncio.timeout(BOUND):
+        first = await stream.read()
+        assert (first.sequence, first.base_sequence) == (2, 0)
+        assert set(json.loads(first.flag_configuration)["flags"]) == {"integration.desk", "other"}
+        base = first.sequence
+        for change in (operator.KillFlag(pb.KillFlagRequest(name=NAME, reason="fire")), put(operator, a_flag())):
+            await change
+            message = await stream.read()
+            assert (message.base_sequence, message.sequence) == (base, base + 1)
+            assert set(json.loads(message.flag_configuration)["flags"]) == {"integration.desk"}
+            base = message.sequence
+    stream.cancel()
+
+
 async def test_a_kill_in_one_replica_reaches_the_watchers_of_another(
     served: Served, operator: Stub, serving: Serving, flags_database: ServiceDatabase
 ) -> None:

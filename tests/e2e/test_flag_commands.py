@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from google.protobuf.struct_pb2 import Value
+
 from cordboard.auth.v1 import workspace_service_pb2 as workspace_pb
 from cordboard.client import Client
+from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from tests.e2e.test_command import as_json, command
 from tests.fixtures.desk import Desk
 
@@ -79,3 +83,26 @@ async def test_flags_go_out_and_come_in(desk: Desk, tmp_path: Path) -> None:
     [feature] = json.loads(output)["features"]
     assert feature["strategies"][0]["constraints"][0]["values"] == ["acme"]
     assert (await command(desk, "flag", "import", str(tmp_path / "none.json")))[0] == 2
+
+
+async def test_it_is_shown_who_follows_the_flags_and_how_far_each_is(desk: Desk, operator: Client) -> None:
+    flag = flags_pb.Flag(
+        name=f"flags/far-{uuid4().hex[:8]}", variants={"on": Value(bool_value=True)}, default_variant="on"
+    )
+    await operator.flags.PutFlag(flags_pb.PutFlagRequest(flag=flag))
+    async with asyncio.timeout(60):
+        # Others change flags in this mesh meanwhile.
+        while not {"proxy", "catalog"} <= await current(desk):  # noqa: ASYNC110 - what it looks at is in the mesh
+            await asyncio.sleep(0.2)
+    code, output, _ = await command(desk, "flag", "consumers")
+    assert code == 0
+    assert "cordboard.flags.v1" in output.replace("\n", "")
+
+
+async def current(desk: Desk) -> set[str]:
+    """Returns the services that have the newest change."""
+    return {
+        each["name"].removeprefix("flagConsumers/").partition("-")[0]
+        for each in await as_json(desk, "flag", "consumers")
+        if each.get("sequence") == each["newestSequence"]
+    }

@@ -20,6 +20,7 @@ from cordboard.cli import (
     edges,
     events,
     experiments,
+    flag_consumers,
     flag_review,
     flags,
     forms,
@@ -84,6 +85,7 @@ def application() -> typer.Typer:
     for name, area in later.items():
         app.add_typer(area, name=name, rich_help_panel=USE)
     flag_review.add_to(flags.app)
+    flag_consumers.add_to(flags.app)
     areas = {
         "backends": backends.app,
         "breakers": breakers.app,

@@ -20,6 +20,7 @@ from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceSt
 from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
+from cordboard.flags.v1.consumer_service_pb2_grpc import FlagConsumerServiceStub
 from cordboard.flags.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
@@ -89,6 +90,7 @@ class Stubs:
     def _flags(self, channel: grpc.aio.Channel) -> None:
         self.flags = FlagServiceStub(channel)
         self.flag_history = FlagHistoryServiceStub(channel)
+        self.flag_consumers = FlagConsumerServiceStub(channel)
         self.rollouts = RolloutServiceStub(channel)
         self.proposals = ProposalServiceStub(channel)
         self.experiments = ExperimentServiceStub(channel)

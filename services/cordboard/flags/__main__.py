@@ -18,6 +18,9 @@ from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.approvals import ApprovalRule, Approvals
+from cordboard.flags.consumers.consumers import Consumers
+from cordboard.flags.consumers.servicer import FlagConsumerServicer
+from cordboard.flags.consumers.store import ConsumerStore
 from cordboard.flags.evaluation import LiveFlags
 from cordboard.flags.experiments.experiments import Experiments
 from cordboard.flags.experiments.exposures import Exposures
@@ -51,6 +54,7 @@ from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
 from cordboard.flags.v1.connect_json_service_pb2_grpc import add_ConnectJsonServiceServicer_to_server
+from cordboard.flags.v1.consumer_service_pb2_grpc import add_FlagConsumerServiceServicer_to_server
 from cordboard.flags.v1.experiment_service_pb2_grpc import add_ExperimentServiceServicer_to_server
 from cordboard.flags.v1.flag_service_pb2_grpc import add_FlagServiceServicer_to_server
 from cordboard.flags.v1.history_service_pb2_grpc import add_FlagHistoryServiceServicer_to_server
@@ -94,26 +98,31 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     guards = Guards(plans, rollouts, clock, reporters_live=REPORTERS_LIVE)
     add_OutcomeServiceServicer_to_server(OutcomeServicer(guards, exposures), mesh.server)
     add_RolloutServiceServicer_to_server(RolloutServicer(rollouts), mesh.server)
-    _serve_openfeature(mesh, store, live, exposures)
+    consumers = Consumers(ConsumerStore(database), live, clock)
+    add_FlagConsumerServiceServicer_to_server(FlagConsumerServicer(consumers, clock), mesh.server)
+    _serve_openfeature(mesh, store, live, consumers, exposures)
     mesh.add_check("flags", live.check)
     mesh.copies.add(live.copy)
     mesh.background(changes.run())
     mesh.background(live.run(changes))
     mesh.background(running.run(changes))
+    mesh.background(consumers.run())
     mesh.background(exposures.run())
     mesh.background(rollouts.run())
     if catalog is not None:
         mesh.background(HubAge(catalog, mesh.copies, clock).run())
 
 
-def _serve_openfeature(mesh: Process[FlagsSettings], store: FlagStore, live: LiveFlags, exposures: Exposures) -> None:
-    events, tickets = Events(live), Tickets(store, SystemClock())
+def _serve_openfeature(
+    mesh: Process[FlagsSettings], store: FlagStore, live: LiveFlags, consumers: Consumers, exposures: Exposures
+) -> None:
+    events, tickets = Events(live, consumers), Tickets(store, SystemClock())
     first, second = EvaluationV1(live, events, exposures), EvaluationV2(live, events, exposures)
     add_evaluation_v1_to_server(first, mesh.server)
     add_evaluation_v2_to_server(second, mesh.server)
     add_ConnectJsonServiceServicer_to_server(ConnectJsonServicer(first, second), mesh.server)
-    add_FlagSyncServiceServicer_to_server(FlagSync(live), mesh.server)
-    news = OfrepEvents(live, tickets, SystemClock())
+    add_FlagSyncServiceServicer_to_server(FlagSync(live, consumers), mesh.server)
+    news = OfrepEvents(live, consumers, tickets, SystemClock())
     add_OfrepServiceServicer_to_server(OfrepServicer(live, exposures, tickets, news), mesh.server)
 
 

@@ -37,6 +37,12 @@ class Snapshot:
     flags: FlagSet
     definitions: Mapping[str, str]
     """The flagd definition of each flag, as JSON, in order of key."""
+    base: int = 0
+    """The change whose snapshot this one goes on from; 0 where there is none."""
+    changed: Mapping[str, str] = field(default_factory=dict)
+    """Those of the definitions that differ from that snapshot's."""
+    changed_at: Mapping[str, int] = field(default_factory=dict)
+    """The change after which each definition was first as it is, for those that have changed here."""
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set as soon as there is a newer snapshot."""
 
@@ -44,6 +50,13 @@ class Snapshot:
     def configuration(self) -> str:
         """Returns the whole set as flagd JSON."""
         return configuration(self.definitions.items())
+
+    def since(self, sequence: int) -> Mapping[str, str]:
+        """Returns the definitions that have changed after the snapshot of a change that was followed here."""
+        if sequence == self.base:
+            return self.changed
+        keys = [key for key, number in self.changed_at.items() if number > sequence]
+        return {key: self.definitions[key] for key in keys}
 
 
 def context_of(caller: Caller, claimed: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,10 +160,16 @@ class LiveFlags:
             definition = compiled(record.key, record.content, killed=record.killed, revision=record.revision)
             changed[record.key] = definition
             texts[record.key] = json.dumps(definition, separators=(",", ":"))
+        if known is None:
+            self._snapshot = Snapshot(sequence, FlagSet(changed), dict(sorted(texts.items())))
+            return
+        definitions = {**known.definitions, **texts}
         self._snapshot = Snapshot(
             sequence=sequence,
-            flags=known.flags.updated(changed) if known else FlagSet(changed),
-            definitions=dict(sorted({**(known.definitions if known else {}), **texts}.items())),
+            flags=known.flags.updated(changed),
+            definitions=definitions if texts.keys() <= known.definitions.keys() else dict(sorted(definitions.items())),
+            base=known.sequence,
+            changed=texts,
+            changed_at={**known.changed_at, **dict.fromkeys(texts, sequence)},
         )
-        if known is not None:
-            known.superseded.set()
+        known.superseded.set()

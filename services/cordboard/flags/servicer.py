@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cordboard.core.caller import current_caller
 from cordboard.core.paging import Paging
 from cordboard.core.structs import from_struct, to_value
+from cordboard.flags.compilation import configuration
 from cordboard.flags.flags import Cause
 from cordboard.flags.messages import (
     content_of,
@@ -82,9 +83,12 @@ class FlagServicer(FlagServiceServicer):
             revision=decision.revision or 0,
         )
 
-    async def WatchFlags(self, _request: pb.WatchFlagsRequest, _context: Any) -> AsyncIterator[pb.WatchFlagsResponse]:
+    async def WatchFlags(self, request: pb.WatchFlagsRequest, _context: Any) -> AsyncIterator[pb.WatchFlagsResponse]:
+        base = 0
         async for snapshot in self._live.snapshots():
-            yield pb.WatchFlagsResponse(sequence=snapshot.sequence, flag_configuration=snapshot.configuration)
+            text = configuration(snapshot.since(base).items()) if base else snapshot.configuration
+            yield pb.WatchFlagsResponse(sequence=snapshot.sequence, flag_configuration=text, base_sequence=base)
+            base = snapshot.sequence if request.changes_only else 0
 
 
 def _cause(why: str) -> Cause:

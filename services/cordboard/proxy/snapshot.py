@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -12,16 +11,13 @@ from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.lifecycle_pb2 import Pin, RetiredVersion
 from cordboard.core.channel import Channels
 from cordboard.core.copies import Copy
-from cordboard.core.errors import DependencyUnavailable, DocumentInvalid, NotFound, StateConflict, SwitchedOff
-from cordboard.core.flagging import Decision, FlagSet, integration_key, is_on
+from cordboard.core.errors import DependencyUnavailable, NotFound, StateConflict, SwitchedOff
+from cordboard.core.flag_copy import FlagCopy
+from cordboard.core.flagging import Decision, integration_key, is_on
 from cordboard.core.following import follow
 from cordboard.core.ownership import owner_of
-from cordboard.flags.v1 import flag_service_pb2 as flags_pb
-from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from cordboard.proxy.calls import Led
 from cordboard.proxy.definitions import Definition
-
-logger = logging.getLogger(__name__)
 
 # Rules may look at the time, so a decision is not kept for longer than a change may take.
 _DECISION_LIVES: Final = 1.0
@@ -139,19 +135,17 @@ class Flags:
 
     def __init__(self, channels: Channels) -> None:
         """Takes the way to Flags; `run` has to run."""
-        self._channels = channels
-        self._flags: FlagSet | None = None
         self._decisions: dict[tuple[str, tuple[str, ...]], tuple[float, Decision]] = {}
-        self.copy = Copy("flags")
+        self._flags = FlagCopy(channels, "proxy", changed=self._decisions.clear)
+        self.copy = self._flags.copy
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""
-        await follow(self.copy, self._watch)
+        await self._flags.run()
 
     async def check(self) -> None:
         """Raises DependencyUnavailable until a set has come."""
-        if self._flags is None:
-            raise DependencyUnavailable("flags")
+        _ = self._flags.flags
 
     def version(self, slug: str, context: Mapping[str, str]) -> tuple[str, Led | None]:
         """Returns the definition version that `version.{slug}` gives in this context, and which variant says so.
@@ -179,8 +173,6 @@ class Flags:
             raise SwitchedOff(key, slug, decision.variant or "")
 
     def _decide(self, key: str, context: Mapping[str, str]) -> Decision:
-        if self._flags is None:
-            raise DependencyUnavailable("flags")
         now = time.monotonic()
         question = (key, tuple(context.values()))
         known = self._decisions.get(question)
@@ -191,14 +183,3 @@ class Flags:
             self._decisions.clear()
         self._decisions[question] = (now + _DECISION_LIVES, decision)
         return decision
-
-    async def _watch(self) -> AsyncIterator[None]:
-        stub = FlagServiceStub(self._channels.to("flags"))
-        async for message in stub.WatchFlags(flags_pb.WatchFlagsRequest()):
-            try:
-                self._flags = FlagSet.parse(message.flag_configuration)
-            except DocumentInvalid:
-                # What was known last goes on holding.
-                logger.error("a set of flags cannot be read", extra={"sequence": message.sequence})
-            self._decisions.clear()
-            yield

@@ -12,6 +12,8 @@ import pytest
 
 from cordboard.core.errors import TokenInvalid
 from cordboard.core.flagging import FlagSet
+from cordboard.core.times import SystemClock
+from cordboard.flags.consumers.consumers import Consumers
 from cordboard.flags.evaluation import Snapshot
 from cordboard.flags.openfeature.ofrep_events import OfrepEvents
 from cordboard.flags.openfeature.tickets import SLOT_SECONDS, Tickets
@@ -68,7 +70,8 @@ def tickets(clock: Hand, kept: Kept | None = None) -> Tickets:
 
 
 def events(live: Any, clock: Hand, **how: float) -> OfrepEvents:
-    return OfrepEvents(live, tickets(clock), clock, **how)
+    store: Any = None
+    return OfrepEvents(live, Consumers(store, live, SystemClock()), tickets(clock), clock, **how)
 
 
 async def following(stream: AsyncIterator[bytes]) -> bytes:

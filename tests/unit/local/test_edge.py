@@ -315,6 +315,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.uqi.v1.QueryEditorService/GetQueryEditor", "uqi"),
         ("/cordboard.flags.v1.FlagService/GetFlag", "flags"),
         ("/cordboard.flags.v1.FlagHistoryService/EvaluateFlagAsOf", "flags"),
+        ("/cordboard.flags.v1.FlagConsumerService/ListFlagConsumers", "flags"),
         ("/cordboard.flags.v1.RolloutService/GetRollout", "flags"),
         ("/cordboard.flags.v1.ProposalService/GetProposal", "flags"),
         ("/cordboard.flags.v1.ExperimentService/GetExperiment", "flags"),

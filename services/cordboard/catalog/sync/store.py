@@ -318,6 +318,11 @@ class HubStore:
         found = (await connection.execute(sa.select(_flags.c.revision, _flags.c.records, _flags.c.sequence))).first()
         return None if found is None else FlagsRecord(*found)
 
+    async def flags_place(self, connection: AsyncConnection) -> tuple[int, int] | None:
+        """Returns the revision of the set of flags and the change that brought it, or None before there was one."""
+        found = (await connection.execute(sa.select(_flags.c.revision, _flags.c.sequence))).first()
+        return None if found is None else (found.revision, found.sequence)
+
     async def edge(self, connection: AsyncConnection, edge: str, *, lock: bool = False) -> EdgeRecord | None:
         """Returns an edge, or None; `lock` keeps others from changing it until the transaction ends."""
         wanted = _edges().where(_edge.c.id == edge)

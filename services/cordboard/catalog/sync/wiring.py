@@ -11,6 +11,7 @@ from cordboard.catalog.sync.abilities import ABLE
 from cordboard.catalog.sync.bootstrap import Bootstrap
 from cordboard.catalog.sync.customer_store import CustomerStore
 from cordboard.catalog.sync.customers import Customers
+from cordboard.catalog.sync.flag_reports import EdgeReports
 from cordboard.catalog.sync.flags_relay import EdgeFlags, HubFlags
 from cordboard.catalog.sync.follower import Follower, dial
 from cordboard.catalog.sync.hub import Hub
@@ -59,6 +60,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
             mesh.background(EdgeFlags(mesh.channels, hub_store, changes).run())
     elif settings.hub_key_file is not None and settings.flags_address:
         mesh.background(HubFlags(mesh.channels, hub_store, replica_store, catalog).run())
+        mesh.background(EdgeReports(mesh.channels, hub_store).run())
     if settings.hub_key_file is not None and settings.auth_address:
         mesh.background(Customers(mesh.channels, customers, catalog, changes, clock).run())
     states = SyncStates(replica_store, clock, follower)

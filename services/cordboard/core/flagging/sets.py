@@ -67,6 +67,14 @@ class FlagSet:
         changed._take(definitions.items(), None)
         return changed
 
+    def joined(self, changes: FlagSet) -> FlagSet:
+        """Returns a set with the flags of another in the place of those of the same keys."""
+        named = changes._flags.keys() | changes._left_out.keys()
+        joined = FlagSet({})
+        joined._flags = {key: flag for key, flag in self._flags.items() if key not in named} | changes._flags
+        joined._left_out = {key: why for key, why in self._left_out.items() if key not in named} | changes._left_out
+        return joined
+
     @property
     def left_out(self) -> Mapping[str, str]:
         """Returns the flags that could not be read, by key, each with the reason."""

@@ -49,7 +49,7 @@ class _Evaluations:
 
     async def _messages(self, context: Any, message: Any) -> AsyncIterator[Any]:
         check_selector(context)
-        async for event in self._events.stream():
+        async for event in self._events.stream(current_caller().workspace):
             yield message(type=event.type, data=to_struct(dict(event.data)) if event.data else None)
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cordboard.core.times import Clock
+    from cordboard.flags.consumers.consumers import Consumers, Follower
     from cordboard.flags.evaluation import LiveFlags
     from cordboard.flags.openfeature.tickets import Ticket, Tickets
 
+PROTOCOL: Final = "ofrep"
 PATH: Final = "/ofrep/v1/events"
 CONTENT_TYPE: Final = "text/event-stream"
 # How long a page may be out of sight before its stream is closed, in seconds.
@@ -38,9 +40,18 @@ class OfrepEvents:
     """Streams the changes of the set that holds now."""
 
     def __init__(
-        self, live: LiveFlags, tickets: Tickets, clock: Clock, *, keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+        self,
+        live: LiveFlags,
+        consumers: Consumers,
+        tickets: Tickets,
+        clock: Clock,
+        *,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
-        """Takes the set, what reads tickets, the time, and how often a silent stream shows that it is there."""
+        """Takes the set, what knows who follows it, what reads tickets, the time, and how often a silent stream shows
+        that it is there.
+        """
+        self._consumers = consumers
         self._live = live
         self._tickets = tickets
         self._clock = clock
@@ -53,8 +64,15 @@ class OfrepEvents:
         TokenInvalid.
         """
         read = await self._tickets.read(ticket)
+        # A ticket says nothing of whom it was given to.
+        with self._consumers.following(PROTOCOL, "") as follower:
+            async for text in self._texts(read, last, follower):
+                yield text
+
+    async def _texts(self, read: Ticket, last: str, follower: Follower) -> AsyncIterator[bytes]:
         known = self._live.snapshot
         yield OPENING if last == str(known.sequence) else OPENING + _event(known.sequence)
+        follower.has(known.sequence)
         renewal = self._renewal(read)
         while (left := read.expires - self._clock.now().timestamp()) > 0:
             with contextlib.suppress(TimeoutError):
@@ -66,6 +84,7 @@ class OfrepEvents:
                 renewal = read.expires
             yield _event(newest.sequence) if renewing or newest is not known else ALIVE
             known = newest
+            follower.has(known.sequence)
 
     def _renewal(self, ticket: Ticket) -> float:
         # The answer to a client that asks again has the next ticket in it. All of them at once would be a crowd.

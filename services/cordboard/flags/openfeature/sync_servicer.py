@@ -19,8 +19,10 @@ from cordboard.flags.openfeature.view import View
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from cordboard.flags.consumers.consumers import Consumers
     from cordboard.flags.evaluation import LiveFlags
 
+PROTOCOL: Final = "flagd.sync.v1"
 # Texts alone: clients put the context into every evaluation, and lists of ours are decided here.
 STATIC_CONTEXT: Final = ("workspace", "customer", "tier", "region", "environment", "targetingKey")
 
@@ -28,20 +30,23 @@ STATIC_CONTEXT: Final = ("workspace", "customer", "tier", "region", "environment
 class FlagSync(pb_grpc.FlagSyncServiceServicer):
     """Serves flagd.sync.v1."""
 
-    def __init__(self, live: LiveFlags) -> None:
-        """Takes the set that holds now."""
+    def __init__(self, live: LiveFlags, consumers: Consumers) -> None:
+        """Takes the set that holds now, and what knows who follows it."""
         self._live = live
+        self._consumers = consumers
 
     async def SyncFlags(self, request: pb.SyncFlagsRequest, context: Any) -> AsyncIterator[pb.SyncFlagsResponse]:
         check_selector(context, request.selector)
         known = _known()
         view, sent = View(known), None
-        async for snapshot in self._live.snapshots():
-            # A change that makes no difference to this workspace is none.
-            text = view.configuration(snapshot)
-            if text != sent:
-                sent = text
-                yield pb.SyncFlagsResponse(flag_configuration=text, sync_context=to_struct(_static(known)))
+        with self._consumers.following(PROTOCOL, current_caller().workspace) as follower:
+            async for snapshot in self._live.snapshots():
+                # A change that makes no difference to this workspace is none.
+                text = view.configuration(snapshot)
+                if text != sent:
+                    sent = text
+                    yield pb.SyncFlagsResponse(flag_configuration=text, sync_context=to_struct(_static(known)))
+                follower.has(snapshot.sequence)
 
     async def FetchAllFlags(self, request: pb.FetchAllFlagsRequest, context: Any) -> pb.FetchAllFlagsResponse:
         check_selector(context, request.selector)

@@ -1,0 +1,1 @@
+"""Who follows the flags, and how far each is."""
