@@ -121,7 +121,8 @@ class _Still:
                 if "targeting" in flag:
                     flag["targeting"] = inlined(flag["targeting"], evaluators)
             texts[key] = json.dumps(flag)
-        self.snapshot = Snapshot(1, FlagSet.parse(configuration), texts)
+        self.flags = FlagSet.parse(configuration)
+        self.snapshot = Snapshot(1, self.flags, texts)
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         yield self.snapshot

@@ -15,6 +15,7 @@ from cordboard.catalog.availability import Availability
 from cordboard.core.caller import Caller
 from cordboard.core.channel import Channels
 from cordboard.core.errors import CordboardError, DependencyUnavailable, InvalidFields, SwitchedOff
+from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.proxy.snapshot import Flags
 from tests.unit.proxy.running import until
@@ -86,7 +87,7 @@ async def both() -> AsyncIterator[tuple[Boards, Availability, Flags]]:
         port = each.add_insecure_port("127.0.0.1:0")
         await each.start()
         ways.append(cast("Channels", Way(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))))
-    catalog, proxy = Availability(ways[0]), Flags(ways[1])
+    catalog, proxy = Availability(ways[0], MAX_STALENESS), Flags(ways[1], MAX_STALENESS)
     running = [asyncio.create_task(catalog.run()), asyncio.create_task(proxy.run())]
 
     yield Boards(boards), catalog, proxy

@@ -16,6 +16,7 @@ from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2
 from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import FlagSyncServiceStub
 
 from cordboard.core.flag_copy import FlagCopy
+from cordboard.core.settings import MAX_STALENESS
 from cordboard.core.structs import to_value
 from cordboard.flags.__main__ import start
 from cordboard.flags.settings import FlagsSettings
@@ -71,7 +72,7 @@ async def until(served: Served, holds: Callable[[list[pb.FlagConsumer]], bool]) 
 async def copying(served: Served, service: str) -> AsyncIterator[FlagCopy]:
     """Follows the flags as a service does."""
     way: Any = Way(served, service)
-    copy = FlagCopy(way, service)
+    copy = FlagCopy(way, service, max_staleness=MAX_STALENESS)
     task = asyncio.create_task(copy.run())
     try:
         yield copy

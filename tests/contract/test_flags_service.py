@@ -113,6 +113,23 @@ async def test_a_change_needs_what_was_read_when_it_says_so(operator: Stub) -> N
     assert await refused(put(operator, a_flag("flags/new", etag=first.etag))) == ("ABORTED", "ETAG_MISMATCH", [])
 
 
+async def test_a_flag_says_what_a_copy_of_it_gives_that_is_too_old(operator: Stub, served: Served) -> None:
+    made = await put(operator, a_flag(when_stale=pb.WHEN_STALE_DEFAULT))
+    assert made.when_stale == pb.WHEN_STALE_DEFAULT
+    stub: Any = FlagServiceStub(served.channel("proxy"))
+    [message] = await watched(stub, lambda _: True)
+    definition = json.loads(message.flag_configuration)["flags"]["integration.desk"]
+    assert definition["metadata"] == {"revision": 1, "whenStale": "default"}
+    assert FlagSet.parse(message.flag_configuration).when_stale().evaluate("integration.desk", {}).reason == "STALE"
+    plain = await put(operator, a_flag(when_stale=pb.WHEN_STALE_LAST_KNOWN))
+    assert plain.when_stale == pb.WHEN_STALE_UNSPECIFIED
+    first = await operator.ListFlagRevisions(pb.ListFlagRevisionsRequest(parent=NAME))
+    assert [each.flag.when_stale for each in first.flag_revisions] == [0, pb.WHEN_STALE_DEFAULT]
+    unknown = a_flag()
+    unknown.when_stale = 9  # type: ignore[assignment]
+    assert await refused(put(operator, unknown)) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["flag.when_stale"])
+
+
 async def test_flags_are_listed_page_by_page_in_order_of_key(operator: Stub) -> None:
     names = [f"flags/{key}" for key in ("Z", "a", "a-b", "a.b", "a_b", "b", "z9")]
     for name in reversed(names):

@@ -56,7 +56,8 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     limit = mesh.settings.private_integrations
     publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=limit)
     catalog = Catalog(snapshot, publication, gate, worker)
-    usage, availability = Usage(database), Availability(mesh.channels)
+    usage = Usage(database)
+    availability = Availability(mesh.channels, mesh.settings.flag_max_staleness_seconds)
     follows = mesh.settings.edge_bootstrap_file is not None
     pins = Pins(store, snapshot, journal, clock, follows=follows)
     drift_store = DriftStore(database)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Availability:
     """The whole set of flags, and what it says of integrations."""
 
-    def __init__(self, channels: Channels) -> None:
-        """Takes the way to Flags; `run` has to run."""
-        self._flags = FlagCopy(channels, "catalog")
+    def __init__(self, channels: Channels, max_staleness: float) -> None:
+        """Takes the way to Flags, and after how many seconds without it the set is too old; `run` has to run."""
+        self._flags = FlagCopy(channels, "catalog", max_staleness=max_staleness)
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""

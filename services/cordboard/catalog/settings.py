@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cordboard.core.settings import OptionalAddress, Settings
+from cordboard.core.settings import MAX_STALENESS, MaxStaleness, OptionalAddress, Settings
 
 
 class CatalogSettings(Settings):
@@ -17,6 +17,7 @@ class CatalogSettings(Settings):
     definition_cache_bytes: int = Field(
         64 * 1024 * 1024, ge=1024 * 1024, description="definitions kept in memory, by their size on the wire"
     )
+    flag_max_staleness_seconds: MaxStaleness = MAX_STALENESS
     private_integrations: int = Field(
         50, ge=0, le=10_000, description="how many integrations of its own a workspace can publish"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -34,22 +35,34 @@ SAY_TIMEOUT: Final = 5.0
 class FlagCopy:
     """The flags, as the stream of Flags keeps them."""
 
-    def __init__(self, channels: Channels, service: str, *, changed: Callable[[], None] = lambda: None) -> None:
-        """Takes the way to Flags, which service this is, and what to call with every change; `run` has to run."""
+    def __init__(
+        self,
+        channels: Channels,
+        service: str,
+        *,
+        max_staleness: float,
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the way to Flags, which service this is, after how many seconds without Flags the copy is too old, what
+        to call with every change, and the time; `run` has to run.
+        """
         self._channels = channels
         self._id = f"{service}-{secrets.token_hex(6)}"
+        self._max_staleness = max_staleness
         self._changed = changed
         self._flags: FlagSet | None = None
         self._sequence = 0
+        self._heard = False
         self._news = asyncio.Event()
-        self.copy = Copy("flags")
+        self.copy = Copy("flags", clock=clock)
 
     @property
     def flags(self) -> FlagSet:
-        """Returns the newest set; raises DependencyUnavailable before one has come."""
+        """Returns the newest set, as it holds at its age; raises DependencyUnavailable before one has come."""
         if self._flags is None:
             raise DependencyUnavailable("flags")
-        return self._flags
+        return self._flags.when_stale() if self.copy.age() > self._max_staleness else self._flags
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""
@@ -62,9 +75,19 @@ class FlagCopy:
         return self.flags.evaluate(key, context)
 
     async def _watch(self) -> AsyncIterator[None]:
-        stub = FlagServiceStub(self._channels.to("flags"))
-        whole = False
+        stub: Any = FlagServiceStub(self._channels.to("flags"))
+        try:
+            async for _ in self._changes(stub):
+                yield
+        finally:
+            if self._heard:
+                # A stream that says nothing is one without news: the copy ages from its end on.
+                self.copy.current()
+
+    async def _changes(self, stub: Any) -> AsyncIterator[None]:
+        whole = self._heard = False
         async for message in stub.WatchFlags(WatchFlagsRequest(changes_only=True)):
+            self._heard = True
             if message.base_sequence and not (whole and message.base_sequence == self._sequence):
                 # What lies between never came: the stream that is opened next begins with the whole set.
                 logger.warning("a change of flags is missing", extra={"sequence": message.sequence})

@@ -49,6 +49,19 @@ OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
 Network = Annotated[str, AfterValidator(_network), PlainSerializer(str)]
 
 
+MaxStaleness = Annotated[
+    float,
+    Field(
+        ge=1,
+        le=31_536_000,
+        description="seconds after which a copy of the flags whose source is away is too old: flags that say so give "
+        "their default then",
+    ),
+]
+# What a copy of the flags may be old where nothing else is set, in seconds.
+MAX_STALENESS = 300.0
+
+
 class Settings(BaseSettings):
     """What every service is told by its environment."""
 

@@ -76,7 +76,7 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     """Wires the parts of Flags."""
     database = mesh.database()
     store = FlagStore(database)
-    live = LiveFlags(store)
+    live = LiveFlags(store, max_staleness=mesh.settings.flag_max_staleness_seconds)
     changes = Changes(database, CHANNEL)
     approvals = Approvals(map(ApprovalRule.parse, mesh.settings.approvals))
     flags = Flags(store, mesh.journal(), live, SystemClock(), approvals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.core.flagging import KILLED, REVISION
+from cordboard.core.flagging import KILLED, REVISION, WHEN_STALE
 from cordboard.flags.content import WHOLE
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def compiled(key: str, content: Content, *, killed: bool, revision: int) -> dict
         "defaultVariant": content.variant_when_killed if killed else content.default_variant,
         "metadata": {REVISION: revision},
     }
+    if content.when_stale:
+        definition["metadata"][WHEN_STALE] = content.when_stale
     if killed:
         definition["metadata"][KILLED] = True
     elif content.rules:

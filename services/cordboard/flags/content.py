@@ -83,6 +83,8 @@ class Content:
     rules: tuple[Rule, ...] = ()
     off_variant: str = ""
     description: str = ""
+    when_stale: str = ""
+    """What a copy gives that is too old: TO_DEFAULT, or empty for what was known last."""
 
     @property
     def variant_when_killed(self) -> str:
@@ -106,6 +108,7 @@ class Content:
             ],
             "default_variant": self.default_variant,
             "off_variant": self.off_variant,
+            **({"when_stale": self.when_stale} if self.when_stale else {}),
         }
 
     @classmethod
@@ -117,6 +120,8 @@ class Content:
             rules=tuple(_rule(rule) for rule in document["rules"]),
             default_variant=document["default_variant"],
             off_variant=document["off_variant"],
+            # Revisions of before it could be said have none.
+            when_stale=document.get("when_stale", ""),
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cordboard.core.copies import ANSWERS_WITHIN, Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
+from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.compilation import compiled, configuration
 
 if TYPE_CHECKING:
@@ -83,9 +84,12 @@ def context_of(caller: Caller, claimed: Mapping[str, Any]) -> dict[str, Any]:
 class LiveFlags:
     """Keeps the newest snapshot; serves the last one known while the database cannot be asked."""
 
-    def __init__(self, store: FlagStore) -> None:
-        """Takes where flags are kept; knows no flag until the first `refresh`."""
+    def __init__(self, store: FlagStore, *, max_staleness: float = MAX_STALENESS) -> None:
+        """Takes where flags are kept, and after how many seconds without the database the snapshot is too old; knows no
+        flag until the first `refresh`.
+        """
         self._store = store
+        self._max_staleness = max_staleness
         self._refreshing = asyncio.Lock()
         self._snapshot: Snapshot | None = None
         self.copy = Copy("database", within=ANSWERS_WITHIN)
@@ -97,13 +101,19 @@ class LiveFlags:
             raise DependencyUnavailable("database")
         return self._snapshot
 
+    @property
+    def flags(self) -> FlagSet:
+        """Returns the newest set, as it holds at its age; raises DependencyUnavailable before one was read."""
+        found = self.snapshot.flags
+        return found.when_stale() if self.copy.age() > self._max_staleness else found
+
     async def check(self) -> None:
         """Raises DependencyUnavailable while there is nothing to evaluate with."""
         _ = self.snapshot
 
     def evaluate(self, key: str, caller: Caller, claimed: Mapping[str, Any]) -> Decision:
         """Returns what the flag gives to `caller`; raises NotFound, and StateConflict where its rules are broken."""
-        decision = self.snapshot.flags.evaluate(key, context_of(caller, claimed))
+        decision = self.flags.evaluate(key, context_of(caller, claimed))
         if decision.reason == ERROR:
             if not decision.found:
                 raise NotFound(f"flags/{key}")

@@ -107,6 +107,9 @@ class Flags:
         """
         reason = cause.of(act)
         current = await change.flag(key)
+        if current is not None:
+            # A plan says who gets what, and not what a copy of it gives that is too old.
+            content = replace(content, when_stale=current.content.when_stale)
         if current is not None and current.content.to_json() == content.to_json():
             if planned:
                 self._approvals.check(current, current, cause, planned=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cordboard.core.errors import InvalidFields, Violation
+from cordboard.core.flagging import TO_DEFAULT
 from cordboard.core.names import parse
 from cordboard.core.structs import from_value, to_value
 from cordboard.core.times import to_timestamp
@@ -57,7 +58,10 @@ def content_of(flag: pb.Flag) -> tuple[str, Content]:
         rules=tuple(_rule(rule) for rule in flag.rules),
         default_variant=flag.default_variant,
         off_variant=flag.off_variant,
+        when_stale=TO_DEFAULT if flag.when_stale == pb.WHEN_STALE_DEFAULT else "",
     )
+    if flag.when_stale not in pb.WhenStale.values():
+        problems.append(Violation("flag.when_stale", "must be one of WhenStale", "OUT_OF_RANGE"))
     seen_already = {variant_path(name) for name in unreadable}
     problems += [violation for found in unreadable.values() for violation in found]
     problems += [violation for violation in violations(key, content) if violation.field not in seen_already]
@@ -75,6 +79,7 @@ def flag_message(record: FlagRecord) -> pb.Flag:
         rules=[_rule_message(rule) for rule in content.rules],
         default_variant=content.default_variant,
         off_variant=content.off_variant,
+        when_stale=pb.WHEN_STALE_DEFAULT if content.when_stale else pb.WHEN_STALE_UNSPECIFIED,
         killed=record.killed,
         revision=record.revision,
         etag=record.etag,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from cordboard.core.settings import Settings
+from cordboard.core.settings import MAX_STALENESS, MaxStaleness, Settings
 from cordboard.flags.approvals import ApprovalRule
 
 
@@ -16,6 +16,7 @@ class FlagsSettings(Settings):
         min_length=1,
         description="the tiers in order, the lowest first: what a rollout's minimum tier is measured by",
     )
+    flag_max_staleness_seconds: MaxStaleness = MAX_STALENESS
     approvals: tuple[str, ...] = Field(
         (),
         description="the flags whose changes need a second person, each as ENVIRONMENT/KEY: `production/version.*`, "

@@ -75,12 +75,10 @@ async def start(mesh: Process[ProxySettings]) -> None:
     recorder = Recorder(mesh.database(), mesh.journal())
     egress = Egress(settings.egress_allowed_networks)
     session = egress.session()
-    definitions, flags, connections = Definitions(mesh.channels), Flags(mesh.channels), Connections(mesh.channels)
-    usage, outcomes, drift = (
-        Usage(mesh.channels),
-        Outcomes(mesh.channels),
-        Drift(mesh.channels, every=settings.drift_look_seconds),
-    )
+    definitions, connections = Definitions(mesh.channels), Connections(mesh.channels)
+    flags = Flags(mesh.channels, settings.flag_max_staleness_seconds)
+    usage, outcomes = Usage(mesh.channels), Outcomes(mesh.channels)
+    drift = Drift(mesh.channels, every=settings.drift_look_seconds)
     quota_store = QuotaStore(mesh.database())
     quotas = Quotas(quota_store, monotonic=clock.monotonic)
     mesh.on_close(quotas.close)

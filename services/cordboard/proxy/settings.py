@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from cordboard.core.egress import MAX_RESPONSE_BYTES
-from cordboard.core.settings import Address, OptionalAddress, Settings
+from cordboard.core.settings import MAX_STALENESS, Address, MaxStaleness, OptionalAddress, Settings
 from cordboard.proxy.breakers.standing import BreakerPolicy
 from cordboard.proxy.retry_budget import BudgetPolicy
 
@@ -20,6 +20,7 @@ class ProxySettings(Settings):
         "",
         description="HOST:PORT to serve /proxy/ and /webhooks/ on for Envoy, as HTTP/1.1 mutual TLS; empty: nowhere",
     )
+    flag_max_staleness_seconds: MaxStaleness = MAX_STALENESS
     breaker_window_seconds: float = Field(10.0, gt=0, le=600, description="how long a breaker remembers a call")
     breaker_min_calls: int = Field(20, ge=1, le=10_000, description="calls in the window before a breaker may open")
     breaker_failure_ratio: float = Field(0.5, gt=0, le=1, description="the share of failed calls that opens a breaker")

@@ -133,10 +133,10 @@ class Definitions:
 class Flags:
     """The whole set of flags."""
 
-    def __init__(self, channels: Channels) -> None:
-        """Takes the way to Flags; `run` has to run."""
+    def __init__(self, channels: Channels, max_staleness: float) -> None:
+        """Takes the way to Flags, and after how many seconds without it the set is too old; `run` has to run."""
         self._decisions: dict[tuple[str, tuple[str, ...]], tuple[float, Decision]] = {}
-        self._flags = FlagCopy(channels, "proxy", changed=self._decisions.clear)
+        self._flags = FlagCopy(channels, "proxy", max_staleness=max_staleness, changed=self._decisions.clear)
         self.copy = self._flags.copy
 
     async def run(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 from cordboard.core.channel import Channels
 from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.flag_copy import FlagCopy
+from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
 BOUND = 40.0
@@ -23,8 +25,9 @@ class Flags:
     """Flags that says what it is told, and begins each stream with the whole set."""
 
     def __init__(self) -> None:
-        self.whole = (1, {"a": 1, "b": 1})
+        self.whole: tuple[int, dict[str, Any]] = (1, {"a": 1, "b": 1})
         self.opened = 0
+        self.stop: Callable[[], Awaitable[None]]
         self.sent: asyncio.Queue[tuple[int, int, str]] = asyncio.Queue()
 
     async def watch(self, request: pb.WatchFlagsRequest, _context: Any) -> AsyncIterator[pb.WatchFlagsResponse]:
@@ -49,15 +52,26 @@ class Way:
         return self.channel
 
 
-def flagd(**values: int) -> str:
+def flagd(**values: Any) -> str:
+    plain = {"state": "ENABLED", "defaultVariant": "it"}
     flags = {
-        key: {"state": "ENABLED", "variants": {"it": value}, "defaultVariant": "it"} for key, value in values.items()
+        key: value if isinstance(value, dict) else {**plain, "variants": {"it": value}} for key, value in values.items()
     }
     return json.dumps({"flags": flags})
 
 
+class Hand:
+    """A clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @contextlib.asynccontextmanager
-async def copying() -> AsyncIterator[tuple[Flags, FlagCopy]]:
+async def copying(clock: Callable[[], float] = time.monotonic) -> AsyncIterator[tuple[Flags, FlagCopy]]:
     flags, server = Flags(), grpc.aio.server()
     watch = grpc.unary_stream_rpc_method_handler(
         cast("Any", flags.watch), pb.WatchFlagsRequest.FromString, pb.WatchFlagsResponse.SerializeToString
@@ -68,9 +82,10 @@ async def copying() -> AsyncIterator[tuple[Flags, FlagCopy]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        copy = FlagCopy(cast("Channels", Way(channel)), "proxy")
+        copy = FlagCopy(cast("Channels", Way(channel)), "proxy", max_staleness=MAX_STALENESS, clock=clock)
         task = asyncio.create_task(copy.run())
         try:
+            flags.stop = lambda: server.stop(None)
             yield flags, copy
         finally:
             task.cancel()
@@ -110,3 +125,52 @@ async def test_whoever_misses_a_change_begins_anew(change: tuple[int, int, str])
         # What cannot be put into the set there is does no harm, and what comes after it shows the gap.
         await flags.sent.put((change[1], change[1] + 1, flagd(b=9)))
         await until(lambda: flags.opened >= 2 and values(copy)["a"] == 7)
+
+
+def switch(**metadata: Any) -> dict[str, Any]:
+    """A flag that is on by its rule, and off by default."""
+    return {
+        "state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off",
+        "targeting": {"if": [True, "on"]}, "metadata": metadata,
+    }  # fmt: skip
+
+
+async def test_beyond_its_age_a_flag_gives_what_it_says_it_gives() -> None:
+    clock = Hand()
+    async with copying(clock) as (flags, copy):
+        killed = {**switch(whenStale="default", killed=True), "variants": {"on": True, "off": False}}
+        del killed["targeting"]
+        flags.whole = (1, {"careful": switch(whenStale="default"), "bold": switch(), "killed": killed})
+        await until(lambda: bool(values(copy)))
+        # A source that has nothing new is no source that is away.
+        clock.now += 10 * MAX_STALENESS
+        assert values(copy) == {"careful": True, "bold": True, "killed": False}
+        await flags.stop()
+
+        def lost() -> bool:
+            copy_age = copy.copy.age()
+            clock.now += 1
+            return copy_age > 0
+
+        await until(lost)
+        clock.now += MAX_STALENESS - copy.copy.age()
+        assert values(copy) == {"careful": True, "bold": True, "killed": False}
+        clock.now += 1
+        assert values(copy) == {"careful": False, "bold": True, "killed": False}
+        decisions = {key: copy.evaluate(key, {}) for key in ("careful", "bold", "killed", "none")}
+        assert {key: (each.variant, each.reason) for key, each in decisions.items()} == {
+            "careful": ("off", "STALE"), "bold": ("on", "TARGETING_MATCH"), "killed": ("off", "DISABLED"),
+            "none": (None, "ERROR"),
+        }  # fmt: skip
+
+
+async def test_whoever_hears_again_is_no_longer_stale() -> None:
+    clock = Hand()
+    async with copying(clock) as (flags, copy):
+        flags.whole = (1, {"careful": switch(whenStale="default")})
+        await until(lambda: bool(values(copy)))
+        copy.copy.lost()
+        clock.now += MAX_STALENESS + 1
+        assert values(copy) == {"careful": False}
+        await flags.sent.put((1, 2, flagd(other=1)))
+        await until(lambda: values(copy) == {"careful": True, "other": 1})

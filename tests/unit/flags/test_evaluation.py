@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from cordboard.core.caller import Caller
 from cordboard.core.errors import InvalidFields
-from cordboard.flags.evaluation import context_of
+from cordboard.flags.content import Content, Rule
+from cordboard.flags.evaluation import LiveFlags, context_of
 from cordboard.flags.flags import Cause
+from cordboard.flags.store import FlagRecord
 
 MEMBER = Caller(
     peer="envoy",
@@ -81,3 +84,30 @@ def test_a_reason_says_what_was_done_and_why() -> None:
 def test_a_reason_that_cannot_be_kept_is_refused(why: str) -> None:
     with pytest.raises(InvalidFields):
         Cause("ann", why).of("put")
+
+
+class Kept:
+    """Where one flag is kept, until it is away."""
+
+    def __init__(self) -> None:
+        made = datetime(2026, 1, 5, tzinfo=UTC)
+        content = Content({"on": True, "off": False}, "off", (Rule(variant="on"),), when_stale="default")
+        self.flag = FlagRecord("careful", 1, content, False, "ann", "put", made, made)
+
+    async def changed(self, *, since: int) -> tuple[int, list[FlagRecord]]:
+        """Returns the flag, once."""
+        return 1, [] if since else [self.flag]
+
+
+@pytest.mark.parametrize(("max_staleness", "reason"), [(0.0, "STALE"), (60.0, "TARGETING_MATCH")])
+async def test_flags_itself_gives_the_default_once_its_database_is_away_for_too_long(
+    max_staleness: float, reason: str
+) -> None:
+    kept: Any = Kept()
+    live = LiveFlags(kept, max_staleness=max_staleness)
+    await live.refresh()
+    operator = replace(MEMBER, roles=frozenset({"operator"}))
+    assert live.evaluate("careful", operator, {}).reason == "TARGETING_MATCH"
+    live.copy.lost()
+    decision = live.evaluate("careful", operator, {})
+    assert (decision.value, decision.reason) == (reason != "STALE", reason)

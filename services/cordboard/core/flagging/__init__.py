@@ -12,8 +12,11 @@ from cordboard.core.flagging.decisions import (
     KILLED,
     PARSE_ERROR,
     REVISION,
+    STALE,
     STATIC,
     TARGETING_MATCH,
+    TO_DEFAULT,
+    WHEN_STALE,
     Decision,
 )
 from cordboard.core.flagging.gates import integration_key, is_on
@@ -31,8 +34,11 @@ __all__ = [
     "KILLED",
     "PARSE_ERROR",
     "REVISION",
+    "STALE",
     "STATIC",
     "TARGETING_MATCH",
+    "TO_DEFAULT",
+    "WHEN_STALE",
     "Decision",
     "FlagSet",
     "RuleBroken",

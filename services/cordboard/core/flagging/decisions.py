@@ -8,6 +8,7 @@ from typing import Any, Final
 STATIC: Final = "STATIC"
 TARGETING_MATCH: Final = "TARGETING_MATCH"
 DEFAULT: Final = "DEFAULT"
+STALE: Final = "STALE"
 DISABLED: Final = "DISABLED"
 ERROR: Final = "ERROR"
 
@@ -18,6 +19,9 @@ GENERAL: Final = "GENERAL"
 # Members of a flag's metadata that mean something here.
 REVISION: Final = "revision"
 KILLED: Final = "killed"
+# What a copy gives that is too old; without it, what was known last.
+WHEN_STALE: Final = "whenStale"
+TO_DEFAULT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Decision:
     """The value of the variant; None where no variant was decided on."""
     variant: str | None
     reason: str
-    """STATIC, TARGETING_MATCH, DEFAULT, DISABLED or ERROR, as OpenFeature has them; a killed flag says DISABLED."""
+    """STATIC, TARGETING_MATCH, DEFAULT, DISABLED, STALE or ERROR, as OpenFeature has them; a kill says DISABLED."""
     revision: int | None = None
     """The revision of the flag that decided, where the set tells it."""
     error: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -23,8 +23,11 @@ from cordboard.core.flagging.decisions import (
     KILLED,
     PARSE_ERROR,
     REVISION,
+    STALE,
     STATIC,
     TARGETING_MATCH,
+    TO_DEFAULT,
+    WHEN_STALE,
     Decision,
 )
 from cordboard.core.flagging.rules import RuleBroken, compiled, inlined
@@ -44,6 +47,7 @@ class FlagSet:
         """Takes flagd flag definitions by key, and the `$evaluators` that they refer to."""
         self._flags: dict[str, _Flag] = {}
         self._left_out: dict[str, str] = {}
+        self._when_stale: FlagSet | None = None
         self._take(definitions.items(), evaluators)
 
     @classmethod
@@ -74,6 +78,15 @@ class FlagSet:
         joined._flags = {key: flag for key, flag in self._flags.items() if key not in named} | changes._flags
         joined._left_out = {key: why for key, why in self._left_out.items() if key not in named} | changes._left_out
         return joined
+
+    def when_stale(self) -> FlagSet:
+        """Returns the set as it holds in a copy that is too old: flags that say so give their default, as STALE."""
+        if self._when_stale is None:
+            aged = FlagSet({})
+            aged._flags = {key: flag.when_stale() for key, flag in self._flags.items()}
+            aged._left_out = self._left_out
+            self._when_stale = aged
+        return self._when_stale
 
     @property
     def left_out(self) -> Mapping[str, str]:
@@ -178,6 +191,12 @@ class _Flag:
             return cls(key, variants, metadata, revision, otherwise, None)
         rule = _Rule(rules, evaluators or {}, metadata.get(BUCKETING, NEWEST))
         return cls(key, variants, metadata, revision, otherwise, rule)
+
+    def when_stale(self) -> _Flag:
+        # A kill is no rule that may have changed back: it holds until somebody is heard to end it.
+        if self.metadata.get(WHEN_STALE) != TO_DEFAULT or self.otherwise.reason == DISABLED:
+            return self
+        return replace(self, otherwise=replace(self.otherwise, reason=STALE), rule=None)
 
     def decide(self, context: Mapping[str, Any]) -> Decision:
         if self.rule is None:

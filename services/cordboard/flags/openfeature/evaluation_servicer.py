@@ -43,7 +43,7 @@ class _Evaluations:
         check_selector(context)
         caller = current_caller()
         known = context_of(caller, from_struct(request.context, "context"))
-        found = resolution(self._live.snapshot.flags, request.flag_key, known, kind)
+        found = resolution(self._live.flags, request.flag_key, known, kind)
         self._exposures.note(caller, request.flag_key, known)
         return found
 
@@ -60,7 +60,7 @@ class EvaluationV1(_Evaluations, v1_grpc.ServiceServicer):
         check_selector(context)
         known = context_of(current_caller(), from_struct(request.context, "context"))
         answer = v1.ResolveAllResponse()
-        flags = self._live.snapshot.flags
+        flags = self._live.flags
         for key in flags:
             try:
                 found = resolution(flags, key, known)

@@ -41,7 +41,7 @@ class OfrepServicer(OfrepServiceServicer):
         except ofrep.RequestUnusable as problem:
             return await sent(ofrep.refusal(problem, request.key), context)
         self._exposures.note(current_caller(), request.key, known)
-        return await sent(ofrep.one(self._live.snapshot.flags, request.key, known), context)
+        return await sent(ofrep.one(self._live.flags, request.key, known), context)
 
     async def EvaluateOfrepFlags(self, request: pb.EvaluateOfrepFlagsRequest, context: Any) -> HttpBody:
         try:
@@ -50,7 +50,7 @@ class OfrepServicer(OfrepServiceServicer):
             return await sent(ofrep.refusal(problem), context)
         told = streams(await self._tickets.give())
         seen = _header(context, "if-none-match")
-        return await sent(ofrep.every(self._live.snapshot.flags, known, seen, told), context)
+        return await sent(ofrep.every(self._live.flags, known, seen, told), context)
 
     async def WatchOfrepEvents(self, request: pb.WatchOfrepEventsRequest, context: Any) -> AsyncIterator[HttpBody]:
         stream = self._events.stream(request.ticket, _header(context, "last-event-id"))
