@@ -9,15 +9,19 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from openfeature.schemas.protobuf.flagd.evaluation.v1 import evaluation_pb2 as v1
 from openfeature.schemas.protobuf.flagd.evaluation.v1.evaluation_pb2_grpc import ServiceStub as V1Stub
 from openfeature.schemas.protobuf.flagd.evaluation.v2 import evaluation_pb2 as v2
 from openfeature.schemas.protobuf.flagd.evaluation.v2.evaluation_pb2_grpc import ServiceStub as V2Stub
 from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2
 from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import FlagSyncServiceStub
+from sqlalchemy import make_url
 
 from cordboard.core.errors import FlagBroken, FlagFailed, InvalidFields
 from cordboard.core.flagging import FlagSet
@@ -27,7 +31,9 @@ from cordboard.flags.openfeature.events import changed_keys
 from cordboard.flags.openfeature.resolution import BOOLEAN, FLOAT, INT, OBJECT, STRING, resolution
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.v1 import flag_service_pb2 as pb
+from cordboard.flags.v1 import ofrep_service_pb2 as ofrep_pb
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
+from cordboard.flags.v1.ofrep_service_pb2_grpc import OfrepServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
 
@@ -201,6 +207,33 @@ async def test_a_stream_of_events_begins_ready_and_names_what_changed(mesh: Mesh
 def test_what_became_of_each_flag_is_told() -> None:
     changed = changed_keys({"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"})
     assert changed == {"b": "update", "d": "write"}
+
+
+async def test_the_first_question_about_all_flags_needs_no_database(serving: Serving, database: Databases) -> None:
+    own = database("flags")
+    async with serving("flags", FlagsSettings, start, database_url=own.url) as served:
+        health: Any = HealthStub(served.channel("envoy"))
+        async with asyncio.timeout(BOUND):
+            for part in ("flags", "tickets"):
+                while not await _serving(health, part):  # noqa: ASYNC110 - what it looks at is in another process
+                    await asyncio.sleep(0.01)
+        connection = await asyncpg.connect(
+            make_url(own.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+        await connection.execute("DELETE FROM flags.stream_key")
+        await connection.close()
+        # Who reads the key now finds none: it was read before the first call.
+        stub: Any = OfrepServiceStub(served.as_role("member", workspace="acme"))
+        answer = await stub.EvaluateOfrepFlags(ofrep_pb.EvaluateOfrepFlagsRequest())
+    assert "ticket=" in json.loads(answer.data)["eventStreams"][0]["endpoint"]["requestUri"]
+
+
+async def _serving(health: Any, part: str) -> bool:
+    try:
+        answer = await health.Check(HealthCheckRequest(service=part))
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 async def test_rules_that_leave_the_mesh_name_nobody_else(mesh: Mesh) -> None:

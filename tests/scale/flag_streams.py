@@ -178,6 +178,20 @@ async def measure(url: str, folder: Path, count: int) -> None:
                 taken += [at - began for at in times]
                 worked += time.process_time() - cpu
         _print(count, sorted(taken), worked / CHANGES)
+        await sizes(served, operator, count)
+
+
+async def sizes(served: Served, operator: Any, count: int) -> None:
+    """Measures what a service of the mesh is sent: at first, and with one change."""
+    proxy: Any = FlagServiceStub(served.channel("proxy"))
+    stream = proxy.WatchFlags(pb.WatchFlagsRequest(changes_only=True))
+    async with asyncio.timeout(BOUND):
+        whole = (await stream.read()).ByteSize()
+        flag = pb.Flag(name=f"flags/{KEY}", variants={"a": to_value(-1)}, default_variant="a")
+        await operator.PutFlag(pb.PutFlagRequest(flag=flag))
+        change = (await stream.read()).ByteSize()
+    stream.cancel()
+    print(f"{count} flags: a service of the mesh is sent {whole} bytes at first, {change} with one change", flush=True)
 
 
 async def _ticket(channel: Any) -> str:

@@ -117,6 +117,8 @@ def _serve_openfeature(
     mesh: Process[FlagsSettings], store: FlagStore, live: LiveFlags, consumers: Consumers, exposures: Exposures
 ) -> None:
     events, tickets = Events(live, consumers), Tickets(store, SystemClock())
+    # Read before the first call: who asks for all flags gets a ticket, and the database may be away by then.
+    mesh.add_check("tickets", tickets.check)
     first, second = EvaluationV1(live, events, exposures), EvaluationV2(live, events, exposures)
     add_evaluation_v1_to_server(first, mesh.server)
     add_evaluation_v2_to_server(second, mesh.server)

@@ -45,6 +45,10 @@ class Tickets:
         self._clock = clock
         self._key: Secret[bytes] | None = None
 
+    async def check(self) -> None:
+        """Has the key from now on; raises DependencyUnavailable while it was never read and cannot be."""
+        await self._mark("")
+
     async def give(self) -> str:
         """Returns the ticket of this time; raises DependencyUnavailable."""
         expires = str((int(self._clock.now().timestamp()) // SLOT_SECONDS + 2) * SLOT_SECONDS)
