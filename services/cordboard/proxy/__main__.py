@@ -125,10 +125,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     add_ProxyServiceServicer_to_server(ProxyServicer(pipeline, Archive(store), breakers, clock), mesh.server)
     batches = BatchServicer(Batches(pipeline, workspace_calls=settings.batch_calls))
     add_BatchServiceServicer_to_server(batches, mesh.server)
-    raw = egress.session(timeout=LONGEST_STREAM, decompress=False)
-    mesh.on_close(raw.close)
-    forwarding = Forwarding(pipeline, raw, guard)
-    add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
+    forwarding = start_forward(mesh, pipeline, egress, guard)
     door, triggers = start_events(mesh, pipeline, keys, egress)
     if settings.forward_address:
         await serve_http(mesh, forwarding, door)
@@ -165,6 +162,15 @@ def limits_of(settings: ProxySettings) -> Limits:
         Pace("workspace_rate", settings.workspace_rate),
         Pace("caller_rate", settings.caller_rate),
     )
+
+
+def start_forward(mesh: Process[ProxySettings], pipeline: Pipeline, egress: Egress, guard: Guard) -> Forwarding:
+    """Serves Forward."""
+    raw = egress.session(timeout=LONGEST_STREAM, decompress=False)
+    mesh.on_close(raw.close)
+    forwarding = Forwarding(pipeline, raw, guard)
+    add_ForwardServiceServicer_to_server(ForwardServicer(forwarding), mesh.server)
+    return forwarding
 
 
 async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding, door: Door) -> None:
