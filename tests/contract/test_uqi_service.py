@@ -523,8 +523,9 @@ async def test_values_of_an_older_revision_are_carried_over_or_refused(announcer
     answer = await bound(old.revision, count=4)
     assert answer.revision == old.revision
     assert "REVISION" not in [each.reason for each in answer.problems]
-    code, reason, fields = await refused(bound("0" * 64, subject="Printer"))
-    assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])
+    for nothing in ("0" * 64, "a\0b", "x" * 64):
+        code, reason, fields = await refused(bound(nothing, subject="Printer"))
+        assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])
 
 
 async def test_forms_and_editors_come_in_the_language_that_is_asked_for(

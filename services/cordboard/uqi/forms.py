@@ -35,6 +35,8 @@ MOST_EDITORS: Final = 8
 MOST_LANGUAGES: Final = 4096
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]{0,127}")
 _AFTER: Final = re.compile(r"[A-Za-z0-9._~-]{0,255}")
+# A SHA-256 of the form.
+_REVISION: Final = re.compile(r"[0-9a-f]{64}")
 ACTIVE: Final = "active"
 
 
@@ -294,7 +296,9 @@ class Forms:
         return self._upkeep.silence()
 
     async def _before(self, integration: str, form: str, revision: str) -> Binder:
-        found = await self._store.revision(integration, form, revision)
+        # Nothing else is a revision, and not every text can be asked of a database.
+        known = _REVISION.fullmatch(revision)
+        found = await self._store.revision(integration, form, revision) if known else None
         if found is None:
             raise InvalidFields.one("revision", "is of no form that is kept: fill in the form as it is now")
         return self._cache.binder((integration, found.version, form), found)
