@@ -24,11 +24,19 @@ def main() -> None:
     if unknown:
         sys.stderr.write(f"no such measurement: {', '.join(unknown)}; there are {', '.join(known)}\n")
         raise SystemExit(2)
+    failed = []
     for name in wanted:
         print(f"== {name}", flush=True)
         module = importlib.import_module(f"tests.scale.{name}")
         if hasattr(module, "main"):
-            module.main()
+            try:
+                module.main()
+            except SystemExit as ended:
+                # The others are measured all the same.
+                failed += [name] if ended.code else []
+    if failed:
+        sys.stderr.write(f"measurements that missed what is promised, or broke off: {', '.join(failed)}\n")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.scale._aims import Aims
 
 INTEGRATIONS = int(os.environ.get("CORDBOARD_SCALE_INTEGRATIONS", "2000"))
 ACTIONS = int(os.environ.get("CORDBOARD_SCALE_ACTIONS", "30"))
 CALLS = 300
-# The bounds of the requirements; a busy machine may need more than the milliseconds.
+# What is promised.
 P99_MS, MEMORY_MB = 30.0, 500.0
 
 
@@ -63,23 +64,24 @@ async def test_a_large_catalog_is_listed_found_and_told(database: Databases, ser
     began = time.perf_counter()
     async with serving("catalog", CatalogSettings, start, database_url=shared.url) as served:
         print(f"started and read in {time.perf_counter() - began:.2f} s")
-        slowest = await reads(served)
+        p99s = await reads(served)
         began = time.perf_counter()
         told = await everything(served)
         seconds = time.perf_counter() - began
         print(f"stream of all {told} definitions from the beginning: {seconds:.1f} s")
         after = resident_mb()
         print(f"memory: {after:.0f} MB of this process, which is also the client; {before:.0f} MB before the Catalog")
-    assert told == INTEGRATIONS
-    assert after < MEMORY_MB
-    # Over the bound by a factor: not the machine is slow, but something is wrong.
-    assert slowest < P99_MS * 10
+    aims = Aims()
+    aims.exactly("definitions in the stream", told, INTEGRATIONS)
+    aims.at_most("memory", after, MEMORY_MB, "MB")
+    for name, p99 in p99s.items():
+        aims.at_most(f"p99 of {name}", p99, P99_MS, "ms")
     print(f"load of this machine in the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"slowest p99 {slowest:.1f} ms (bound {P99_MS:.0f} ms), memory {after:.0f} MB (bound {MEMORY_MB:.0f} MB)")
+    assert not aims.missed
 
 
-async def reads(served: Served) -> float:
-    """Measures lists and searches; returns the slowest p99 in ms."""
+async def reads(served: Served) -> dict[str, float]:
+    """Measures lists and searches; returns the p99 of each, in ms."""
     channel = served.as_role("operator", "publisher")
     catalog, govern = CatalogServiceStub(channel), GovernanceServiceStub(channel)
     words = ("invoice", "team webhook", "create refund", "nothing-of-the-kind", "card", "api")
@@ -92,21 +94,22 @@ async def reads(served: Served) -> float:
         page = await catalog.ListIntegrations(pb.ListIntegrationsRequest(page_size=1))
         await catalog.ListActions(pb.ListActionsRequest(parent=page.integrations[0].name))
 
-    p99s = [
-        await timed("ListIntegrations, first page of 50", lambda _: catalog.ListIntegrations(
-            pb.ListIntegrationsRequest())),
-        await timed("ListIntegrations, 1000 at once", lambda _: catalog.ListIntegrations(
-            pb.ListIntegrationsRequest(page_size=1000))),
-        await timed("ListIntegrations, of an owner", deep),
-        await timed("ListIntegrations, by words", lambda at: catalog.ListIntegrations(
-            pb.ListIntegrationsRequest(query=words[at % len(words)]))),
-        await timed("ListActions", act),
-        await timed("SearchActions, 50 of all actions", lambda at: govern.SearchActions(
-            governance.SearchActionsRequest(query=words[at % len(words)]))),
-        await timed("ListInventory, first page of 50", lambda _: govern.ListInventory(
-            governance.ListInventoryRequest())),
-    ]  # fmt: skip
-    return max(p99s)
+    calls: dict[str, Callable[[int], Awaitable[Any]]] = {
+        "ListIntegrations, first page of 50": lambda _: catalog.ListIntegrations(pb.ListIntegrationsRequest()),
+        "ListIntegrations, 1000 at once": lambda _: catalog.ListIntegrations(
+            pb.ListIntegrationsRequest(page_size=1000)
+        ),
+        "ListIntegrations, of an owner": deep,
+        "ListIntegrations, by words": lambda at: catalog.ListIntegrations(
+            pb.ListIntegrationsRequest(query=words[at % len(words)])
+        ),
+        "ListActions": act,
+        "SearchActions, 50 of all actions": lambda at: govern.SearchActions(
+            governance.SearchActionsRequest(query=words[at % len(words)])
+        ),
+        "ListInventory, first page of 50": lambda _: govern.ListInventory(governance.ListInventoryRequest()),
+    }
+    return {name: await timed(name, call) for name, call in calls.items()}
 
 
 async def everything(served: Served) -> int:

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from cordboard.catalog.openapi import import_document
 from cordboard.core.errors import CordboardError
+from tests.scale._aims import Aims
 
+# What is promised.
+MEDIAN_SECONDS, SLOWEST_SECONDS, MEMORY_MIB = 0.5, 8.0, 600.0
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -26,7 +29,7 @@ def descriptions(folders: list[str]) -> list[Path]:
 
 
 def measure(paths: list[Path]) -> None:
-    """Imports them one after the other, and prints the figures."""
+    """Imports them one after the other, and prints the figures; exits with 1 where an aim was missed."""
     refused: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     seconds: list[float] = []
@@ -67,6 +70,16 @@ def measure(paths: list[Path]) -> None:
     work, load = statistics.median(works), os.getloadavg()[0]
     print(f"processor   median {work:.2f} s, slowest {max(works):.2f} s, at a load of {load:.1f}")
     print(f"memory      {peak:.0f} MiB at most, all in one process")
+    hold(seconds, peak)
+
+
+def hold(seconds: list[float], peak: float) -> None:
+    """Holds times and memory against what is promised."""
+    aims = Aims()
+    aims.at_most("median of a document", statistics.median(seconds), MEDIAN_SECONDS, "s")
+    aims.at_most("the slowest document", max(seconds), SLOWEST_SECONDS, "s")
+    aims.at_most("memory", peak, MEMORY_MIB, "MiB")
+    aims.settle()
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ The hub is one Catalog process in this program, behind the real gRPC server with
 follower with a database of its own, all in this one program and on this machine's cores. `usable` means that the
 snapshot that the edge's calls are answered from has the version.
 
-EDGES, PUBLISHES, INTEGRATIONS and ACTIONS in the environment change the size.
+EDGES, PUBLISHES, INTEGRATIONS and ACTIONS in the environment change the size. A missed aim ends the run with status 1.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ from cordboard.local.certificates import CertificateAuthority, Identities, mesh_
 from tests.fixtures import postgres as fixtures
 from tests.fixtures.edges import Edge
 from tests.fixtures.serving import Served, TokenMint, serve
+from tests.scale._aims import Aims
 from tests.unit.catalog.definitions import DOCUMENT
 
 EDGES = int(os.environ.get("EDGES", "20"))
 PUBLISHES = int(os.environ.get("PUBLISHES", "50"))
 INTEGRATIONS = int(os.environ.get("INTEGRATIONS", "2000"))
 ACTIONS = int(os.environ.get("ACTIONS", "30"))
+# What is promised, in seconds.
+SPREAD_SECONDS, COLD_SECONDS = 1.0, 20.0
 
 
 @contextlib.contextmanager
@@ -109,7 +112,7 @@ async def fill(url: str) -> int:
     return size
 
 
-async def spread(make: fixtures.Databases, folder: Path) -> None:
+async def spread(make: fixtures.Databases, folder: Path, aims: Aims) -> None:
     """Publishes at the hub and measures until the last of the edges can use it."""
     async with hub(make("catalog").url, folder) as served, contextlib.AsyncExitStack() as stack:
         edges = []
@@ -146,9 +149,10 @@ async def spread(make: fixtures.Databases, folder: Path) -> None:
             f"processor time of hub and edges for each publish: {worked * 1000:.0f} ms; load of this machine in the "
             f"last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
         )
+        aims.at_most(f"publish to usable at {EDGES} edges, p99", p99, SPREAD_SECONDS, "s")
 
 
-async def cold(make: fixtures.Databases, folder: Path) -> None:
+async def cold(make: fixtures.Databases, folder: Path, aims: Aims) -> None:
     """Measures how long an edge without anything takes to have a large catalog, and what a delta costs then."""
     url = make("catalog").url
     size = await fill(url)
@@ -179,16 +183,21 @@ async def cold(make: fixtures.Databases, folder: Path) -> None:
     print(
         f"one small delta on top of it: {delta * 1000:.0f} ms after the publish, which took {published - began:.2f} s"
     )
+    aims.exactly("integrations at the cold edge", count, INTEGRATIONS + 1)
+    aims.at_most("cold snapshot to usable", took, COLD_SECONDS, "s")
+    aims.at_most("a small delta on top of a large catalog", delta, SPREAD_SECONDS, "s")
     print(f"memory of hub and edge together: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Prints the figures; exits with 1 where an aim was missed."""
+    aims = Aims()
     with databases() as make, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "spread").mkdir()
         (Path(folder) / "cold").mkdir()
-        asyncio.run(spread(make, Path(folder) / "spread"))
-        asyncio.run(cold(make, Path(folder) / "cold"))
+        asyncio.run(spread(make, Path(folder) / "spread", aims))
+        asyncio.run(cold(make, Path(folder) / "cold", aims))
+    aims.settle()
 
 
 if __name__ == "__main__":
