@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import grpc
 import pytest
+from sqlalchemy import make_url
 
 from cordboard.catalog.__main__ import start
 from cordboard.catalog.settings import CatalogSettings
@@ -31,7 +37,7 @@ from cordboard.core.times import SystemClock
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1.replica_service_pb2 import FlagRecords
 from tests.fixtures.edges import bootstrap_of, until
-from tests.fixtures.hubs import Hub, MakeEdge
+from tests.fixtures.hubs import Hub, MakeEdge, plain
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.unit.catalog.definitions import DOCUMENT
@@ -179,6 +185,73 @@ async def test_the_first_boot_of_an_edge_answers_from_its_bundle_before_it_ever_
     assert not state.connected
     # What came of trying the hub may stand there already instead.
     assert not altered or state.last_error
+
+
+@contextlib.asynccontextmanager
+async def without_database(where: ServiceDatabase) -> AsyncIterator[None]:
+    """Lets nobody but the superuser connect to a database inside the block."""
+    connection = await asyncpg.connect(plain(make_url(where.superuser_url).set(database="postgres")))
+    try:
+        await connection.execute(f"ALTER DATABASE {where.name} WITH CONNECTION LIMIT 0")
+        await connection.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", where.name)
+        yield
+    finally:
+        await connection.execute(f"ALTER DATABASE {where.name} WITH CONNECTION LIMIT -1")
+        await connection.close()
+
+
+async def does_not_follow(caplog: pytest.LogCaptureFixture) -> None:
+    """Returns once an edge has said that it does not follow."""
+
+    async def said() -> bool:
+        return "the catalog does not follow its hub" in caplog.text
+
+    await until(said)
+
+
+async def test_a_bundle_is_taken_when_the_database_comes_where_it_was_away_at_the_first_boot(
+    filled: Hub, serving: Serving, database: Databases, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, bootstrap, bundle = database("catalog"), tmp_path / "shop.json", tmp_path / "shop.bundle"
+    bootstrap.write_bytes(replace(bootstrap_of(await filled.register("shop", "acme")), address=DEAD).to_json())
+    request = pb.ExportBundleRequest(name="edges/shop")
+    bundle.write_bytes(b"".join([part.data async for part in filled.sync.ExportBundle(request)]))
+    at_hub = await everything(filled.served)
+    async with contextlib.AsyncExitStack() as stack:
+        async with without_database(own):
+            starting = asyncio.create_task(
+                stack.enter_async_context(
+                    serving(
+                        "catalog", CatalogSettings, start, database_url=own.url, edge_bootstrap_file=bootstrap,
+                        edge_bundle_file=bundle,
+                    )
+                )
+            )  # fmt: skip
+            await does_not_follow(caplog)
+        first = await starting
+
+        async def is_there() -> bool:
+            # A connection that was refused a moment ago is tried again in a moment.
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                return await everything(first) == at_hub
+            return False
+
+        await until(is_there)
+    assert len(at_hub) == 5
+
+
+async def test_an_edge_follows_again_when_its_database_takes_connections_again(
+    hub: Hub, make_edge: MakeEdge, database: Databases, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = database("catalog")
+    edge = make_edge(await hub.register("shop"), url=own.url)
+    async with without_database(own), contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(edge.following())
+        await does_not_follow(caplog)
+        kept = stack.pop_all()
+    async with kept:
+        await hub.publish("desk")
+        await edge.has("desk")
 
 
 async def _record(hub: Hub, edge: str) -> Any:

@@ -8,6 +8,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import grpc
 
 from cordboard.catalog.sync import bundle
@@ -16,6 +17,7 @@ from cordboard.catalog.sync.signing import EDGE, labelled, sign
 from cordboard.catalog.v1 import sync_service_pb2 as pb
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.core.errors import DependencyUnavailable
+from cordboard.core.statements import CONNECTION_LOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -60,13 +62,18 @@ class Follower:
         bootstrap: Bootstrap,
         release: str,
         open_channel: Callable[[], grpc.aio.Channel],
+        *,
+        bundle_file: Path | None = None,
     ) -> None:
-        """Takes the database, where to put what comes, who this edge is, its release, and the way to the hub."""
+        """Takes the database, where to put what comes, who this edge is, its release, the way to the hub, and what to
+        begin with before that is reached.
+        """
         self._database = database
         self._replica = replica
         self._bootstrap = bootstrap
         self._release = release
         self._open_channel = open_channel
+        self._bundle = bundle_file
         self.connected = False
 
     async def run(self) -> None:
@@ -75,15 +82,31 @@ class Follower:
         while True:
             try:
                 async with self._alone():
+                    await self.begin()
                     while True:
                         if await self._follow_once():
                             pause = SHORTEST_PAUSE
                         # Spread out: the edges of a hub that comes back do not come all at once.
                         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                         pause = min(pause * 2, LONGEST_PAUSE)
-            except (OSError, DependencyUnavailable) as error:
+            except (*CONNECTION_LOST, asyncpg.PostgresError, DependencyUnavailable) as error:
                 logger.warning("the catalog does not follow its hub", extra={"problem": type(error).__name__})
                 await asyncio.sleep(SHORTEST_PAUSE * 5)
+
+    async def begin(self) -> None:
+        """Begins with the bundle, once: an edge that has anything goes on from that.
+
+        Raises DependencyUnavailable; `run` then begins with it when the database is there.
+        """
+        if self._bundle is None:
+            return
+        if not (await self._replica.record()).hash:
+            try:
+                await self.take_bundle(self._bundle)
+            except Rejected as error:
+                logger.warning("the bundle was rejected", extra={"reason": error.word, "problem": error.text})
+                await self._replica.note(f"the bundle: {error.word}: {error.text}")
+        self._bundle = None
 
     async def take_bundle(self, file: Path) -> int:
         """Applies the bundle in a file and returns how many envelopes it had; one that was applied before changes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import logging
 from typing import TYPE_CHECKING
 
 from cordboard.catalog.sync.abilities import ABLE
@@ -17,7 +16,6 @@ from cordboard.catalog.sync.follower import Follower, dial
 from cordboard.catalog.sync.hub import Hub
 from cordboard.catalog.sync.hub_age import HubAge
 from cordboard.catalog.sync.keys import HubKeys
-from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.replica import Begin, Replica
 from cordboard.catalog.sync.servicer import SyncServicer
 from cordboard.catalog.sync.staleness import Staleness
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from cordboard.catalog.store import CatalogStore
     from cordboard.core.database import Changes
     from cordboard.core.server import Process
-
-logger = logging.getLogger(__name__)
 
 
 async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, changes: Changes) -> None:
@@ -50,8 +46,21 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
         begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, tuple(sorted(ABLE)))
         replica = Replica(replica_store, catalog, clock, begin)
         release = importlib.metadata.version("cordboard")
-        follower = Follower(database, replica, bootstrap, release, lambda: dial(bootstrap, settings.hub_address))
-        await _take_bundle(settings, replica, follower)
+        bundle = settings.edge_bundle_file
+        if bundle is not None:
+            # Whoever names a file that is not there hears of it at once.
+            bundle.stat()
+        follower = Follower(
+            database,
+            replica,
+            bootstrap,
+            release,
+            lambda: dial(bootstrap, settings.hub_address),
+            bundle_file=bundle,
+        )
+        # Without a database the service starts all the same, and is not ready.
+        with contextlib.suppress(DependencyUnavailable):
+            await follower.begin()
         mesh.background(follower.run())
         age = HubAge(replica_store, clock)
         mesh.copies.add(age.copy)
@@ -66,19 +75,3 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
     states = SyncStates(replica_store, clock, follower)
     address = settings.public_url.removeprefix("https://").rstrip("/")
     add_SyncServiceServicer_to_server(SyncServicer(hub, keys, states, address), mesh.server)
-
-
-async def _take_bundle(settings: CatalogSettings, replica: Replica, follower: Follower) -> None:
-    """Begins with the bundle, once: an edge that has anything goes on from that."""
-    file = settings.edge_bundle_file
-    if file is None:
-        return
-    # Without a database the service starts all the same, and is not ready.
-    with contextlib.suppress(DependencyUnavailable):
-        if (await replica.record()).hash:
-            return
-        try:
-            await follower.take_bundle(file)
-        except Rejected as error:
-            logger.warning("the bundle was rejected", extra={"reason": error.word, "problem": error.text})
-            await replica.note(f"the bundle: {error.word}: {error.text}")
