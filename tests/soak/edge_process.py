@@ -74,7 +74,9 @@ async def follow(settings: dict[str, str]) -> None:
         settings["database"], Bootstrap.read(Path(settings["bootstrap"])), dial, store=store, replica=Telling
     )  # fmt: skip
     async with edge.following():
-        await asyncio.Event().wait()
+        # Each runs for ever: one that ends says why.
+        ended, _ = await asyncio.wait(edge.jobs, return_when=asyncio.FIRST_COMPLETED)
+        say(*(f"ended: {task!r}" for task in ended))
 
 
 def serve() -> None:

@@ -12,26 +12,23 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from cordboard.catalog.__main__ import start
 from cordboard.catalog.settings import CatalogSettings
-from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
-from cordboard.catalog.v1 import governance_service_pb2 as governance_pb
 from cordboard.catalog.v1 import sync_service_pb2 as pb
-from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.catalog.v1.lifecycle_pb2 import Pin
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from tests.fixtures.edges import bootstrap_of, until
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.soak.halves import halves, looking_into, pins, versions
-from tests.unit.catalog.definitions import DOCUMENT
+from tests.soak.publishing import PATIENCE, ROLES, TOKEN_SECONDS, Publishing
 
 KILLS = int(os.environ.get("KILLS", "200"))
 
@@ -47,43 +44,9 @@ async def hub(serving: Serving, database: Databases, tmp_path: Path) -> AsyncIte
         yield served
 
 
-class Publishing:
-    """Publishes at the hub, one version after the other."""
-
-    def __init__(self, hub: Served) -> None:
-        self._stub: Any = CatalogServiceStub(hub.as_role("publisher", sub="ann"))
-        self._governance: Any = GovernanceServiceStub(hub.as_role("operator"))
-        self._going = True
-        self.published: dict[str, str] = {}
-        """The hash of each version that the hub has acknowledged, by name."""
-        self.pinned: dict[str, str] = {}
-        """What each integration was pinned to last, in the workspace of the edge."""
-
-    async def run(self) -> None:
-        """Publishes until `stop`."""
-        number = 0
-        while self._going:
-            slug, title = f"desk-{number % 17}", f"Title {number}"
-            text = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
-            answer = await self._stub.PublishDefinition(catalog_pb.PublishDefinitionRequest(document=text))
-            self.published[answer.name] = answer.content_hash
-            if number % 3 == 0:
-                version = answer.name.rpartition("/")[2]
-                pin = Pin(name=f"workspaces/acme/environments/production/pins/{slug}", version=version)
-                await self._governance.SetPin(governance_pb.SetPinRequest(pin=pin))
-                self.pinned[slug] = version
-            number += 1
-            await asyncio.sleep(0.05)
-
-    @contextlib.asynccontextmanager
-    async def going(self) -> AsyncIterator[None]:
-        """Publishes inside the block; what was begun is finished."""
-        task = asyncio.create_task(self.run())
-        try:
-            yield
-        finally:
-            self._going = False
-            await task
+def a_publisher(hub: Served) -> grpc.aio.Channel:
+    """Opens a channel to a hub that lasts as long as the kills do."""
+    return hub.as_role(*ROLES, sub="ann", exp=int(time.time()) + TOKEN_SECONDS)
 
 
 class Victims:
@@ -98,8 +61,14 @@ class Victims:
 
     async def _line(self) -> str:
         assert self._process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             return (await self._process.stdout.readline()).decode().strip()
+
+    async def _next(self) -> str:
+        """Returns what an edge that was not killed does next."""
+        line = await self._line()
+        assert line in ("applying", "applied"), f"the edge went by itself: {line}"
+        return line
 
     async def begin(self) -> int:
         """Begins an edge and returns its process."""
@@ -117,7 +86,7 @@ class Victims:
         last = ""
         if self.kills % 2:
             while last != "applying":
-                last = await self._line()
+                last = await self._next()
             # How long an update takes depends on what else this machine does.
             await asyncio.sleep(chance.uniform(0.0, chance.choice((0.01, 0.03, 0.1, 0.3))))
         else:
@@ -152,8 +121,8 @@ async def victims(hub: Served, own: ServiceDatabase, folder: Path, **more: str) 
 
 
 async def test_kills_lose_nothing_and_leave_no_halves(hub: Served, database: Databases, tmp_path: Path) -> None:
-    chance, publishing, own = random.Random(20), Publishing(hub), database("catalog")
-    operator: Any = SyncServiceStub(hub.as_role("operator"))
+    chance, publishing, own = random.Random(20), Publishing(a_publisher(hub)), database("catalog")
+    operator: Any = SyncServiceStub(hub.as_role("operator", exp=int(time.time()) + TOKEN_SECONDS))
     async with victims(hub, own, tmp_path) as edges, looking_into(own) as looking:
         last = 0
         async with publishing.going():
@@ -169,7 +138,7 @@ async def test_kills_lose_nothing_and_leave_no_halves(hub: Served, database: Dat
             edge = await operator.GetEdge(pb.GetEdgeRequest(name="edges/shop"))
             return bool(edge.sequence == edge.target_sequence and edge.HasField("staleness"))
 
-        await until(current, bound=60)
+        await until(current, bound=PATIENCE)
         have, pinned = await versions(looking), await pins(looking)
     lost = len(publishing.published.keys() - have.keys())
     print(
@@ -188,7 +157,7 @@ async def test_an_edge_that_is_careless_is_found_out(hub: Served, database: Data
     async with (
         victims(hub, own, tmp_path, careless="yes") as edges,
         looking_into(own) as looking,
-        Publishing(hub).going(),
+        Publishing(a_publisher(hub)).going(),
     ):
         while not any(await halves(looking)):
             assert edges.kills < 100

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,7 @@ import pytest
 from cordboard.catalog.sync.envelope import Place
 from cordboard.catalog.sync.rejection import Rejected
 from cordboard.catalog.sync.replica import Replica
-from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
-from cordboard.catalog.v1 import governance_service_pb2 as governance_pb
 from cordboard.catalog.v1 import sync_service_pb2 as pb
-from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.catalog.v1.lifecycle_pb2 import Pin
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.local.certificates import Identities
 from cordboard.local.ports import Ports
@@ -39,14 +34,10 @@ from tests.fixtures.edges import Edge, until
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import TokenMint
 from tests.soak.halves import halves, looking_into, pins, versions
-from tests.unit.catalog.definitions import DOCUMENT
+from tests.soak.publishing import PATIENCE, ROLES, TOKEN_SECONDS, Publishing
 
 KILLS = int(os.environ.get("KILLS", "100"))
 EDGES = 3
-PATIENCE = 120.0
-TOKEN_SECONDS = 4 * 3600
-# What a call gives when the hub goes away under it: whether it was done, nobody knows.
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Judging(Replica):
@@ -119,63 +110,6 @@ class Hub:
         while await self._line() != "gone":
             pass
         self.kills += 1
-
-
-class Publishing:
-    """Publishes at the hub, and says again what the hub may not have heard."""
-
-    def __init__(self, hub: Hub, *, slugs: int = 17) -> None:
-        self._slugs = slugs
-        self._channel = hub.channel("publisher", "operator")
-        self._catalog: Any = CatalogServiceStub(self._channel)
-        self._governance: Any = GovernanceServiceStub(self._channel)
-        self._going = True
-        self.underway = asyncio.Event()
-        """Set while the hub is asked for something."""
-        self.published: dict[str, str] = {}
-        """The hash of each version that the hub has acknowledged, by name."""
-        self.pinned: dict[str, str] = {}
-        """What each integration was pinned to last, in the workspace of the edges."""
-
-    async def _said(self, ask: Callable[..., Awaitable[Any]], request: Any) -> Any:
-        while True:
-            try:
-                self.underway.set()
-                return await ask(request, timeout=20)
-            except grpc.aio.AioRpcError as error:
-                assert error.code() in AWAY, error
-            finally:
-                self.underway.clear()
-            await asyncio.sleep(0.02)
-
-    async def run(self) -> None:
-        """Publishes until `stop`."""
-        number = 0
-        while self._going:
-            slug, title = f"desk-{number % self._slugs}", f"Title {number}"
-            text = DOCUMENT.replace("slug: acme-desk", f"slug: {slug}").replace("title: Acme Desk", f"title: {title}")
-            request = catalog_pb.PublishDefinitionRequest(document=text)
-            answer = await self._said(self._catalog.PublishDefinition, request)
-            self.published[answer.name] = answer.content_hash
-            if number % 3 == 0:
-                version = answer.name.rpartition("/")[2]
-                pin = Pin(name=f"workspaces/acme/environments/production/pins/{slug}", version=version)
-                await self._said(self._governance.SetPin, governance_pb.SetPinRequest(pin=pin))
-                self.pinned[slug] = version
-            number += 1
-            await asyncio.sleep(0.02)
-
-    @contextlib.asynccontextmanager
-    async def going(self) -> AsyncIterator[None]:
-        """Publishes inside the block; what was begun is finished once there is a hub."""
-        task = asyncio.create_task(self.run())
-        try:
-            yield
-        finally:
-            self._going = False
-            async with asyncio.timeout(PATIENCE):
-                await task
-            await self._channel.close()
 
 
 MakeHub = Callable[..., contextlib.AbstractAsyncContextManager[Hub]]
@@ -274,7 +208,7 @@ async def test_kills_of_the_hub_lose_nothing_and_leave_no_halves(
         contextlib.AsyncExitStack() as stack,
     ):
         at_edges = [await stack.enter_async_context(looking_into(each)) for each in databases]
-        publishing, last = Publishing(hub), [0] * EDGES
+        publishing, last = Publishing(hub.channel(*ROLES)), [0] * EDGES
         async with publishing.going():
             while hub.kills < KILLS:
                 within += await strike(hub, edges, publishing, chance)
@@ -317,7 +251,7 @@ async def test_a_hub_that_is_careless_is_found_out(make_hub: MakeHub, own: Servi
     """The control: kills of a hub that writes a version in two transactions leave halves, and they are seen."""
     chance = random.Random(21)
     async with make_hub(careless="yes") as hub, looking_into(own) as looking:
-        publishing = Publishing(hub, slugs=1)
+        publishing = Publishing(hub.channel(*ROLES), slugs=1)
         task = asyncio.create_task(publishing.run())
         try:
             while True:
