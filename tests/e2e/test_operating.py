@@ -90,3 +90,19 @@ async def test_a_breaker_is_listed_opened_and_let_judge_again(desk: Desk, northw
     code, _, errors = await command(desk, "breakers", "open", SLUG, "https://no.host")
     assert code == 2, errors
     assert "host" in errors
+
+
+async def test_an_endpoint_that_the_vendor_took_away_is_seen_as_drift(desk: Desk, northwind: Tenant) -> None:
+    with desk.broken(status=410):
+        code, _, _ = await command(desk, "call", f"{northwind.workspace}/desk", "get_me")
+        assert code != 0
+
+    async def told() -> bool:
+        found = await as_json(desk, "catalog", "drift", SLUG, "--kind", "endpoint")
+        return [(one["action"], one["place"], one["rule"]) for one in found] == [("get_me", "status", "410")]
+
+    await until(told, "the drift to be told")
+    code, output, errors = await command(desk, "catalog", "drift")
+    assert code == 0, errors
+    assert "get_me" in output
+    assert "410" in output
