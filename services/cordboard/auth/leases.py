@@ -64,6 +64,7 @@ LEASED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 OPTIONAL: Final = frozenset({"session_token", TOKEN_SECRET})
 CLIENT_UNSET: Final = "client_unset"
+_GENERATION: Final = "generation"
 TOKEN_ENDPOINT: Final = "token-endpoint"  # noqa: S105 - the name of a dependency
 
 
@@ -151,6 +152,7 @@ class Leases:
         self._journal = journal
         # Without this a storm on one connection waits in line for the pool until the first give up.
         self._reads = JoinedReads(self._read)
+        self._under_way = 0
 
     async def lease(self, workspace: str, connection_id: str) -> Lease:
         """Returns the current credential, refreshed first when it is about to expire.
@@ -158,9 +160,19 @@ class Leases:
         Raises NotFound, ReconnectRequired, and DependencyUnavailable where the token has expired and the vendor's token
         endpoint gives no other.
         """
+        self._under_way += 1
+        try:
+            # In company a lease shares its read and its transaction with others, alone it is one statement.
+            alone = self._under_way == 1
+            return await self._lease(workspace, connection_id, alone=alone)
+        finally:
+            self._under_way -= 1
+
+    async def _lease(self, workspace: str, connection_id: str, *, alone: bool) -> Lease:
         name = connection_name(workspace, connection_id)
+        first = await self._written(workspace, connection_id) if alone else None
         while True:
-            held = await self._held(workspace, connection_id)
+            held, first = first or await self._held(workspace, connection_id), None
             row, now = held.connection, held.now
             if row.state != rows.READY:
                 raise ReconnectRequired(name, row.problem)
@@ -222,7 +234,19 @@ class Leases:
         return await self._given(held, min(now + timedelta(seconds=outcome.retry_after), expires))
 
     async def _held(self, workspace: str, connection_id: str) -> HeldRow:
-        held = await self._reads.get((workspace, connection_id))
+        return self._usable(workspace, connection_id, await self._reads.get((workspace, connection_id)))
+
+    async def _written(self, workspace: str, connection_id: str) -> HeldRow | None:
+        entry = self._journal.halves(self._entry(workspace, connection_id, "ok"), _GENERATION)
+        try:
+            held = await rows.read_leased(self._database, workspace, connection_id, entry)
+        except Exception:
+            # Step by step it shows what is wrong, and who is to be told so.
+            return None
+        return self._usable(workspace, connection_id, held)
+
+    @staticmethod
+    def _usable(workspace: str, connection_id: str, held: HeldRow | None) -> HeldRow:
         if held is None:
             raise NotFound(connection_name(workspace, connection_id))
         if held.cut_off:
@@ -247,8 +271,9 @@ class Leases:
         except Unreadable:
             await self._tell_unreadable(row)
             raise ReconnectRequired(connection_name(row.workspace, row.id), UNREADABLE) from None
-        # Before the secret leaves: what cannot be written down does not happen.
-        await self._journal.append_batched(self._entry(row, "ok"))
+        if not held.written:
+            # Before the secret leaves: what cannot be written down does not happen.
+            await self._journal.append_batched(self._entry(row.workspace, row.id, "ok", row.generation))
         await self._watch.note(row.workspace, row.id, current_caller().subject)
         return Lease(Connection.of(row), parts, until, settings)
 
@@ -279,16 +304,16 @@ class Leases:
 
     async def _tell_unreadable(self, row: ConnectionRow) -> None:
         logger.error("a sealed credential cannot be opened", extra={"workspace": row.workspace, "connection": row.id})
-        await self._journal.append_batched(self._entry(row, "UNREADABLE"))
+        await self._journal.append_batched(self._entry(row.workspace, row.id, "UNREADABLE", row.generation))
 
     @staticmethod
-    def _entry(row: ConnectionRow, outcome: str) -> Entry:
+    def _entry(workspace: str, connection_id: str, outcome: str, generation: int = 0) -> Entry:
         return Entry(
             action="auth.credential.lease",
-            resource=connection_name(row.workspace, row.id),
-            workspace=row.workspace,
+            resource=connection_name(workspace, connection_id),
+            workspace=workspace,
             outcome=outcome,
-            details={"generation": row.generation},
+            details={_GENERATION: generation},
         )
 
 

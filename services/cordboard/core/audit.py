@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, text
@@ -111,6 +111,16 @@ class Journal:
             sort_keys=True,
             separators=(",", ":"),
         )
+
+    def halves(self, entry: Entry, name: str) -> tuple[str, str]:
+        """Returns what stands before and after the number `name` in the body of an entry whose only detail it is.
+
+        For a statement of the database that appends an entry about a number which nobody knows before it runs.
+        """
+        body = self.body(replace(entry, details={name: 0}))
+        # Inside of a text every quotation mark is escaped: this can stand nowhere else.
+        before, _, after = body.partition(f',"details":{{"{name}":0}},"')
+        return f'{before},"details":{{"{name}":', f'}},"{after}'
 
     async def append(self, connection: AsyncConnection, entry: Entry) -> None:
         """Appends one entry in the transaction of the effect it tells about."""

@@ -72,6 +72,8 @@ class HeldRow:
     """What the workspace has set for all of its connections to the integration."""
     cut_off: bool = False
     """An incident lasts that hits the connection, also one that was made since it began."""
+    written: bool = False
+    """The entry of the journal that was given with the read is written: the credential is given as it is."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ _COLUMNS = (
 # One statement: between two, another process could put the next generation in the place of this one.
 _HELD: Final = text("SELECT * FROM held_connection(:workspace, :connection)")
 _READ_HELD: Final = "SELECT * FROM held_connection($1, $2)"
+_READ_LEASED: Final = "SELECT * FROM leased_connection($1, $2, $3, $4)"
 _FREE: Final = {"lease_owner": None, "lease_until": None}
 
 
@@ -169,6 +172,15 @@ async def held(connection: AsyncConnection, workspace: str, connection_id: str) 
 async def read_held(database: Database, workspace: str, connection_id: str) -> HeldRow | None:
     """Returns what `held` does, in a transaction of its own that is one statement."""
     found = await database.run(_READ_HELD, workspace, connection_id)
+    return _held(found[0]) if found else None
+
+
+async def read_leased(database: Database, workspace: str, connection_id: str, entry: tuple[str, str]) -> HeldRow | None:
+    """Returns what `read_held` does, with an entry written in the same transaction where there is nothing to refresh.
+
+    `entry` is the text before and after the generation.
+    """
+    found = await database.run(_READ_LEASED, workspace, connection_id, *entry)
     return _held(found[0]) if found else None
 
 
@@ -450,7 +462,7 @@ def _from_values(values: dict[str, Any]) -> ConnectionRow:
 
 
 def _held(row: Any) -> HeldRow:
-    held, shared, fields, records, is_cut_off, now = row
+    held, shared, fields, records, is_cut_off, now, *written = row
     values = {column.key: held[column.key] for column in _COLUMNS}
     values |= {name: _object(values[name]) for name in ("configuration", "parts")}
     return HeldRow(
@@ -459,6 +471,7 @@ def _held(row: Any) -> HeldRow:
         dict(zip(fields or (), records or (), strict=True)),
         None if shared is None else _shared(shared),
         is_cut_off,
+        *written,
     )
 
 
