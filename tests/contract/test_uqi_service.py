@@ -276,6 +276,9 @@ async def test_without_the_catalog_what_was_made_is_served(
         ):
             await answer
             assert staleness(await answer.trailing_metadata()).startswith("catalog;age=")
+        document = reader.GetFormDocument(pb.GetFormDocumentRequest(name=NAME))
+        assert int(dict(await document.initial_metadata())["age"]) >= 0
+        await document
         missing = get(reader, "integrations/other/forms/action.create")
         assert (await refused(missing))[:2] == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 
@@ -526,6 +529,41 @@ async def test_values_of_an_older_revision_are_carried_over_or_refused(announcer
     for nothing in ("0" * 64, "a\0b", "x" * 64):
         code, reason, fields = await refused(bound(nothing, subject="Printer"))
         assert (code, reason, fields) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["revision"])
+
+
+async def test_it_can_be_seen_how_far_the_forms_of_each_version_are(announcer: Announcer, member: Stub) -> None:
+    missing = member.GetFormSet(pb.GetFormSetRequest(name="integrations/acme/formSets/active"))
+    assert await refused(missing) == ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
+    for version in ("1.0.0", "1.1.0"):
+        await announcer.publish(a_version(TICKET), version)
+
+    async def followed() -> bool:
+        return bool((await get(member)).version == "1.1.0")
+
+    await until(followed)
+    found = await member.GetFormSet(pb.GetFormSetRequest(name="integrations/acme/formSets/active"))
+    assert (found.name, found.active) == ("integrations/acme/formSets/1.1.0", True)
+    assert (found.state, found.made_count, found.total_count) == (pb.FormSet.STATE_READY, 2, 2)
+    assert found.update_time.seconds > 0
+    assert not found.HasField("start_time")
+    request = pb.ListFormSetsRequest(parent="integrations/acme", page_size=1)
+    first = await member.ListFormSets(request)
+    request.page_token = first.next_page_token
+    second = await member.ListFormSets(request)
+    assert [each.name[-5:] for each in (*first.form_sets, *second.form_sets)] == ["1.0.0", "1.1.0"]
+    assert second.next_page_token == ""
+
+
+async def test_a_form_says_for_how_long_it_may_be_kept(announcer: Announcer, member: Stub) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    for call in (
+        member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME)),
+        member.RenderForm(pb.RenderFormRequest(name=NAME, target=FORM_TARGET_REACT)),
+    ):
+        said = dict(await call.initial_metadata())
+        assert said["cache-control"] == "private, max-age=60, stale-if-error=86400"
+        assert said["vary"] == "authorization, accept-language"
+        await call
 
 
 async def test_forms_and_editors_come_in_the_language_that_is_asked_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from cordboard.core.database import Database
 from cordboard.core.errors import DependencyUnavailable, NotFound
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import Draft, Failure
+from cordboard.uqi.form_sets import FormSets, SetState
 from cordboard.uqi.forms import FormCache
+from cordboard.uqi.progress import MOST_ENDED, ProgressBoard
 from cordboard.uqi.store import FormStore, SetRecord
 from cordboard.uqi.upkeep import Release, Upkeep
 from tests.fixtures.postgres import Databases
@@ -23,10 +26,15 @@ LATER = NOW + timedelta(hours=1)
 
 
 @pytest.fixture
-async def store(database: Databases) -> AsyncIterator[FormStore]:
-    opened = Database(database("uqi").url)
-    yield FormStore(opened)
-    await opened.close()
+async def opened(database: Databases) -> AsyncIterator[Database]:
+    found = Database(database("uqi").url)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+def store(opened: Database) -> FormStore:
+    return FormStore(opened)
 
 
 def a_draft(form: str = "action.a", etag: str = "1") -> Draft:
@@ -68,7 +76,7 @@ async def test_old_versions_stay(store: FormStore) -> None:
 async def test_a_failure_is_recorded_with_the_set(store: FormStore) -> None:
     failure = Failure("action.b", "ValueError: odd")
     await put(store, a_draft(), failure)
-    assert await store.form_set("acme", "1.0.0") == SetRecord("hash", "generator", 1, (failure,))
+    assert await store.form_set("acme", "1.0.0") == SetRecord("hash", "generator", 1, (failure,), NOW)
     assert await store.form_set("acme", "2.0.0") is None
 
 
@@ -121,9 +129,12 @@ def a_release(version: str = "1.0.0", content_hash: str = "hash", sequence: int 
     return Release("acme", version, content_hash, True, definition, sequence)
 
 
-def an_upkeep(store: FormStore, *releases: Release, generator: str = "generator") -> Upkeep:
-    cache = FormCache(1_000_000)
-    return Upkeep(store, Shelf(*releases), SystemClock(), generator=generator, on_change=cache.take)
+def an_upkeep(
+    store: FormStore, *releases: Release, generator: str = "generator", board: ProgressBoard | None = None
+) -> Upkeep:
+    cache, clock = FormCache(1_000_000), SystemClock()
+    board = board or ProgressBoard(clock)
+    return Upkeep(store, Shelf(*releases), clock, generator=generator, on_change=cache.take, board=board)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +174,99 @@ async def test_a_definition_that_nothing_can_be_made_of_does_not_stop_the_others
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
     assert "the forms of a version cannot be made" in caplog.text
+
+
+class Gate(FormStore):
+    """A store that keeps nothing until it is told to, and breaks where it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+        self.problem = ""
+
+    async def put(self, *arguments: Any, **more: Any) -> None:
+        self.reached.set()
+        await self.open.wait()
+        if self.problem:
+            raise RuntimeError(self.problem)
+        await super().put(*arguments, **more)
+
+
+def a_large_release(version: str = "1.0.0") -> Release:
+    """A version of 45 actions: more than are made in one go."""
+    return Release("acme", version, "hash", True, a_definition(*[an_input(a={"type": "string"})] * 45), 1)
+
+
+async def test_it_is_told_how_far_the_making_of_forms_is(opened: Database) -> None:
+    gate, clock = Gate(opened), SystemClock()
+    board = ProgressBoard(clock)
+    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    with pytest.raises(NotFound):
+        await sets.form_set("acme", "active")
+    making = asyncio.create_task(upkeep.take(a_large_release()))
+    async with asyncio.timeout(30):
+        await gate.reached.wait()
+        found = await sets.form_set("acme", "1.0.0")
+        assert (found.state, found.made, found.total, found.update_time) == (SetState.MAKING, 45, 45, None)
+        assert found.start_time is not None
+        assert found.start_time <= clock.now()
+        gate.open.set()
+        await making
+    found = await sets.form_set("acme", "active")
+    assert (found.version, found.state, found.made, found.total) == ("1.0.0", SetState.READY, 45, 45)
+    assert found.active
+    assert found.update_time is not None
+    assert found.start_time is None
+
+
+async def test_what_could_not_be_made_says_why_until_it_can_be(opened: Database) -> None:
+    gate = Gate(opened)
+    board = ProgressBoard(SystemClock())
+    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    gate.open.set()
+    gate.problem = "a text of ours that may say anything"
+    with pytest.raises(RuntimeError):
+        await upkeep.take(a_large_release())
+    found = await sets.form_set("acme", "1.0.0")
+    assert (found.state, found.problem, found.update_time) == (SetState.FAILED, "RuntimeError", None)
+    gate.problem = ""
+    await upkeep.take(a_large_release())
+    found = await sets.form_set("acme", "1.0.0")
+    assert (found.state, found.problem) == (SetState.READY, "")
+
+
+async def test_sets_are_listed_by_version_stored_ones_and_those_under_way(opened: Database) -> None:
+    gate = Gate(opened)
+    board = ProgressBoard(SystemClock())
+    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    gate.open.set()
+    for version in ("1.0.0", "1.2.0"):
+        await upkeep.take(a_release(version, sequence=int(version[2])))
+    gate.open.clear()
+    gate.reached.clear()
+    making = asyncio.create_task(upkeep.take(a_large_release("1.1.0")))
+    try:
+        async with asyncio.timeout(30):
+            await gate.reached.wait()
+        found = await sets.page("acme", after="", limit=10)
+        assert [(each.version, each.state.name, each.active) for each in found] == [
+            ("1.0.0", "READY", False),
+            ("1.1.0", "MAKING", False),
+            ("1.2.0", "READY", True),
+        ]
+        assert [each.version for each in await sets.page("acme", after="1.0.0", limit=1)] == ["1.1.0"]
+        assert await sets.page("other", after="", limit=10) == []
+    finally:
+        gate.open.set()
+        await making
+
+
+def test_of_versions_that_failed_the_oldest_are_forgotten() -> None:
+    board = ProgressBoard(SystemClock())
+    for number in range(MOST_ENDED + 1):
+        board.begun("acme", f"1.{number}.0")
+        board.failed("acme", f"1.{number}.0", "x" * 1000)
+    assert board.of("acme", "1.0.0") is None
+    last = board.of("acme", f"1.{MOST_ENDED}.0")
+    assert last is not None
+    assert len(last.problem) == 300

@@ -208,6 +208,8 @@ async def test_a_form_is_shown_in_the_language_that_is_asked_for(desk: Desk, nor
     assert code == 0, errors
     assert "Ticket anlegen" in output
     assert "Betreff" in output
+    (made,) = await as_json(desk, "forms", "acme-translated")
+    assert (made["state"], made["madeCount"], made["totalCount"]) == ("STATE_READY", 2, 2)
     code, output, _ = await command(desk, "form", "acme-translated", "create")
     assert "Create a ticket" in output
     assert "Betreff" not in output

@@ -73,6 +73,7 @@ def application() -> typer.Typer:
     app.add_typer(catalog.app, name="catalog", rich_help_panel=CATALOG)
     app.command("oauth-client", rich_help_panel=CATALOG)(connections.set_oauth_client)
     app.command("form", rich_help_panel=CATALOG)(forms.form)
+    app.command("forms", rich_help_panel=CATALOG)(forms.forms)
     app.add_typer(workspaces.app, name="workspaces", rich_help_panel=USE)
     app.command("token", rich_help_panel=USE)(workspaces.token)
     app.add_typer(keys.app, name="keys", rich_help_panel=USE)

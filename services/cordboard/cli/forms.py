@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_json, show_rows
+from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
@@ -103,6 +103,39 @@ def form(
                 console.print(f"[yellow]{loss}[/yellow]", markup=True)
 
     run(work)
+
+
+def forms(
+    context: typer.Context,
+    integration: Annotated[str, typer.Argument(help="The integration's id.")],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show how far the forms of each version of an integration are: made, being made, or why not."""
+
+    async def work() -> None:
+        found: list[pb.FormSet] = []
+        async with as_operator(target(context)) as mesh:
+            request = pb.ListFormSetsRequest(parent=f"integrations/{integration}", page_size=1000)
+            while True:
+                page = await mesh.forms.ListFormSets(request)
+                found += page.form_sets
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    break
+        show_rows(output, found, ("version", "state", "forms", "since", "problems"), map(_progress, found))
+
+    run(work)
+
+
+def _progress(found: pb.FormSet) -> tuple[str, str, str, str, str]:
+    version = found.name.rpartition("/")[2] + (" (active)" if found.active else "")
+    state = pb.FormSet.State.Name(found.state).removeprefix("STATE_").lower()
+    count = f"{found.made_count} of {found.total_count}" if found.total_count else "none yet"
+    since = found.start_time if found.HasField("start_time") else found.update_time
+    problems = [found.problem, *(f"{each.form}: {each.problem}" for each in found.failures[:3])]
+    if found.failure_count > 3:
+        problems.append(f"and {found.failure_count - 3} more")
+    return version, state, count, moment(since) if since.seconds else "", "; ".join(filter(None, problems))
 
 
 async def show_editor(

@@ -9,8 +9,10 @@ from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
 from cordboard.uqi.feed import CatalogFeed
+from cordboard.uqi.form_sets import FormSets
 from cordboard.uqi.forms import FormCache, Forms
 from cordboard.uqi.options import Options
+from cordboard.uqi.progress import ProgressBoard
 from cordboard.uqi.proxied import ProxiedActions
 from cordboard.uqi.query_editors import QueryEditors
 from cordboard.uqi.servicer import FormServicer, QueryEditorServicer
@@ -29,11 +31,13 @@ async def start(mesh: Process[UqiSettings]) -> None:
     store = FormStore(mesh.database())
     cache = FormCache(mesh.settings.form_cache_characters)
     feed = CatalogFeed(lambda: mesh.channels.to("catalog"))
-    upkeep = Upkeep(store, feed, SystemClock(), generator=generator_hash(), on_change=cache.take)
+    board = ProgressBoard(SystemClock())
+    upkeep = Upkeep(store, feed, SystemClock(), generator=generator_hash(), on_change=cache.take, board=board)
     forms = Forms(store, cache, upkeep)
     proxy = (lambda: mesh.channels.to("proxy")) if mesh.settings.proxy_address else None
     options = Options(forms, ProxiedActions(proxy), SystemClock())
-    add_FormServiceServicer_to_server(FormServicer(forms, options), mesh.server)
+    servicer = FormServicer(forms, options, FormSets(store, board), ttl=mesh.settings.form_ttl_seconds)
+    add_FormServiceServicer_to_server(servicer, mesh.server)
     add_QueryEditorServiceServicer_to_server(QueryEditorServicer(QueryEditors(forms), forms), mesh.server)
     mesh.copies.add(upkeep.copy)
     mesh.background(upkeep.run())

@@ -12,6 +12,7 @@ from cordboard.core.paging import Paging
 from cordboard.core.structs import from_struct, to_struct
 from cordboard.core.times import to_duration, to_timestamp
 from cordboard.uqi.binding import accepted
+from cordboard.uqi.form_sets import SetState
 from cordboard.uqi.forms import Settings
 from cordboard.uqi.languages import wanted
 from cordboard.uqi.options import Question
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
 
     from cordboard.uqi.binding import Bound, Client
+    from cordboard.uqi.form_sets import FormSet, FormSets
     from cordboard.uqi.forms import Forms
     from cordboard.uqi.languages import Ranges
     from cordboard.uqi.options import Credentials, Listed, Options
@@ -39,10 +41,15 @@ if TYPE_CHECKING:
 class FormServicer(FormServiceServicer):
     """Serves forms."""
 
-    def __init__(self, forms: Forms, options: Options) -> None:
-        """Takes the forms, and the choices that only vendors know."""
+    def __init__(self, forms: Forms, options: Options, sets: FormSets, *, ttl: int) -> None:
+        """Takes the forms, the choices that only vendors know, and what knows how far forms are.
+
+        A browser may keep a form for `ttl` seconds.
+        """
         self._forms = forms
         self._options = options
+        self._sets = sets
+        self._ttl = ttl
 
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
@@ -63,13 +70,16 @@ class FormServicer(FormServiceServicer):
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
-        return await self._forms.document(integration, form, request.version, ranges)
+        found = await self._forms.document(integration, form, request.version, ranges)
+        await context.send_initial_metadata(_freshness(self._ttl, self._forms.silence()))
+        return found
 
     async def RenderForm(self, request: pb.RenderFormRequest, context: Any) -> pb.RenderFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
         record, found = await self._forms.rendering(integration, form, request.version, request.target, ranges)
+        await context.send_initial_metadata(_freshness(self._ttl, self._forms.silence()))
         return _rendered(record.version, found, request.etag, self._forms.silence())
 
     async def BindForm(self, request: pb.BindFormRequest, context: Any) -> pb.BindFormResponse:
@@ -87,6 +97,20 @@ class FormServicer(FormServiceServicer):
         about, asker = (integration, form, request.version, request.field_id), _asker()
         question = Question(*about, asker, request.connection, values, request.search)
         return _options(await self._options.listed(question, _credentials(context)))
+
+    async def GetFormSet(self, request: pb.GetFormSetRequest, context: Any) -> pb.FormSet:
+        integration, version = parse(request.name, "integrations/*/formSets/*")
+        ensure_seen(integration)
+        return _set(await self._sets.form_set(integration, version), self._forms.silence())
+
+    async def ListFormSets(self, request: pb.ListFormSetsRequest, context: Any) -> pb.ListFormSetsResponse:
+        (integration,) = parse(request.parent, "integrations/*", field="parent")
+        ensure_seen(integration)
+        paging = Paging.of(request)
+        found = await self._sets.page(integration, after=paging.after, limit=paging.size + 1)
+        page, silence = found[: paging.size], self._forms.silence()
+        token = paging.token(page[-1].version) if len(found) > len(page) else ""
+        return pb.ListFormSetsResponse(form_sets=(_set(each, silence) for each in page), next_page_token=token)
 
 
 class QueryEditorServicer(QueryEditorServiceServicer):
@@ -128,6 +152,31 @@ _CLIENTS: Final[Mapping[int, Client]] = {
     form_pb2.FORM_TARGET_JSON_FORMS: "json_forms",
     form_pb2.FORM_TARGET_REACT: "react",
 }
+
+
+_STATES: Final = {
+    SetState.MAKING: pb.FormSet.STATE_MAKING,
+    SetState.READY: pb.FormSet.STATE_READY,
+    SetState.FAILED: pb.FormSet.STATE_FAILED,
+}
+# As many as a person reads; the log has the others.
+_FAILURES: Final = 100
+
+
+def _set(found: FormSet, silence: float) -> pb.FormSet:
+    return pb.FormSet(
+        name=f"integrations/{found.integration}/formSets/{found.version}",
+        active=found.active,
+        state=_STATES[found.state],
+        made_count=found.made,
+        total_count=found.total,
+        start_time=to_timestamp(found.start_time) if found.start_time else None,
+        update_time=to_timestamp(found.update_time) if found.update_time else None,
+        problem=found.problem,
+        failures=(pb.FormFailure(form=each.id, problem=each.problem) for each in found.failures[:_FAILURES]),
+        failure_count=len(found.failures),
+        stale_duration=_stale(silence),
+    )
 
 
 def _editor(name: str, found: QueryEditor) -> editor_pb.QueryEditor:
@@ -198,6 +247,19 @@ def _credentials(context: Any) -> Credentials:
     return tuple((name, str(value)) for name, value in sent if name in ("authorization", API_KEY))
 
 
+def _freshness(ttl: int, silence: float) -> tuple[tuple[str, str], ...]:
+    """Returns the headers that say how long an answer may be kept (RFC 9111, RFC 5861), and how old it is already."""
+    # Whose forms they are depends on the caller; nobody between may keep them.
+    kept = f"private, max-age={ttl}, stale-if-error=86400"
+    said = (("cache-control", kept), ("vary", "authorization, accept-language"))
+    return (*said, ("age", str(int(silence)))) if silence else said
+
+
+def _ranges(asked: str, context: Any) -> Ranges:
+    sent = context.invocation_metadata() or ()
+    return wanted(asked, next((str(value) for name, value in sent if name == "accept-language"), ""))
+
+
 def _stale(silence: float) -> Duration | None:
     return to_duration(silence) if silence else None
 
@@ -215,8 +277,3 @@ def _message(record: FormRecord, silence: float = 0.0) -> pb.Form:
         losses=record.losses,
         stale_duration=_stale(silence),
     )
-
-
-def _ranges(asked: str, context: Any) -> Ranges:
-    sent = context.invocation_metadata() or ()
-    return wanted(asked, next((str(value) for name, value in sent if name == "accept-language"), ""))

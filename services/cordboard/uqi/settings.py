@@ -14,3 +14,6 @@ class UqiSettings(Settings):
     form_cache_characters: int = Field(
         32_000_000, ge=0, le=2_000_000_000, description="how much text of forms to keep in memory"
     )
+    form_ttl_seconds: int = Field(
+        60, ge=0, le=86_400, description="for how many seconds a browser may keep a form without asking again"
+    )

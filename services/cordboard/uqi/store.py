@@ -63,6 +63,7 @@ _SUMMARY: Final = (
     _form.c.create_time,
     _form.c.revision,
 )
+_SET: Final = (_set.c.content_hash, _set.c.generator, _set.c.form_count, _set.c.failures, _set.c.update_time)
 _WHOLE: Final = (*_SUMMARY, _form.c.json_schema, _form.c.appsmith, _form.c.document)
 
 
@@ -99,6 +100,7 @@ class SetRecord:
     generator: str
     form_count: int
     failures: tuple[Failure, ...]
+    update_time: datetime
 
 
 class FormStore:
@@ -146,14 +148,18 @@ class FormStore:
 
     async def form_set(self, integration: str, version: str) -> SetRecord | None:
         """Returns what is known of a version's forms, or None when they were never made."""
-        columns = (_set.c.content_hash, _set.c.generator, _set.c.form_count, _set.c.failures)
-        query = sa.select(*columns).where(_set.c.integration == integration, _set.c.version == version)
+        query = sa.select(*_SET).where(_set.c.integration == integration, _set.c.version == version)
         async with self._database.shared() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        failures = tuple(Failure(each["form"], each["problem"]) for each in row.failures)
-        return SetRecord(row.content_hash, row.generator, row.form_count, failures)
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else _set_record(row)
+
+    async def form_sets(self, integration: str, *, after: str, limit: int) -> dict[str, SetRecord]:
+        """Returns what is known of up to `limit` versions above `after` as text, in the order of their versions."""
+        version = _set.c.version.collate("C")
+        query = sa.select(_set.c.version, *_SET).where(_set.c.integration == integration, version > after)
+        async with self._database.shared() as connection:
+            rows = (await connection.execute(query.order_by(version).limit(limit))).mappings()
+            return {row["version"]: _set_record(row) for row in rows}
 
     async def form(self, integration: str, version: str, form: str) -> FormRecord | None:
         """Returns a form with its documents, or None."""
@@ -214,6 +220,12 @@ class FormStore:
 
 
 _COLUMNS: Final = ("title", "description", "json_schema", "appsmith", "document", "losses", "etag", "revision")
+
+
+def _set_record(row: sa.RowMapping) -> SetRecord:
+    failures = tuple(Failure(each["form"], each["problem"]) for each in row["failures"])
+    hashed, generator, count, time = (row[name] for name in ("content_hash", "generator", "form_count", "update_time"))
+    return SetRecord(hashed, generator, count, failures, time)
 
 
 def _columns(draft: Draft) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cordboard.uqi.drafts import Draft, Draftsman, Failure
 if TYPE_CHECKING:
     from cordboard.catalog.v1 import definition_pb2
     from cordboard.core.times import Clock
+    from cordboard.uqi.progress import ProgressBoard
     from cordboard.uqi.store import FormStore
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,11 @@ class Upkeep:
         *,
         generator: str,
         on_change: Callable[[Release], None],
+        board: ProgressBoard,
     ) -> None:
-        """Takes the store, the source of versions, the generator's hash, and whom to tell that a version is ready."""
+        """Takes the store, the source of versions, the generator's hash, whom to tell that a version is ready, and
+        where it is shown how far it is.
+        """
         self.copy = Copy("catalog", clock=clock.monotonic)
         # Until the Catalog has said what there is, what is stored may be old.
         self.copy.lost()
@@ -79,6 +83,7 @@ class Upkeep:
         self._clock = clock
         self._generator = generator
         self._on_change = on_change
+        self._board = board
         self._making: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._followed = False
 
@@ -145,9 +150,12 @@ class Upkeep:
 
     def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         self._making.pop(key, None)
-        if not task.cancelled():
-            # Seen here, in case everybody who waited for it went away.
-            task.exception()
+        # Seen here, in case everybody who waited for it went away.
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._board.done(*key)
+        else:
+            self._board.failed(*key, _problem(error))
 
     async def close(self) -> None:
         """Ends what is being made; nothing of it is stored."""
@@ -161,6 +169,7 @@ class Upkeep:
         if known and (known.content_hash, known.generator) == (release.content_hash, self._generator):
             return
         where = {"integration": release.integration, "version": release.version}
+        self._board.begun(release.integration, release.version)
         attributes = {INTEGRATION: release.integration, DEFINITION_VERSION: release.version}
         started = self._clock.monotonic()
         with span("uqi.forms.make", SpanKind.INTERNAL, **attributes):
@@ -183,12 +192,14 @@ class Upkeep:
     async def _drawn(self, release: Release, started: float) -> list[Draft | Failure]:
         draftsman = await asyncio.to_thread(Draftsman, release.definition)
         ids = draftsman.ids()
+        self._board.reached(release.integration, release.version, 0, len(ids))
         made: list[Draft | Failure] = []
         said = started
         for start in range(0, len(ids), FORMS_AT_ONCE):
             made += await asyncio.to_thread(
                 lambda chunk: list(draftsman.drafts(chunk)), ids[start : start + FORMS_AT_ONCE]
             )
+            self._board.reached(release.integration, release.version, len(made), len(ids))
             if self._clock.monotonic() - said > PROGRESS_SECONDS:
                 said = self._clock.monotonic()
                 logger.info(
@@ -201,3 +212,8 @@ class Upkeep:
                     },
                 )
         return made
+
+
+def _problem(error: BaseException) -> str:
+    # An error of ours has a text for people; of any other its text may say what is inside.
+    return error.text if isinstance(error, CordboardError) else type(error).__name__
