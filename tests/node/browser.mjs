@@ -60,6 +60,8 @@ export async function act(page, [what, label, given]) {
       return await labelled().selectOption(given);
     case "click":
       return await page.getByRole("button", { name: label }).click();
+    case "open":
+      return await page.locator("summary").getByText(label, { exact: true }).click();
     case "follow":
       return await page.getByRole("link", { name: label }).click();
     case "press":

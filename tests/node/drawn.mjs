@@ -1,10 +1,10 @@
 // Draws forms in Chromium, under a policy that lets nothing but the renderer's own script run.
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
-// In:  {document, values?, stored?, offered?, acts?, told?, audit?, spoil?}
+// In:  {document, values?, stored?, offered?, acts?, told?, later?, audit?, spoil?}
 //      `offered` are the answers about choices by field id, `acts` what a person does, `told` what the server says is
-//      wrong after that, `audit` asks axe, and `spoil` does to the page what must be noticed.
-// Out: {wrong, values, problems, summary, focused, invalid, text}
+//      wrong after that, `later` what the person does then, `audit` asks axe, and `spoil` does to the page what must be noticed.
+// Out: {wrong, values, problems, summary, focused, invalid, tabs, text}
 import { readFileSync } from "node:fs";
 import readline from "node:readline";
 import { build } from "../../web/node_modules/esbuild/lib/main.js";
@@ -78,6 +78,7 @@ async function answered(request) {
   for (const each of request.acts ?? []) await act(page, each);
   const reading = await page.evaluate(async () => await window.form.read());
   if (request.told) await page.evaluate((told) => window.form.show(told), request.told);
+  for (const each of request.later ?? []) await act(page, each);
   if (request.audit) said.push(...(await accessible(page)));
   const seen = await page.evaluate(() => ({
     summary: [...document.querySelectorAll(".cbf-summary:not([hidden]) li")].map((each) => each.textContent),
@@ -86,6 +87,7 @@ async function answered(request) {
       (each) => each.labels?.[0]?.firstChild?.textContent ?? "",
     ),
     held: [...document.querySelectorAll("input, textarea")].map((each) => each.value),
+    tabs: [...document.querySelectorAll("details[open] > summary")].map((each) => each.textContent),
     questions: window.questions,
     text: document.querySelector("main").innerText,
     controls: document.querySelectorAll("input, select, textarea").length,

@@ -1,4 +1,4 @@
-"""What a definition says in other languages: each language once, one name for a group, labels for values there are."""
+"""What a definition says in other languages: each language once, one name for a group or a tab, labels of values."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ def check_translations(definition: Definition, found: Findings) -> None:
 
 
 def _check_hints(own: str, action: Action, found: Findings) -> None:
-    groups: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str, str], str] = {}
     properties: Any = None
     for index, hint in enumerate(action.form_hints):
         below = found.below("form_hints", index)
         _check_languages(own, hint.translations, below)
         for position, texts in enumerate(hint.translations):
             one = below.below("translations", position)
-            if not texts.group:
-                continue
-            one.require(bool(hint.group), "group", "is the name of a group that the hint does not have")
-            same = groups.setdefault((hint.group, texts.language.lower()), texts.group)
-            one.require(same == texts.group, "group", f"is {shown(same)} in another hint of the group")
+            for part in ("group", "tab"):
+                name, own_name = getattr(texts, part), getattr(hint, part)
+                if not name:
+                    continue
+                one.require(bool(own_name), part, f"is the name of a {part} that the hint does not have")
+                same = names.setdefault((part, own_name, texts.language.lower()), name)
+                one.require(same == name, part, f"is {shown(same)} in another hint of the {part}")
         if hint.choices or any(texts.choices for texts in hint.translations):
             properties = _properties(action) if properties is None else properties
             _check_choices(hint, properties, below)

@@ -124,6 +124,10 @@ class _Editor:
     def project(self, tree: FormTree) -> Projection:
         command = self._command
         self._known = {field.id: field for field in walk(tree.fields)}
+        if any(field.tab for field in self._known.values()):
+            self._losses.append("Appsmith: tabs; shown as headings")
+        if any(field.columns for field in self._known.values()):
+            self._losses.append("Appsmith: columns; it has two where the fields are narrow")
         title = _label(tree.title)
         selector = {
             "label": "Command",
@@ -173,9 +177,7 @@ class _Editor:
         for field in fields:
             if field.hidden and not (field.required and field.default is None):
                 continue
-            own = replace(
-                setting, when=both(setting.when, field.active_when), heading=_label(field.section) or setting.heading
-            )
+            own = replace(setting, when=both(setting.when, field.active_when), heading=_group(field) or setting.heading)
             # A required member of an optional group is required only where the group is given.
             within = replace(own, heading=_heading(own.heading, field), given=setting.given and field.required)
             match field.kind:
@@ -376,6 +378,11 @@ def _harmless(value: Any) -> Any:
     if isinstance(value, list):
         return [_harmless(item) for item in value]
     return neutral(value) if isinstance(value, str) else value
+
+
+def _group(field: Field) -> str:
+    """Returns the heading of a field's tab and section, as far as it has any."""
+    return ": ".join(_label(text) for text in (field.tab, field.section) if text)
 
 
 def _heading(above: str, field: Field) -> str:

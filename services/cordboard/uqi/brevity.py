@@ -51,7 +51,7 @@ def brief(tree: FormTree) -> tuple[FormTree, list[str]]:
 
 def _translated(field: Field) -> int:
     own = sum(
-        sum(map(len, (each.title, each.description, each.placeholder, each.section, *chain(*each.choices))))
+        sum(map(len, (each.title, each.description, each.placeholder, each.section, each.tab, *chain(*each.choices))))
         for each in field.translations
     )
     return own + sum(map(_translated, _parts(field.kind)))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from cordboard.uqi.arrangement import Columns, Part, Section, Tabs, arranged
 from cordboard.uqi.conditions import All, Compare, Condition, Either, Not, Operator
 from cordboard.uqi.fields import (
     Boolean,
@@ -128,12 +129,13 @@ def _texts(texts: FieldTexts) -> pb.FieldTranslation:
         placeholder=texts.placeholder,
         section=texts.section,
         choices=dict(texts.choices),
+        tab=texts.tab,
     )
 
 
 def _read_texts(found: pb.FieldTranslation) -> FieldTexts:
     choices = tuple(sorted(found.choices.items()))
-    return FieldTexts(found.language, found.label, found.help, found.placeholder, found.section, choices)
+    return FieldTexts(found.language, found.label, found.help, found.placeholder, found.section, choices, found.tab)
 
 
 def _field(field: Field) -> pb.FormField:
@@ -157,6 +159,8 @@ def _field(field: Field) -> pb.FormField:
         option_source=field.id if field.source is not None else "",
         residual_schema_json=_json(field.constraints),
         translations=map(_texts, field.translations),
+        tab=field.tab,
+        columns=field.columns,
     )
 
 
@@ -185,6 +189,8 @@ def _read_field(
         hidden=found.hidden,
         source=sources.get(found.option_source),
         translations=tuple(map(_read_texts, found.translations)),
+        tab=found.tab,
+        columns=found.columns,
     )
 
 
@@ -309,23 +315,27 @@ def _read_source(found: pb.OptionSource) -> OptionSource:
 
 def _layout(fields: Iterable[Field]) -> list[pb.LayoutNode]:
     """Returns how fields stand together: those of one section under its heading, an object's within its own."""
-    nodes: list[pb.LayoutNode] = []
-    sections: dict[str, pb.LayoutSection] = {}
-    for field in fields:
-        if field.hidden:
-            continue
-        parts = inner(field) if isinstance(field.kind, Group | Union) else ()
-        node = pb.LayoutNode(field_id=field.id)
-        if parts:
-            node = pb.LayoutNode(section=pb.LayoutSection(title=field.title, field_id=field.id, nodes=_layout(parts)))
-        if not field.section:
-            nodes.append(node)
-            continue
-        if field.section not in sections:
-            nodes.append(pb.LayoutNode(section=pb.LayoutSection(title=field.section)))
-            sections[field.section] = nodes[-1].section
-        sections[field.section].nodes.append(node)
-    return nodes
+    return [_node(part) for part in arranged(field for field in fields if not field.hidden)]
+
+
+def _node(part: Part) -> pb.LayoutNode:
+    match part:
+        case Section():
+            return pb.LayoutNode(section=_section(part))
+        case Tabs(tabs):
+            return pb.LayoutNode(tabs=pb.LayoutTabs(tabs=map(_section, tabs)))
+        case Columns(count, fields):
+            return pb.LayoutNode(columns=pb.LayoutColumns(count=count, nodes=map(_node, fields)))
+        case field:
+            inside = inner(field) if isinstance(field.kind, Group | Union) else ()
+            if not inside:
+                return pb.LayoutNode(field_id=field.id)
+            section = pb.LayoutSection(title=field.title, field_id=field.id, nodes=_layout(inside))
+            return pb.LayoutNode(section=section)
+
+
+def _section(part: Section) -> pb.LayoutSection:
+    return pb.LayoutSection(title=part.title, nodes=map(_node, part.parts))
 
 
 def _constraints(tree: FormTree) -> Iterator[pb.Constraint]:

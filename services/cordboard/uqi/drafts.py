@@ -12,6 +12,7 @@ from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.schema import MAX_EFFORT, JsonSchema, SchemaInvalid, effort
 from cordboard.uqi import (
     appsmith,
+    arrangement,
     brevity,
     canonical,
     conditions,
@@ -183,8 +184,8 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
     modules = (
-        appsmith, brevity, canonical, conditions, dependence, expressions, fields, hints, intersection, json_schema,
-        keys, presentation, reading, sign_in, source, texts, wiring,
+        appsmith, arrangement, brevity, canonical, conditions, dependence, expressions, fields, hints, intersection,
+        json_schema, keys, presentation, reading, sign_in, source, texts, wiring,
     )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]

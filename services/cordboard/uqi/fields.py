@@ -169,6 +169,7 @@ class FieldTexts:
     placeholder: str = ""
     section: str = ""
     choices: tuple[tuple[str, str], ...] = ()
+    tab: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,8 @@ class Field:
     hidden: bool = False
     source: OptionSource | None = None
     translations: tuple[FieldTexts, ...] = ()
+    tab: str = ""
+    columns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

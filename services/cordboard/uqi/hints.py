@@ -52,6 +52,8 @@ class Hint:
     source: OptionSource | None = None
     choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
     translations: tuple[FieldTexts, ...] = ()
+    tab: str = ""
+    columns: int = 0
 
 
 def hints(given: Iterable[pb.FormHint]) -> dict[tuple[str, ...], Hint]:
@@ -74,6 +76,8 @@ def hinted(field: Field, hint: Hint | None) -> Field:
         description=hint.help or field.description,
         placeholder=hint.placeholder,
         section=hint.section,
+        tab=hint.tab,
+        columns=hint.columns,
         hidden=hint.widget == "hidden",
         source=None if isinstance(field.kind, Choice | MultiChoice | Group) else hint.source,
         kind=_titled(field.kind, hint.choices) if hint.choices else field.kind,
@@ -156,6 +160,8 @@ def _hint(given: pb.FormHint) -> Hint:
         source=_source(given.options) if given.HasField("options") else None,
         choices=_labels(given.choices),
         translations=tuple(map(_texts, given.translations)),
+        tab=clean(given.tab, _LABEL),
+        columns=given.columns if given.columns > 1 else 0,
     )
 
 
@@ -167,6 +173,7 @@ def _texts(given: pb.FormHintTranslation) -> FieldTexts:
         placeholder=clean(given.placeholder, _LABEL),
         section=clean(given.group, _LABEL),
         choices=tuple(sorted(_labels(given.choices).items())),
+        tab=clean(given.tab, _LABEL),
     )
 
 

@@ -6,10 +6,12 @@ plain renderer set becomes something that has: maps are rows, free values text, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from cordboard.uqi.appsmith import Projection
+from cordboard.uqi.arrangement import Columns, Part, Section, Tabs, arranged
 from cordboard.uqi.conditions import Compare, Condition
 from cordboard.uqi.fields import (
     VARIANT,
@@ -60,21 +62,15 @@ class _Drawing:
     def members(self, fields: tuple[Field, ...], scope: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Returns the schema of an object with these fields, and the elements that show them."""
         properties: dict[str, Any] = {}
-        elements: list[dict[str, Any]] = []
-        sections: dict[str, dict[str, Any]] = {}
+        drawn: dict[str, dict[str, Any]] = {}
         for field in fields:
             if field.hidden and not (field.required and field.default is None):
                 continue
             properties[field.key], element = self._member(field, f"{scope}/properties/{field.key}")
             if field.active_when is not None:
                 element["rule"] = _rule(field.active_when)
-            if not field.section:
-                elements.append(element)
-                continue
-            if field.section not in sections:
-                sections[field.section] = {"type": "Group", "label": field.section, "elements": []}
-                elements.append(sections[field.section])
-            sections[field.section]["elements"].append(element)
+            drawn[field.id] = element
+        elements = [_element(part, drawn) for part in arranged(field for field in fields if field.id in drawn)]
         schema: dict[str, Any] = {"type": "object", "properties": properties}
         required = [field.key for field in fields if is_needed(field) and field.key in properties]
         if required:
@@ -191,6 +187,21 @@ class _Drawing:
 
     def _lose(self, field: Field, text: str) -> None:
         self.losses.append(f"JSON Forms: {'.'.join(field.path)}: {text}")
+
+
+def _element(part: Part, drawn: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    match part:
+        case Section(title, parts):
+            return {"type": "Group", "label": title, "elements": [_element(each, drawn) for each in parts]}
+        case Tabs(tabs):
+            shown = ({**_element(tab, drawn), "type": "Category"} for tab in tabs)
+            return {"type": "Categorization", "elements": list(shown)}
+        case Columns(count, fields):
+            rows = [fields[start : start + count] for start in range(0, len(fields), count)]
+            drawn_rows = [{"type": "HorizontalLayout", "elements": [drawn[each.id] for each in row]} for row in rows]
+            return drawn_rows[0] if len(rows) == 1 else {"type": "VerticalLayout", "elements": drawn_rows}
+        case field:
+            return drawn[field.id]
 
 
 def _rule(condition: Condition) -> dict[str, Any]:

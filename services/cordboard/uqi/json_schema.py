@@ -103,6 +103,10 @@ def _told(field: Field) -> dict[str, Any]:
         told["placeholder"] = field.placeholder
     if field.section:
         told["section"] = field.section
+    if field.tab:
+        told["tab"] = field.tab
+    if field.columns:
+        told["columns"] = field.columns
     if field.hidden:
         told["hidden"] = True
     if field.source is not None:
@@ -118,6 +122,8 @@ def _untold(slot: Mapping[str, Any]) -> dict[str, Any]:
         "required_when": decoded(slot["requiredWhen"]) if "requiredWhen" in slot else None,
         "placeholder": slot.get("placeholder", ""),
         "section": slot.get("section", ""),
+        "tab": slot.get("tab", ""),
+        "columns": slot.get("columns", 0),
         "hidden": slot.get("hidden", False),
         "source": OptionSource(**{**source, "inputs": tuple(source["inputs"].items())}) if source else None,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -32,6 +33,15 @@ class Languages:
         """Returns the one of the others that suits best; empty for the definition's own."""
         found = chosen(ranges, self.own or DEFAULT, self.others) if ranges and self.others else ""
         return found if found in self.others else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What sections, tabs and fields are called in a language, by their own names and by the fields' ids."""
+
+    sections: dict[str, str] = dataclasses.field(default_factory=dict)
+    tabs: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def wanted(asked: str, header: str) -> Ranges:
@@ -75,11 +85,10 @@ def localized(document: pb.FormDocument, ranges: Ranges) -> pb.FormDocument:
     title = next((each for each in document.translations if each.language == language), pb.FormTranslation())
     found.title, found.description = title.title or found.title, title.description or found.description
     del found.translations[:]
-    sections: dict[str, str] = {}
-    _each_field(found.fields, lambda field: _note_section(field, language, sections))
-    labels: dict[str, str] = {}
-    _each_field(found.fields, lambda field: _translate(field, language, sections, labels))
-    _head(found.layout, sections, labels)
+    names = _Names()
+    _each_field(found.fields, lambda field: _note_names(field, language, names))
+    _each_field(found.fields, lambda field: _translate(field, language, names))
+    _head(found.layout, names)
     return found
 
 
@@ -108,30 +117,41 @@ def _texts(field: pb.FormField, language: str) -> pb.FieldTranslation:
     return next((each for each in field.translations if each.language == language), pb.FieldTranslation())
 
 
-def _note_section(field: pb.FormField, language: str, sections: dict[str, str]) -> None:
+def _note_names(field: pb.FormField, language: str, names: _Names) -> None:
     # By its name: fields of one section stay together, whichever of them has it translated.
-    name = _texts(field, language).section
-    if name and field.section:
-        sections.setdefault(field.section, name)
+    texts = _texts(field, language)
+    if texts.section and field.section:
+        names.sections.setdefault(field.section, texts.section)
+    if texts.tab and field.tab:
+        names.tabs.setdefault(field.tab, texts.tab)
 
 
-def _translate(field: pb.FormField, language: str, sections: Mapping[str, str], labels: dict[str, str]) -> None:
+def _translate(field: pb.FormField, language: str, names: _Names) -> None:
     texts = _texts(field, language)
     field.label = texts.label or field.label
     field.help = texts.help or field.help
     field.placeholder = texts.placeholder or field.placeholder
-    field.section = sections.get(field.section, field.section)
+    field.section = names.sections.get(field.section, field.section)
+    field.tab = names.tabs.get(field.tab, field.tab)
     kind = field.type.WhichOneof("kind")
     if kind in ("choice", "choices"):
         for choice in getattr(field.type, kind).choices:
             choice.label = texts.choices.get(choice.value_json, "") or choice.label
-    labels[field.id] = field.label
+    names.labels[field.id] = field.label
     del field.translations[:]
 
 
-def _head(nodes: Iterable[pb.LayoutNode], sections: Mapping[str, str], labels: Mapping[str, str]) -> None:
+def _head(nodes: Iterable[pb.LayoutNode], names: _Names) -> None:
     for node in nodes:
-        if node.HasField("section"):
-            part = node.section
-            part.title = labels[part.field_id] if part.field_id else sections.get(part.title, part.title)
-            _head(part.nodes, sections, labels)
+        match node.WhichOneof("node"):
+            case "section":
+                part = node.section
+                own = names.labels.get(part.field_id, part.title)
+                part.title = own if part.field_id else names.sections.get(part.title, part.title)
+                _head(part.nodes, names)
+            case "columns":
+                _head(node.columns.nodes, names)
+            case "tabs":
+                for tab in node.tabs.tabs:
+                    tab.title = names.tabs.get(tab.title, tab.title)
+                    _head(tab.nodes, names)

@@ -27,6 +27,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
+from cordboard.uqi.hints import walk
 from cordboard.uqi.keys import UNSAFE_NAMES
 from cordboard.uqi.presentation import bounds, choice, own_slot, slots, test
 
@@ -40,6 +41,8 @@ def project(tree: FormTree) -> Projection:
     drawing = _Drawing()
     schema, ui = drawing.members(tree.fields)
     ui["ui:options"] = {"uqi": slots(tree)}
+    if any(field.tab or field.columns for field in walk(tree.fields)):
+        drawing.losses.append("React JSON Schema Form: tabs and columns; one field stands below the other")
     document = {"schema": {"title": tree.title, **schema}, "uiSchema": ui, "formData": {}}
     return Projection(document, tuple(drawing.losses))
 

@@ -279,9 +279,11 @@ actions:
     order: 1
     widget: text
     choices: {Desk: The desk}
+    tab: First
+    columns: 2
     translations:
     - {language: de, label: Der Name, placeholder: Ein Name, help: Wie es heißt, group: Allgemein,
-       choices: {Desk: Tisch}}
+       tab: Zuerst, choices: {Desk: Tisch}}
   - property: parent
     widget: select
     options:

@@ -25,17 +25,7 @@ export class Members {
     this.isConditional = fields.some((field) => field.activeWhen || field.requiredWhen);
     const drawn = fields.filter((field) => !field.hidden || (field.required && field.defaultJson === undefined));
     this.controls = drawn.map((field) => scene.draw(field, own(this.begun, nameOf(field)), Boolean(field.required)));
-    const sections = new Map<string, HTMLElement>();
-    for (const control of this.controls) {
-      const { section } = control.field;
-      let place = section ? sections.get(section) : host;
-      if (section && !place) {
-        place = make("fieldset", { class: "cbf-section" }, make("legend", {}, section));
-        sections.set(section, place);
-        host.append(place);
-      }
-      place?.append(control.element);
-    }
+    arrange(this.controls, host, scene.newId());
     this.refresh();
   }
 
@@ -95,6 +85,45 @@ export class Members {
 
   private get shown(): Control[] {
     return this.controls.filter((control) => !control.element.hidden);
+  }
+}
+
+/** Puts controls where they stand: on tabs, under headings, side by side. */
+function arrange(controls: readonly Control[], host: HTMLElement, name: string): void {
+  const places = new Map<string, HTMLElement>();
+  const place = (key: string, parent: HTMLElement, make: () => HTMLElement): HTMLElement => {
+    const found = places.get(key) ?? make();
+    if (!places.has(key)) parent.append(found);
+    places.set(key, found);
+    return found;
+  };
+  let tabs: HTMLElement | undefined;
+  let row: { parent: HTMLElement; columns: number; element: HTMLElement } | undefined;
+  for (const { field, element } of controls) {
+    const { tab = "", section = "", columns = 0 } = field;
+    let parent = host;
+    if (tab) {
+      tabs ??= host.appendChild(make("div", { class: "cbf-tabs" }));
+      // One of a name is open at a time, which browsers see to; the first one is at the start.
+      const isFirst = tabs.childElementCount === 0;
+      parent = place(`tab ${tab}`, tabs, () =>
+        make("details", { class: "cbf-tab", name, open: isFirst }, make("summary", {}, tab)),
+      );
+    }
+    if (section) {
+      const legend = (): HTMLElement => make("fieldset", { class: "cbf-section" }, make("legend", {}, section));
+      parent = place(`${tab} section ${section}`, parent, legend);
+    }
+    if (columns < 2) {
+      row = undefined;
+      parent.append(element);
+      continue;
+    }
+    if (row?.parent !== parent || row.columns !== columns) {
+      const beside = make("div", { class: `cbf-columns cbf-columns-${String(columns)}` });
+      row = { parent, columns, element: parent.appendChild(beside) };
+    }
+    row.element.append(element);
   }
 }
 

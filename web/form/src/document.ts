@@ -37,6 +37,10 @@ export interface FormField {
   hidden?: boolean;
   defaultJson?: string;
   section?: string;
+  /** The tab that it stands on. */
+  tab?: string;
+  /** How many fields stand side by side where it stands. */
+  columns?: number;
   optionSource?: string;
   residualSchemaJson?: string;
 }

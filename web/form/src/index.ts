@@ -96,6 +96,8 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
         const link = make("a", { href: `#${control.element.id || prefix}` }, `${control.label} ${text}`);
         link.addEventListener("click", (event) => {
           event.preventDefault();
+          // On a tab that is closed nothing can have the focus.
+          control.element.closest("details")?.setAttribute("open", "");
           control.focus();
         });
         return make("li", {}, link);
