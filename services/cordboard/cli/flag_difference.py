@@ -11,7 +11,16 @@ from cordboard.cli.output import console, plain
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
 # What somebody decides about a flag; the rest follows from when and by whom.
-_CONTENT: Final = ("description", "variants", "rules", "defaultVariant", "offVariant", "killed")
+_CONTENT: Final = (
+    "description",
+    "variants",
+    "rules",
+    "defaultVariant",
+    "offVariant",
+    "killed",
+    "whenStale",
+    "prerequisites",
+)
 _STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 

@@ -87,13 +87,19 @@ def preview(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             subjects = [(each, place) for each in await all_workspaces(mesh) for place in places]
-            moved: list[tuple[str, str, str, str]] = []
+            moved: list[tuple[str, str, str, str, str]] = []
             for start in range(0, len(subjects), MOST_CONTEXTS):
                 part = subjects[start : start + MOST_CONTEXTS]
                 request = history_pb.PreviewFlagRequest(flag=flag, contexts=[context_of(*each) for each in part])
                 found = await mesh.flag_history.PreviewFlag(request)
                 moved += [
-                    (part[each.index][0].name.partition("/")[2], part[each.index][1], each.before, each.after)
+                    (
+                        part[each.index][0].name.partition("/")[2],
+                        part[each.index][1],
+                        each.before,
+                        each.after,
+                        each.flag,
+                    )
                     for each in found.changes
                 ]
         _show_moved(output, moved, len(subjects))
@@ -128,9 +134,11 @@ def explain(
             console.print(f"  rule {rule.index + 1} {mark}", end="")
             console.print(f"{f' ({rule.description})' if rule.description else ''}{place}", end="", markup=False)
             console.print(f": {why}" if why else "", markup=False, highlight=False)
+        for unmet in found.unmet_prerequisites:
+            console.print(f"  needs what does not hold: {unmet}", markup=False, highlight=False)
         if found.killed:
             console.print("  it is killed: no rule is asked")
-        elif not any(rule.matched for rule in found.rules):
+        elif not found.unmet_prerequisites and not any(rule.matched for rule in found.rules):
             console.print("  no rule matches: everybody else's variant")
 
     run(work)
@@ -270,14 +278,20 @@ def _document(file: Path) -> Any:
         raise typer.BadParameter(f"{file} cannot be read as JSON: {problem}", param_hint="FILE") from None
 
 
-def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str]], asked: int) -> None:
+def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str, str]], asked: int) -> None:
     names = ("workspace", "environment", "before", "after")
     if output is Format.JSON:
-        show_json([dict(zip(names, each, strict=True)) for each in moved])
+        # Whose flag it is where it is not this one.
+        shown = [dict(zip(names, each[:4], strict=True)) | ({"flag": each[4]} if each[4] else {}) for each in moved]
+        show_json(shown)
         return
     for each in moved:
-        console.print(f"{each[0]} in {each[1]}: {each[2] or 'none'} -> {each[3] or 'none'}", markup=False)
-    console.print(f"{len(moved)} of {asked} would get another variant")
+        of = f" of {each[4]}" if each[4] else ""
+        console.print(f"{each[0]} in {each[1]}: {each[2] or 'none'} -> {each[3] or 'none'}{of}", markup=False)
+    console.print(f"{sum(not each[4] for each in moved)} of {asked} would get another variant")
+    others = sorted({each[4] for each in moved} - {""})
+    if others:
+        console.print(f"and so would some of {', '.join(others)}, which need it", markup=False)
 
 
 def _print_known(flags: dict[str, Any], wanted: Sequence[str] | None) -> None:

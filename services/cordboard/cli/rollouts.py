@@ -50,6 +50,10 @@ def put(
     exclusive: Annotated[
         str, typer.Option(help="The slice of a group that is this rollout's: `checkout=0-50`, in percent.")
     ] = "",
+    requires: Annotated[
+        list[str] | None,
+        typer.Option(help="What another flag has to give: `KEY=VARIANT`, or several by commas. Repeatable."),
+    ] = None,
     start: Annotated[str, typer.Option(help="When it begins, such as 2026-12-01T08:00:00Z. Default: now.")] = "",
     guard: Annotated[
         bool,
@@ -91,6 +95,7 @@ def put(
         )
         if guard
         else None,
+        prerequisites=[_prerequisite(each) for each in requires or []],
         etag=etag,
     )
     if start:
@@ -320,3 +325,10 @@ def _show(output: Format, rollout: pb.Rollout) -> None:
             "etag": rollout.etag,
         },
     )
+
+
+def _prerequisite(text: str) -> flags.Prerequisite:
+    key, _, variants = text.partition("=")
+    if not key or not variants:
+        raise typer.BadParameter(f"{text!r} is not KEY=VARIANT", param_hint="--requires")
+    return flags.Prerequisite(flag=f"flags/{key}", variants=variants.split(","))

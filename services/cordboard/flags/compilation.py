@@ -9,7 +9,7 @@ from cordboard.core.flagging import KILLED, REVISION, WHEN_STALE
 from cordboard.flags.content import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cordboard.flags.content import Content, Rule, Share, Slice
 
@@ -23,8 +23,18 @@ CONTEXT_KEYS: Final = {
 }
 
 
-def compiled(key: str, content: Content, *, killed: bool, revision: int) -> dict[str, Any]:
-    """Returns the flagd definition of a valid flag.
+def compiled(
+    key: str,
+    content: Content,
+    *,
+    killed: bool,
+    revision: int,
+    others: Callable[[str], Mapping[str, Any] | None] = lambda _key: None,
+) -> dict[str, Any]:
+    """Returns the flagd definition of a valid flag; `others` gives the definitions of its prerequisites.
+
+    flagd knows no prerequisites: the rules of the other flags become conditions of this one's, so that every evaluator
+    decides the same.
 
     flagd's own state DISABLED gives no value at all, so that a killed flag is written as one that gives its off
     variant to everybody, and says so in its metadata.
@@ -39,8 +49,8 @@ def compiled(key: str, content: Content, *, killed: bool, revision: int) -> dict
         definition["metadata"][WHEN_STALE] = content.when_stale
     if killed:
         definition["metadata"][KILLED] = True
-    elif content.rules:
-        definition["targeting"] = _targeting(key, content.rules)
+    elif steps := [*_unmet(content, others), *_steps(key, content.rules)]:
+        definition["targeting"] = {"if": steps}
     return definition
 
 
@@ -50,12 +60,34 @@ def configuration(definitions: Iterable[tuple[str, str]]) -> str:
     return f'{{"flags":{{{members}}}}}'
 
 
-def _targeting(key: str, rules: Iterable[Rule]) -> dict[str, Any]:
+def _unmet(content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:
+    """Returns the condition under which a prerequisite does not hold, with the variant that it gives then."""
+    conditions: list[Any] = []
+    for each in content.prerequisites:
+        other = others(each.key)
+        given = None if other is None else outcome(other)
+        if isinstance(given, dict):
+            conditions.append({"in": [given, list(each.variants)]})
+        elif given not in each.variants:
+            return [True, content.variant_when_killed]
+    if not conditions:
+        return []
+    met = conditions[0] if len(conditions) == 1 else {"and": conditions}
+    return [{"!": [met]}, content.variant_when_killed]
+
+
+def outcome(definition: Mapping[str, Any]) -> Any:
+    """Returns what a definition of ours gives: the name of a variant, or the rule that gives it."""
+    targeting, default = definition.get("targeting"), definition["defaultVariant"]
+    return {"if": [*targeting["if"], default]} if targeting else default
+
+
+def _steps(key: str, rules: Iterable[Rule]) -> list[Any]:
     # `if` takes condition and outcome by turns, and gives null at the end: then flagd takes the default variant.
     steps: list[Any] = []
     for rule in rules:
         steps += [_condition(rule), _split(key, rule.split) if rule.split else rule.variant]
-    return {"if": steps}
+    return steps
 
 
 def _condition(rule: Rule) -> Any:

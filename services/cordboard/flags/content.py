@@ -19,6 +19,7 @@ MAX_VARIANTS: Final = 100
 MAX_DEPTH: Final = 20
 MAX_RULES: Final = 200
 MAX_SLICES: Final = 10
+MAX_PREREQUISITES: Final = 10
 # Hundredths of a percent.
 WHOLE: Final = 10_000
 MAX_CONDITION_VALUES: Final = 10_000
@@ -75,6 +76,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Prerequisite:
+    """What another flag has to give: one of some variants."""
+
+    key: str
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Content:
     """What a flag decides between, and for whom: the first rule that matches decides."""
 
@@ -85,6 +94,8 @@ class Content:
     description: str = ""
     when_stale: str = ""
     """What a copy gives that is too old: TO_DEFAULT, or empty for what was known last."""
+    prerequisites: tuple[Prerequisite, ...] = ()
+    """Where one does not hold, everybody gets the variant of a kill."""
 
     @property
     def variant_when_killed(self) -> str:
@@ -109,6 +120,7 @@ class Content:
             "default_variant": self.default_variant,
             "off_variant": self.off_variant,
             **({"when_stale": self.when_stale} if self.when_stale else {}),
+            **({"prerequisites": prerequisites_json(self.prerequisites)} if self.prerequisites else {}),
         }
 
     @classmethod
@@ -122,7 +134,18 @@ class Content:
             off_variant=document["off_variant"],
             # Revisions of before it could be said have none.
             when_stale=document.get("when_stale", ""),
+            prerequisites=prerequisites_of(document.get("prerequisites", ())),
         )
+
+
+def prerequisites_json(prerequisites: Sequence[Prerequisite]) -> list[Any]:
+    """Returns prerequisites as JSON, for keeping."""
+    return [[each.key, list(each.variants)] for each in prerequisites]
+
+
+def prerequisites_of(document: Sequence[Any]) -> tuple[Prerequisite, ...]:
+    """Returns the prerequisites that `prerequisites_json` wrote."""
+    return tuple(Prerequisite(key, tuple(variants)) for key, variants in document)
 
 
 def is_key(text: str) -> bool:
@@ -143,6 +166,7 @@ def violations(key: str, content: Content) -> list[Violation]:
         *_named("flag.default_variant", content.default_variant, content.variants, required=True),
         *_named("flag.off_variant", content.off_variant, content.variants, required=False),
         *_rules(content),
+        *_prerequisites(key, content.prerequisites),
         *_steering(key, content),
         *_size(content),
     ]
@@ -226,6 +250,24 @@ def _rules(content: Content) -> Iterator[Violation]:
             yield from _named(f"{path}.variant", rule.variant, content.variants, required=True)
         yield from _split(f"{path}.split", rule.split, content.variants)
         yield from _slices(f"{path}.slices", rule.slices)
+
+
+def _prerequisites(key: str, prerequisites: Sequence[Prerequisite]) -> Iterator[Violation]:
+    if len(prerequisites) > MAX_PREREQUISITES:
+        yield Violation("flag.prerequisites", f"must be at most {MAX_PREREQUISITES}", "TOO_MANY")
+        return
+    seen: set[str] = set()
+    for index, each in enumerate(prerequisites):
+        path = f"flag.prerequisites[{index}]"
+        if each.key == key:
+            yield Violation(f"{path}.flag", "must be another flag", "CYCLE")
+        if each.key in seen:
+            yield Violation(f"{path}.flag", "is among the prerequisites already", "DUPLICATE")
+        seen.add(each.key)
+        if not 1 <= len(each.variants) <= MAX_VARIANTS:
+            yield Violation(
+                f"{path}.variants", f"must be 1 to {MAX_VARIANTS}", "TOO_MANY" if each.variants else "REQUIRED"
+            )
 
 
 def _condition(path: str, values: Sequence[str]) -> Iterator[Violation]:

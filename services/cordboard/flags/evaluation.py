@@ -13,14 +13,15 @@ from cordboard.core.copies import ANSWERS_WITHIN, Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
 from cordboard.core.settings import MAX_STALENESS
-from cordboard.flags.compilation import compiled, configuration
+from cordboard.flags.compilation import configuration
+from cordboard.flags.prerequisites import Definitions, dependents, graph_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from cordboard.core.caller import Caller
     from cordboard.core.database import Changes
-    from cordboard.flags.store import FlagStore
+    from cordboard.flags.store import FlagRecord, FlagStore
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class LiveFlags:
         """
         self._store = store
         self._max_staleness = max_staleness
+        self._referring: dict[str, FlagRecord] = {}
         self._refreshing = asyncio.Lock()
         self._snapshot: Snapshot | None = None
         self.copy = Copy("database", within=ANSWERS_WITHIN)
@@ -161,25 +163,36 @@ class LiveFlags:
         self.copy.current()
         if known is not None and sequence == known.sequence:
             return
-        changed: dict[str, dict[str, Any]] = {}
+        new = {record.key: record for record in records}
+        referring = {key: one for key, one in {**self._referring, **new}.items() if one.content.prerequisites}
+        # With a flag those change that need it: its rules are part of theirs.
+        concerned = dependents(new, graph_of((key, one.content) for key, one in referring.items()))
+        new |= {key: referring[key] for key in concerned}
+        definitions = Definitions(new, self._definition)
+        changed: dict[str, Mapping[str, Any]] = {}
         texts: dict[str, str] = {}
-        for number, record in enumerate(records):
+        for number, key in enumerate(new):
             if number % PIECE == PIECE - 1:
                 # All flags of a large set at once would keep everybody else waiting.
                 await asyncio.sleep(0)
-            definition = compiled(record.key, record.content, killed=record.killed, revision=record.revision)
-            changed[record.key] = definition
-            texts[record.key] = json.dumps(definition, separators=(",", ":"))
+            definition = definitions.of(key) or {}
+            changed[key] = definition
+            texts[key] = json.dumps(definition, separators=(",", ":"))
+        self._referring = referring
         if known is None:
             self._snapshot = Snapshot(sequence, FlagSet(changed), dict(sorted(texts.items())))
             return
-        definitions = {**known.definitions, **texts}
+        everything = {**known.definitions, **texts}
         self._snapshot = Snapshot(
             sequence=sequence,
             flags=known.flags.updated(changed),
-            definitions=definitions if texts.keys() <= known.definitions.keys() else dict(sorted(definitions.items())),
+            definitions=everything if texts.keys() <= known.definitions.keys() else dict(sorted(everything.items())),
             base=known.sequence,
             changed=texts,
             changed_at={**known.changed_at, **dict.fromkeys(texts, sequence)},
         )
         known.superseded.set()
+
+    def _definition(self, key: str) -> Mapping[str, Any] | None:
+        text = None if self._snapshot is None else self._snapshot.definitions.get(key)
+        return None if text is None else json.loads(text)

@@ -38,7 +38,9 @@ class Explanation:
 
     findings: tuple[RuleFinding, ...]
     decided_by: int | None
-    """The index of the rule that decides; None: the default variant, or a kill, does."""
+    """The index of the rule that decides; None: the default variant, a kill, or a prerequisite does."""
+    unmet: tuple[str, ...] = ()
+    """The prerequisites that do not hold: `flags/new-desk gives off, and must give on`."""
 
 
 def explained(key: str, content: Content, context: Mapping[str, Any], *, killed: bool) -> Explanation:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.audit import Entry
 from cordboard.core.errors import EtagMismatch, InvalidFields, NotFound, StateConflict
+from cordboard.flags.prerequisites import graph_of, violations
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Flags:
                 changed = FlagRecord(key, 1, content, False, cause.actor, reason, now, now)
             else:
                 changed = self._next(replace(current, content=content), cause.actor, reason)
+            await self._check(change, changed, cause)
             self._approvals.check(current, changed, cause)
             await self._append(change, changed, "flags.flag.put")
         await self._live.catch_up(change.sequence)
@@ -119,6 +121,7 @@ class Flags:
             changed = FlagRecord(key, 1, content, False, cause.actor, reason, now, now)
         else:
             changed = self._next(replace(current, content=content), cause.actor, reason)
+        await self._check(change, changed, cause)
         self._approvals.check(current, changed, cause, planned=planned)
         await self._append(change, changed, "flags.flag.put")
         return changed
@@ -143,6 +146,7 @@ class Flags:
             if target is None:
                 raise NotFound(f"flags/{key}/revisions/{number}")
             changed = self._next(replace(current, content=target.content), cause.actor, reason)
+            await self._check(change, changed, cause)
             self._approvals.check(current, changed, cause)
             await self._append(change, changed, "flags.flag.rollback")
         await self._live.catch_up(change.sequence)
@@ -161,6 +165,21 @@ class Flags:
             await self._append(change, changed, f"flags.flag.{act}")
         await self._live.catch_up(change.sequence)
         return changed
+
+    async def _check(self, change: FlagChange, record: FlagRecord, cause: Cause) -> None:
+        """Raises InvalidFields where prerequisites cannot hold. What the mesh itself does was checked when it was
+        planned, or at the hub, and one that is not there gives nothing.
+        """
+        content = record.content
+        if cause.automatic or not content.prerequisites:
+            return
+        referring = {each.key: each for each in await change.referring()}
+        named = {each.key: await change.flag(each.key) for each in content.prerequisites}
+        there = {key: one.content for key, one in named.items() if one is not None}
+        graph = graph_of((key, one.content) for key, one in referring.items())
+        problems = list(violations(record.key, content, graph, there))
+        if problems:
+            raise InvalidFields(problems)
 
     def _next(self, flag: FlagRecord, actor: str, reason: str) -> FlagRecord:
         # Two machines' clocks differ, and a history does not go back in time.

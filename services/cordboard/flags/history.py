@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
-from cordboard.flags.compilation import compiled
 from cordboard.flags.explanation import explained
+from cordboard.flags.prerequisites import Definitions, dependents, graph_of
+from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cordboard.flags.content import Content
     from cordboard.flags.explanation import Explanation
@@ -28,6 +29,8 @@ class VariantChange:
     index: int
     before: str
     after: str
+    flag: str = ""
+    """The name of another flag, which needs this one; empty: of this one."""
 
 
 class History:
@@ -40,12 +43,15 @@ class History:
     async def evaluate(
         self, key: str, context: Mapping[str, Any], *, revision: int | None = None, time: datetime | None = None
     ) -> Decision:
-        """Returns what the flag gave at a revision, or at a time; raises NotFound and StateConflict."""
+        """Returns what the flag gave at a revision, or at a time; raises NotFound and StateConflict.
+
+        Its prerequisites are taken as they were at the time, and with a revision as they are now.
+        """
         record = await self._store.as_of(key, revision=revision, time=time)
         if record is None:
             raise NotFound(f"flags/{key}" if revision is None else f"flags/{key}/revisions/{revision}")
-        flags = _one(key, record.content, killed=record.killed, revision=record.revision)
-        decision = flags.evaluate(key, context)
+        others = await self._needed(record.content, time)
+        decision = _set({**others, key: record}).evaluate(key, context)
         if decision.reason == ERROR:
             raise StateConflict(record.name, "broken", f"the rules of {record.name!r} cannot be evaluated")
         return decision
@@ -55,13 +61,18 @@ class History:
     ) -> tuple[Decision, Explanation, bool]:
         """Returns what a flag gives at a revision (None: the newest), why, and whether it is killed.
 
+        Where a prerequisite does not hold, no rule is looked at.
+
         Raises NotFound and StateConflict.
         """
         decision = await self.evaluate(key, context, revision=revision)
         record = await self._store.as_of(key, revision=decision.revision, time=None)
         if record is None:
             raise NotFound(f"flags/{key}")
-        return decision, explained(key, record.content, context, killed=record.killed), record.killed
+        others = _set(await self._needed(record.content, None))
+        unmet = () if record.killed else tuple(_unmet(record.content, others, context))
+        found = explained(key, record.content, context, killed=record.killed or bool(unmet))
+        return decision, replace(found, unmet=unmet), record.killed
 
     async def preview(
         self, key: str, content: Content, contexts: Sequence[Mapping[str, Any]], *, killed: bool | None = None
@@ -74,14 +85,60 @@ class History:
             raise InvalidFields.one("contexts", f"must be 1 to {MAX_CONTEXTS}", "TOO_MANY" if contexts else "REQUIRED")
         current = await self._store.flag(key)
         was_killed = current is not None and current.killed
-        before = FlagSet({}) if current is None else _one(key, current.content, killed=was_killed, revision=0)
-        after = _one(key, content, killed=was_killed if killed is None else killed, revision=0)
-        variants = (
-            (before.evaluate(key, context).variant or "", after.evaluate(key, context).variant or "")
-            for context in contexts
-        )
-        return [VariantChange(index, *both) for index, both in enumerate(variants) if both[0] != both[1]]
+        now = datetime.now(UTC)
+        wanted = FlagRecord(key, 0, content, was_killed if killed is None else killed, "", "", now, now)
+        known, concerned = await self._around(key, content, current)
+        before, after = _set(known), _set({**known, key: wanted})
+        return [
+            VariantChange(index, *both, flag="" if each == key else f"flags/{each}")
+            for each in (key, *concerned)
+            for index, context in enumerate(contexts)
+            if (both := (_variant(before, each, context), _variant(after, each, context))) and both[0] != both[1]
+        ]
+
+    async def _around(
+        self, key: str, content: Content, current: FlagRecord | None
+    ) -> tuple[dict[str, FlagRecord], list[str]]:
+        """Returns a flag as it is with all that it and its content need, and with those that need it; and which these
+        are.
+        """
+        referring = {one.key: one for one in await self._store.referring()}
+        concerned = sorted(dependents([key], graph_of((name, one.content) for name, one in referring.items())) - {key})
+        found = await self._needed(content, None)
+        for name in concerned:
+            found |= {name: referring[name], **await self._needed(referring[name].content, None)}
+        found.pop(key, None)
+        if current is not None:
+            found |= {**await self._needed(current.content, None), key: current}
+        return found, concerned
+
+    async def _needed(self, content: Content, time: datetime | None) -> dict[str, FlagRecord]:
+        """Returns the prerequisites of a content, and theirs, as of a time (None: now)."""
+        found: dict[str, FlagRecord] = {}
+        wanted = [each.key for each in content.prerequisites]
+        while wanted:
+            key = wanted.pop()
+            if key in found:
+                continue
+            record = await self._store.as_of(key, revision=None, time=time)
+            if record is not None:
+                found[key] = record
+                wanted += [each.key for each in record.content.prerequisites]
+        return found
 
 
-def _one(key: str, content: Content, *, killed: bool, revision: int) -> FlagSet:
-    return FlagSet({key: compiled(key, content, killed=killed, revision=revision)})
+def _set(records: Mapping[str, FlagRecord]) -> FlagSet:
+    definitions = Definitions(records, lambda _key: None)
+    return FlagSet({key: definitions.of(key) for key in records})
+
+
+def _variant(flags: FlagSet, key: str, context: Mapping[str, Any]) -> str:
+    return flags.evaluate(key, context).variant or ""
+
+
+def _unmet(content: Content, others: FlagSet, context: Mapping[str, Any]) -> Iterator[str]:
+    for each in content.prerequisites:
+        given = _variant(others, each.key, context)
+        if given not in each.variants:
+            names = " or ".join(each.variants[:5])
+            yield f"flags/{each.key} gives {given or 'nothing'}, and must give {names}"

@@ -45,7 +45,9 @@ class FlagHistoryServicer(FlagHistoryServiceServicer):
             )
             for each in found.findings
         ]
-        return pb.ExplainFlagResponse(decision=_decision(decision), rules=rules, killed=killed)
+        return pb.ExplainFlagResponse(
+            decision=_decision(decision), rules=rules, killed=killed, unmet_prerequisites=found.unmet
+        )
 
     async def PreviewFlag(self, request: pb.PreviewFlagRequest, _context: Any) -> pb.PreviewFlagResponse:
         key, content = content_of(request.flag)

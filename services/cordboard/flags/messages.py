@@ -9,7 +9,7 @@ from cordboard.core.flagging import TO_DEFAULT
 from cordboard.core.names import parse
 from cordboard.core.structs import from_value, to_value
 from cordboard.core.times import to_timestamp
-from cordboard.flags.content import Content, Rule, Share, Slice, is_key, variant_path, violations
+from cordboard.flags.content import Content, Prerequisite, Rule, Share, Slice, is_key, variant_path, violations
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def content_of(flag: pb.Flag) -> tuple[str, Content]:
         default_variant=flag.default_variant,
         off_variant=flag.off_variant,
         when_stale=TO_DEFAULT if flag.when_stale == pb.WHEN_STALE_DEFAULT else "",
+        prerequisites=tuple(
+            prerequisite_of(each, f"flag.prerequisites[{index}]") for index, each in enumerate(flag.prerequisites)
+        ),
     )
     if flag.when_stale not in pb.WhenStale.values():
         problems.append(Violation("flag.when_stale", "must be one of WhenStale", "OUT_OF_RANGE"))
@@ -68,6 +71,16 @@ def content_of(flag: pb.Flag) -> tuple[str, Content]:
     if problems:
         raise InvalidFields(problems)
     return key, content
+
+
+def prerequisite_of(message: pb.Prerequisite, path: str) -> Prerequisite:
+    """Returns a prerequisite; raises InvalidFields for what is no flag."""
+    return Prerequisite(key_of(message.flag, f"{path}.flag"), tuple(message.variants))
+
+
+def prerequisite_message(prerequisite: Prerequisite) -> pb.Prerequisite:
+    """Returns a prerequisite as it is answered."""
+    return pb.Prerequisite(flag=f"flags/{prerequisite.key}", variants=prerequisite.variants)
 
 
 def flag_message(record: FlagRecord) -> pb.Flag:
@@ -80,6 +93,7 @@ def flag_message(record: FlagRecord) -> pb.Flag:
         default_variant=content.default_variant,
         off_variant=content.off_variant,
         when_stale=pb.WHEN_STALE_DEFAULT if content.when_stale else pb.WHEN_STALE_UNSPECIFIED,
+        prerequisites=map(prerequisite_message, content.prerequisites),
         killed=record.killed,
         revision=record.revision,
         etag=record.etag,

@@ -99,6 +99,10 @@ class FlagChange:
         """Returns the flag, or None when there is none."""
         return await _one(self.connection, _of_newest(key))
 
+    async def referring(self) -> list[FlagRecord]:
+        """Returns the flags that have prerequisites."""
+        return [_record(row) for row in await self.connection.execute(_referring())]
+
     async def revision(self, key: str, number: int) -> FlagRecord | None:
         """Returns a revision of the flag, or None when there is none."""
         return await _one(self.connection, _of_history(key).where(_revision.c.revision == number))
@@ -156,6 +160,10 @@ class FlagStore:
         async with self._database.shared() as connection:
             return await _one(connection, statement)
 
+    async def referring(self) -> list[FlagRecord]:
+        """Returns the flags that have prerequisites."""
+        return await self._records(_referring())
+
     async def flags(self, *, after: str, limit: int) -> list[FlagRecord]:
         """Returns up to `limit` flags with a key above `after`, in order of key."""
         statement = sa.select(*_COLUMNS).select_from(_newest).where(_flag.c.key > after).order_by(_flag.c.key)
@@ -190,6 +198,11 @@ class FlagStore:
     async def _records(self, statement: sa.Select[Any]) -> list[FlagRecord]:
         async with self._database.shared() as connection:
             return [_record(row) for row in await connection.execute(statement)]
+
+
+def _referring() -> sa.Select[Any]:
+    named = _revision.c.content.op("->")(sa.literal_column("'prerequisites'"))
+    return sa.select(*_COLUMNS).select_from(_newest).where(named.is_not(None)).order_by(_flag.c.key)
 
 
 def _of_newest(key: str) -> sa.Select[Any]:

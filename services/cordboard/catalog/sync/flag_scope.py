@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cordboard.flags.v1.flag_service_pb2 import Flag, Rule
 
+WITHHELD: Final = "flags/withheld"
 ABOUT_INTEGRATIONS: Final = ("integration", "action", "version")
 
 
@@ -30,6 +31,10 @@ def scoped(records: bytes, workspaces: Collection[str], owners: Mapping[str, str
     flags = FlagRecords.FromString(records)
     kept = [flag for flag in flags.flags if _owner(flag) in ("", *workspaces)]
     for flag in kept:
+        for needed in flag.prerequisites:
+            if _owner_of(needed.flag) not in ("", *workspaces):
+                # It gives nothing there, whatever it is called.
+                needed.flag = WITHHELD
         for rule in flag.rules:
             if rule.customers and rule.variant and rule.variant == (flag.off_variant or flag.default_variant):
                 _withhold(rule, workspaces, owners)
@@ -40,7 +45,11 @@ def scoped(records: bytes, workspaces: Collection[str], owners: Mapping[str, str
 
 
 def _owner(flag: Flag) -> str:
-    kind, _, rest = flag.name.removeprefix("flags/").partition(".")
+    return _owner_of(flag.name)
+
+
+def _owner_of(name: str) -> str:
+    kind, _, rest = name.removeprefix("flags/").partition(".")
     return owner_of(rest.partition(".")[0]) if kind in ABOUT_INTEGRATIONS else ""
 
 

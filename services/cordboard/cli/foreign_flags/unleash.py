@@ -132,6 +132,8 @@ def _feature(flag: pb.Flag) -> dict[str, Any]:
     }
     if any(value.WhichOneof("kind") != "bool_value" for value in flag.variants.values()):
         raise Unsayable(f"{key}: has variants that are not on or off")
+    if flag.prerequisites:
+        raise Unsayable(f"{key}: needs other flags")
     strategies = []
     for rule in flag.rules:
         if rule.split or not values.get(rule.variant) or len(rule.slices) > 1:

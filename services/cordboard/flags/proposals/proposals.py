@@ -124,7 +124,9 @@ class Proposals:
         if not contexts:
             return Impact()
         after = proposed.after
-        changes = await self._history.preview(after.key, after.content, contexts, killed=after.killed)
+        previewed = await self._history.preview(after.key, after.content, contexts, killed=after.killed)
+        # Who would get another variant of a flag that needs this one is what the preview tells.
+        changes = [one for one in previewed if not one.flag]
         moves = (
             (_text(contexts[one.index], "workspace"), _text(contexts[one.index], "environment"), one.before, one.after)
             for one in changes[:MAX_MOVES]

@@ -10,6 +10,7 @@ from cordboard.core.errors import InvalidFields
 from cordboard.core.names import parse
 from cordboard.core.times import to_duration, to_seconds, to_timestamp
 from cordboard.flags.content import Slice, is_key
+from cordboard.flags.messages import prerequisite_message, prerequisite_of
 from cordboard.flags.rollouts.plan import Audience, Guard, Plan, Reach, Stage
 from cordboard.flags.v1 import rollout_service_pb2 as pb
 
@@ -58,6 +59,9 @@ def plan_of(rollout: pb.Rollout) -> Plan:
         if rollout.HasField("exclusion")
         else None,
         guard=_guard(rollout.guard) if rollout.HasField("guard") else None,
+        prerequisites=tuple(
+            prerequisite_of(each, f"rollout.prerequisites[{index}]") for index, each in enumerate(rollout.prerequisites)
+        ),
     )
 
 
@@ -91,6 +95,7 @@ def rollout_message(record: RolloutRecord) -> pb.Rollout:
         create_time=to_timestamp(record.create_time),
         update_time=to_timestamp(record.update_time),
         guard=_guard_message(plan.guard),
+        prerequisites=map(prerequisite_message, plan.prerequisites),
         lock=_lock_message(record.lock),
         comparison=None if record.comparison is None else _comparison_message(record.comparison),
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import Violation
-from cordboard.flags.content import WHOLE, Content, Rule, Slice, is_key
+from cordboard.flags.content import WHOLE, Content, Prerequisite, Rule, Slice, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,6 +73,7 @@ class Plan:
     """The share of all workspaces that is not reached, in hundredths of a percent."""
     exclusion: Slice | None = None
     guard: Guard | None = None
+    prerequisites: tuple[Prerequisite, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as JSON, for keeping."""
@@ -95,6 +96,9 @@ class Plan:
             holdout=document["holdout"],
             exclusion=None if exclusion is None else Slice(**exclusion),
             guard=None if guard is None else Guard(**guard),
+            prerequisites=tuple(
+                Prerequisite(each["key"], tuple(each["variants"])) for each in document.get("prerequisites", ())
+            ),
         )
 
 
@@ -112,6 +116,7 @@ def content_at(key: str, plan: Plan, stage: int, tiers: Sequence[str]) -> Conten
         default_variant=OFF,
         off_variant=OFF,
         description=plan.description,
+        prerequisites=plan.prerequisites,
         rules=tuple(_rules(key, plan, plan.stages[stage - 1], tiers)) if stage else (),
     )
 

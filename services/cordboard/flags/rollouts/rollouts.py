@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from cordboard.core.audit import Entry
-from cordboard.core.errors import CordboardError, EtagMismatch, InvalidFields, NotFound, StateConflict
+from cordboard.core.errors import CordboardError, EtagMismatch, InvalidFields, NotFound, StateConflict, Violation
 from cordboard.flags.content import violations as flag_violations
 from cordboard.flags.flags import Cause
 from cordboard.flags.rollouts.plan import content_at, violations
@@ -181,7 +181,10 @@ class Rollouts:
         content = content_at(record.key, record.plan, record.stage, self._tiers)
         # The stages to come are agreed to with the plan.
         planned = act == "put"
-        flag = await self._flags.publish(change, record.key, content, cause, stage, planned=planned)
+        try:
+            flag = await self._flags.publish(change, record.key, content, cause, stage, planned=planned)
+        except InvalidFields as error:
+            raise InvalidFields([_of_rollout(each) for each in error.violations]) from None
         await self._store.write(change.connection, record)
         if act in ANEW or record.lock is not None:
             guarded = record.plan.guard is not None and record.lock is None
@@ -205,7 +208,7 @@ class Rollouts:
         if not problems:
             contents = [content_at(key, plan, stage, self._tiers) for stage in range(1, len(plan.stages) + 1)]
             found = {each.field: each for content in contents for each in flag_violations(key, content)}
-            problems = [replace(each, field=each.field.replace("flag", "rollout", 1)) for each in found.values()]
+            problems = [_of_rollout(each) for each in found.values()]
         if problems:
             raise InvalidFields(problems)
 
@@ -220,6 +223,11 @@ class Rollouts:
             if part.begin < own.end and own.begin < part.end:
                 text = f"its slice of {own.group!r} overlaps that of {other.name!r}"
                 raise StateConflict(f"rollouts/{key}", "overlapping", text)
+
+
+def _of_rollout(violation: Violation) -> Violation:
+    kind, dot, rest = violation.field.partition(".")
+    return replace(violation, field=f"rollout{dot}{rest}") if kind == "flag" else violation
 
 
 def _existing(key: str, record: RolloutRecord | None) -> RolloutRecord:
