@@ -39,6 +39,35 @@ async def as_json(desk: Desk, *arguments: str) -> Any:
     return json.loads(output)
 
 
+def a_small(slug: str, *, extends: str = "", **fields: str) -> str:
+    """Returns a definition document with little in it, or one that has everything from a base."""
+    own = f"slug: {slug}\ntitle: Desk\nowner: team@example.com\n" + "".join(f"{k}: {v}\n" for k, v in fields.items())
+    if extends:
+        return f"{own}extends: {{integration: {extends}, version: 1.0.0}}\n"
+    return (
+        own + "servers: [{url: 'https://desk.example'}]\nauth_schemes: [{id: open, none: {}}]\n"
+        "actions: [{id: look, title: Look, request: {method: GET, path: /x}}]\n"
+    )
+
+
+async def test_a_folder_is_published_as_a_whole_and_what_is_refused_costs_itself_alone(
+    desk: Desk, tmp_path: Path
+) -> None:
+    name = f"f{uuid4().hex[:8]}"
+    (tmp_path / "a.yaml").write_text(a_small(f"{name}-a", extends=f"{name}-z"))
+    (tmp_path / "z.yaml").write_text(a_small(f"{name}-z"))
+    published = await as_json(desk, "publish", str(tmp_path))
+    assert [each["name"].split("/")[1] for each in published] == [f"{name}-z", f"{name}-a"]
+    (tmp_path / "m.yaml").write_text(a_small(f"{name}-m", criticality="nonsense"))
+    code, output, errors = await command(desk, "publish", str(tmp_path))
+    assert code == 2, errors
+    assert output.count("published") == 2
+    assert "m.yaml" in errors
+    assert "1 of 3 definitions were refused" in errors
+    code, _, errors = await command(desk, "publish", str(tmp_path), "--dry-run")
+    assert (code, "cordboard check" in errors) == (2, True)
+
+
 async def test_status_lists_every_process(desk: Desk) -> None:
     status = await as_json(desk, "status")
     assert set(status["processes"]) == set(PROCESSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +16,16 @@ from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.catalog import LONG, state_text
+from cordboard.cli.check import definition_files
 from cordboard.cli.differences import show_difference, show_refusals
 from cordboard.cli.documents import read
 from cordboard.cli.download import download, is_url
-from cordboard.cli.failures import USAGE, CommandFailed
+from cordboard.cli.failures import USAGE, CommandFailed, lines
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, errors, plain, show_json
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.spread import Spread, from_folder, from_server
-from cordboard.client import Client
+from cordboard.client import AlreadyExists, Client, Conflict, CordboardError, InvalidRequest
 
 Tried = governance.ValidateDefinitionResponse | governance.ValidateOpenApiResponse
 # What a person reads at once; `cordboard catalog diff` shows all of it.
@@ -68,7 +70,7 @@ def validate(
 
 def publish(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A definition, YAML or JSON.")],
+    file: Annotated[Path, typer.Argument(help="A definition, YAML or JSON, or a folder of them.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, and say what would change.")] = False,
     stage: Annotated[Stage, typer.Option(help="The state to publish it in.")] = Stage.ACTIVE,
     workspace: Annotated[
@@ -76,9 +78,16 @@ def publish(
     ] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Publish a definition as a new version of its integration."""
+    """Publish a definition as a new version of its integration, or each that stands directly in a folder."""
 
     async def work() -> None:
+        if file.is_dir():
+            if dry_run:
+                raise CommandFailed(f"{file} is a folder: `cordboard check {file}` checks all of it", USAGE)
+            files = {each: read(each) for each in definition_files(file)}
+            async with as_operator(target(context)) as mesh:
+                await _publish_all(output, files, lambda document: _published(mesh, document, workspace, stage))
+            return
         document = read(file)
         async with as_operator(target(context)) as mesh:
             if dry_run:
@@ -87,6 +96,37 @@ def publish(
                 _show_version(output, await _published(mesh, document, workspace, stage))
 
     run(work)
+
+
+async def _publish_all(
+    output: Format, files: dict[Path, str], publish_one: Callable[[str], Awaitable[pb.DefinitionVersion]]
+) -> None:
+    """Publishes documents, bases before what extends them, and says of each what became of it."""
+    if not files:
+        raise CommandFailed("there is no definition in this folder", USAGE)
+    waiting, done = list(files), []
+    while True:
+        refused: dict[Path, CordboardError] = {}
+        for each in waiting:
+            try:
+                version = await publish_one(files[each])
+            except (InvalidRequest, AlreadyExists, Conflict) as error:
+                refused[each] = error
+                continue
+            version.ClearField("definition")
+            done.append(version)
+            if output is not Format.JSON:
+                _show_version(output, version)
+        # What was refused may build on what has come since; where nothing came, it would be refused again.
+        if not refused or len(refused) == len(waiting):
+            break
+        waiting = list(refused)
+    if output is Format.JSON:
+        show_json([plain(version) for version in done])
+    for each, problem in refused.items():
+        errors.print(f"[red]refused[/red] {escape(str(each))}: {escape('; '.join(lines(problem)))}")
+    if refused:
+        raise CommandFailed(f"{len(refused)} of {len(files)} definitions were refused", USAGE)
 
 
 async def _tried(mesh: Client, document: str, workspace: str) -> governance.ValidateDefinitionResponse:
