@@ -99,10 +99,10 @@ async def test_an_endpoint_that_the_vendor_took_away_is_seen_as_drift(desk: Desk
 
     async def told() -> bool:
         found = await as_json(desk, "catalog", "drift", SLUG, "--kind", "endpoint")
-        return [(one["action"], one["place"], one["rule"]) for one in found] == [("get_me", "status", "410")]
+        return ("get_me", "status", "410") in [(one["action"], one["place"], one["rule"]) for one in found]
 
     await until(told, "the drift to be told")
-    code, output, errors = await command(desk, "catalog", "drift")
+    code, output, errors = await command(desk, "catalog", "drift", SLUG)
     assert code == 0, errors
     assert "get_me" in output
     assert "410" in output

@@ -36,7 +36,8 @@ def signs_of_answer(action: Action, answer: Answer, *, reads_output: bool) -> li
     found: list[Sign] = [
         (DRIFT_KIND_DEPRECATION, name, _day(answer.headers[name])) for name in _ENDS if answer.headers.get(name)
     ]
-    if reads_output:
+    # A success that says nothing, such as 204, is no output: the schema is of the one that says something.
+    if reads_output and answer.body:
         # What cannot be read fails the call, and is told there.
         with contextlib.suppress(Undecodable, ValueError):
             output = action.interpretation.output(answer).json()

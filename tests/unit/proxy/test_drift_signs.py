@@ -43,6 +43,11 @@ def test_an_output_that_is_not_as_its_schema_says_is_a_sign_and_one_that_is_is_n
     assert signs_of_answer(action, an_answer({"id": "x"}), reads_output=False) == []
 
 
+def test_a_success_that_says_nothing_is_no_output_and_null_is_one() -> None:
+    assert signs_of_answer(the_action(), an_answer(b"", status=204), reads_output=True) == []
+    assert signs_of_answer(the_action(), an_answer(None), reads_output=True) == [(DRIFT_KIND_OUTPUT, "output", "type")]
+
+
 def test_what_is_compared_is_the_output_and_not_the_whole_answer() -> None:
     action = the_action(response=catalog_pb.Response(output_pointer="/ticket"))
     assert signs_of_answer(action, an_answer({"ticket": {"id": 1}}), reads_output=True) == []
