@@ -287,23 +287,26 @@ async def test_every_kind_connects_and_calls_from_the_command(
     ]
 
 
-async def test_a_role_of_aws_connects_and_calls_from_the_command(
-    desk: Desk, northwind: Tenant, vendors: Vendors
-) -> None:
-    aws = vendors.aws
-    role = {"endpoint": aws.url, "role_arn": aws.role_arn}
-    scheme = {"service": "sts", "region": "us-east-1", "assume_role": role}
-    way = Way({"aws_sigv4": scheme}, "", aws.key)
-    body = {"encoding": "form"}
+def role(at: Vendors) -> tuple[Way, dict[str, Any]]:
+    """Returns how a role of AWS is connected, and an action that says whose the request is."""
+    assumed = {"endpoint": at.aws.url, "role_arn": at.aws.role_arn}
+    scheme = {"service": "sts", "region": "us-east-1", "assume_role": assumed}
     constants = [
         {"placement": "body", "name": "Action", "value": "GetCallerIdentity"},
         {"placement": "body", "name": "Version", "value": "2011-06-15"},
     ]
     action = {
-        "request": {"method": "POST", "path": "/", "body": body, "constants": constants},
+        "request": {"method": "POST", "path": "/", "body": {"encoding": "form"}, "constants": constants},
         "response": {"decoder": "xml"},
         "idempotency": "safe",
     }
-    await publish(desk, "mode-role", aws.url.rstrip("/"), way, action)
+    return Way({"aws_sigv4": scheme}, "", at.aws.key), action
+
+
+async def test_a_role_of_aws_connects_and_calls_from_the_command(
+    desk: Desk, northwind: Tenant, vendors: Vendors
+) -> None:
+    way, action = role(vendors)
+    await publish(desk, "mode-role", vendors.aws.url.rstrip("/"), way, action)
     await connected(desk, northwind.workspace, "mode-role", way.values)
     assert ":assumed-role/desk/cordboard" in json.dumps(await called(desk, northwind.workspace, "mode-role"))

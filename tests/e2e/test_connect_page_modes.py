@@ -58,6 +58,13 @@ async def connect_and_call(desk: Desk, tenant: Tenant, vendors: Vendors, browser
     await publish(desk, slug, server, way, {"request": {"method": "GET", "path": path}})
     if kind == "all_of":
         vendors.sandbox.change({"app_key_required": True})
+    answer = await connect_at_page(desk, tenant, browser, slug, way, kind)
+    assert answer.get("authenticated_by", "") == way.means
+    assert way.means or answer["openapi"]
+
+
+async def connect_at_page(desk: Desk, tenant: Tenant, browser: Browser, slug: str, way: Way, kind: str) -> Any:
+    """Connects an integration at the page as a person does; returns what a call of it answers."""
     async with desk.mesh.client(tenant.token) as member:
         request = pb.CreateConnectLinkRequest(
             parent=f"workspaces/{tenant.workspace}",
@@ -78,9 +85,7 @@ async def connect_and_call(desk: Desk, tenant: Tenant, vendors: Vendors, browser
         shown = str(await member.connections.GetConnection(GetConnectionRequest(name=now.connection)))
         secrets = [value for name, value in way.values.items() if name not in ("username", "user.username")]
         assert not [value for value in secrets if value in shown or value in seen["said"]]
-        answer = await until(partial(called, member, now.connection), f"a call of {slug}", patience=BOUND)
-    assert answer.get("authenticated_by", "") == way.means
-    assert way.means or answer["openapi"]
+        return await until(partial(called, member, now.connection), f"a call of {slug}", patience=BOUND)
 
 
 async def called(member: Client, connection: str) -> Any:
