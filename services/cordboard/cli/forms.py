@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
+from cordboard.cli.form_table import form_table
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
@@ -91,16 +92,13 @@ def form(
                 request = pb.RenderFormRequest(name=name, target=_TARGETS[target_format], language=language)
                 show_json(json.loads((await mesh.forms.RenderForm(request)).document_json))
                 return
-            found = await mesh.forms.GetForm(pb.GetFormRequest(name=name, language=language))
-        if schema or appsmith:
-            show_json(json.loads(found.json_schema if schema else found.appsmith_uqi))
-        elif output is Format.JSON:
-            show_json(plain(found))
-        else:
-            console.print(f"[bold]{found.title}[/bold] [dim]{found.name} of version {found.version}[/dim]")
-            console.print(fields_table(json.loads(found.json_schema)))
-            for loss in found.losses:
-                console.print(f"[yellow]{loss}[/yellow]", markup=True)
+            if schema or appsmith or output is Format.JSON:
+                found = await mesh.forms.GetForm(pb.GetFormRequest(name=name, language=language))
+                text = found.json_schema if schema else found.appsmith_uqi
+                show_json(json.loads(text) if schema or appsmith else plain(found))
+                return
+            asked_document = pb.GetFormDocumentRequest(name=name, language=language)
+            show_document(await mesh.forms.GetFormDocument(asked_document))
 
     run(work)
 
@@ -173,27 +171,12 @@ def show_choices(found: pb.ListFormOptionsResponse, output: Format) -> None:
         console.print("[dim]There are more.[/dim]")
 
 
-def fields_table(schema: dict[str, Any]) -> Table:
-    """Returns a form's fields as a table: what each is called, what it takes, and whether it must be there."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("field", "takes", "", "what it is"):
-        table.add_column(column, overflow="fold")
-    required = set(schema.get("required", ()))
-    definitions = schema.get("$defs", {})
-    for name, each in schema.get("properties", {}).items():
-        described = definitions.get(str(each.get("$ref", "")).removeprefix("#/$defs/"), each)
-        text = str(described.get("description") or described.get("title") or "").strip().split("\n")[0]
-        table.add_row(name, _takes(described), "[red]required[/red]" if name in required else "", text)
-    return table
-
-
-def _takes(schema: dict[str, Any]) -> str:
-    if "enum" in schema:
-        return " | ".join(str(value) for value in schema["enum"][:8]) + (" | …" if len(schema["enum"]) > 8 else "")
-    kinds = schema.get("type", "anything")
-    text = "/".join(kinds) if isinstance(kinds, list) else str(kinds)
-    if schema.get("format"):
-        text += f" ({schema['format']})"
-    if "default" in schema:
-        text += f" = {json.dumps(schema['default'])}"
-    return text
+def show_document(found: form_pb2.FormDocument) -> None:
+    """Prints a form as a person fills it in."""
+    console.print(Text.assemble((found.title, "bold"), " ", (f"{found.name} of version {found.version}", "dim")))
+    if found.description:
+        console.print(Text(found.description))
+    console.print(form_table(found))
+    for loss in found.losses:
+        if loss.target == form_pb2.FORM_TARGET_UNSPECIFIED:
+            console.print(Text(loss.text, style="yellow"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +16,7 @@ from cordboard.auth.v1 import workspace_service_pb2 as workspaces
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.cli.demo.narrator import Narrator, StepFailed
 from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, until
-from cordboard.cli.forms import fields_table
+from cordboard.cli.form_table import form_table
 from cordboard.cli.waterfall import waterfall
 from cordboard.client import Client, CordboardError, LimitExceeded, SwitchedOff, Unavailable
 from cordboard.flags.v1 import flag_service_pb2 as flags
@@ -167,9 +166,9 @@ async def use(cast: Cast) -> str:
     with cast.narrator.step(
         "The form of an action is there before anyone asks", f"Made from the definition, for `{CREATE}`."
     ) as step:
-        request = forms.GetFormRequest(name=f"integrations/{SLUG}/forms/action.{CREATE}")
-        form = await until(lambda: cast.business.forms.GetForm(request), "the form")
-        cast.narrator.show(fields_table(json.loads(form.json_schema)))
+        request = forms.GetFormDocumentRequest(name=f"integrations/{SLUG}/forms/action.{CREATE}")
+        form = await until(lambda: cast.business.forms.GetFormDocument(request), "the form")
+        cast.narrator.show(form_table(form))
         step.result("as JSON Schema and as Appsmith UQI JSON")
     with cast.narrator.step(
         "A write and a paged read, through Envoy",
