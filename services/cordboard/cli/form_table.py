@@ -72,7 +72,9 @@ class _Rows:
         said = [self._labels[field.id], field.help.strip().partition("\n")[0][:_LONGEST]]
         if field.HasField("active_when"):
             said.append(f"only when {condition(field.active_when, self._labels)}")
-        told = ". ".join(dict.fromkeys(text.rstrip(".") for text in said if text and text != name))
+        # A label that is made of the name says nothing that the name does not.
+        own = name.replace("_", " ").lower()
+        told = ". ".join(text.rstrip(".") for text in said if text and text.lower() not in (name.lower(), own))
         yield Text("  " * depth + name), Text(takes(field)), self._need(field), Text(told)
         # The rows of a list and of a map, each of which has these.
         for item in _items(field.type):

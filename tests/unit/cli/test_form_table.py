@@ -48,7 +48,7 @@ def test_each_field_says_what_it_takes_and_whether_it_must_be_there() -> None:
     assert rows["subject"] == ["text", "required", "Subject line. What it is about"]
     assert rows["count"][0] == "whole number = 3"
     assert rows["state"][0] == "open | done"
-    assert rows["tags"][0] == "list of text"
+    assert rows["tags"] == ["list of text"]
     assert rows["secret"][0] == "secret"
     assert rows["owner"][0] == "object"
     assert rows["name"][:2] == ["text", "required"]
