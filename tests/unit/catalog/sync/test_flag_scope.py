@@ -135,3 +135,12 @@ def test_every_text_of_a_rule_is_looked_at() -> None:
         "name", "description", "variants", "rules", "default_variant", "off_variant", "killed", "revision", "etag",
         "create_time", "update_time",
     }  # fmt: skip
+
+
+def test_a_private_flag_that_is_needed_is_not_named() -> None:
+    own, foreign = "flags/integration.acme--desk", "flags/integration.globex--desk"
+    needed = [pb.Prerequisite(flag=name, variants=["on"]) for name in (own, foreign, "flags/new-desk")]
+    flag = pb.Flag(name="flags/new-search", prerequisites=needed, default_variant="off")
+    records = FlagRecords(sequence=7, flags=[flag])
+    [got] = FlagRecords.FromString(scoped(records.SerializeToString(), WORKSPACES, OWNERS)).flags
+    assert [each.flag for each in got.prerequisites] == [own, "flags/withheld", "flags/new-desk"]
