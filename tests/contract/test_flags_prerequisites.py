@@ -156,6 +156,49 @@ async def test_a_rollout_waits_for_what_it_needs(operator: Operator) -> None:
     ]
 
 
+async def test_a_segment_is_kept_named_explained_and_previewed(operator: Operator) -> None:
+    await operator.put(a_flag("segment.friends", pb.Rule(workspaces=["acme"], variant="on")))
+    rule = pb.Rule(segments=["friends"], variant="on")
+    made = await operator.put(a_flag("mail", rule))
+    assert made.rules[0].segments == ["friends"]
+    assert [await operator.gives("mail", workspace=name) for name in ("acme", "globex")] == ["on", "off"]
+    request = history_pb.ExplainFlagRequest(name="flags/mail", context=to_struct({"workspace": "globex"}))
+    [finding] = (await operator.history.ExplainFlag(request)).rules
+    assert finding.mismatches == ["it is not in the segment friends"]
+    request.context.CopyFrom(to_struct({"workspace": "acme"}))
+    [finding] = (await operator.history.ExplainFlag(request)).rules
+    assert finding.matched
+    wider = a_flag("segment.friends", pb.Rule(workspaces=["acme", "globex"], variant="on"))
+    contexts = [to_struct({"workspace": name}) for name in ("acme", "globex")]
+    changes = (await operator.history.PreviewFlag(history_pb.PreviewFlagRequest(flag=wider, contexts=contexts))).changes
+    assert [(each.index, each.flag) for each in changes] == [(1, ""), (1, "flags/mail")]
+    assert await refused(operator.put(a_flag("mail", pb.Rule(segments=["none"], variant="on")))) == [
+        ("flag.rules[0].segments[0]", "UNKNOWN_SEGMENT")
+    ]
+    unsafe = a_flag("segment.friends", EVERYBODY)
+    unsafe.off_variant = "on"
+    assert await refused(operator.put(unsafe)) == [("flag.off_variant", "UNSAFE")]
+
+
+async def test_a_rollout_is_for_a_segment(operator: Operator) -> None:
+    await operator.put(a_flag("segment.friends", pb.Rule(workspaces=["acme"], variant="on")))
+    rollout = rollout_pb.Rollout(
+        name="rollouts/integration.mail",
+        audience=rollout_pb.Audience(segments=["friends"], workspaces=["named"]),
+        stages=[rollout_pb.Stage(reaches=[rollout_pb.Reach(percent=100)])],
+    )
+    made = await operator.rollouts.PutRollout(rollout_pb.PutRolloutRequest(rollout=rollout))
+    assert made.audience == rollout.audience
+    reached = [await operator.gives("integration.mail", workspace=name) for name in ("acme", "globex", "named")]
+    assert reached == ["on", "off", "on"]
+    await operator.put(a_flag("segment.friends", pb.Rule(workspaces=["globex"], variant="on")))
+    assert await operator.gives("integration.mail", workspace="globex") == "on"
+    rollout.audience.segments.append("none")
+    assert await refused(operator.rollouts.PutRollout(rollout_pb.PutRolloutRequest(rollout=rollout))) == [
+        ("rollout.audience.segments[1]", "UNKNOWN_SEGMENT")
+    ]
+
+
 async def test_an_edge_takes_flags_before_those_that_they_need(operator: Operator) -> None:
     flags = [a_flag("a", EVERYBODY, b="on"), a_flag("b", EVERYBODY), a_flag("c", EVERYBODY, withheld="on")]
     records = replica_pb.FlagRecords(sequence=7, flags=flags)

@@ -85,6 +85,28 @@ async def test_flags_go_out_and_come_in(desk: Desk, tmp_path: Path) -> None:
     assert (await command(desk, "flag", "import", str(tmp_path / "none.json")))[0] == 2
 
 
+async def test_a_segment_is_put_listed_and_used_by_a_rollout(desk: Desk) -> None:
+    name, key = f"friends-{uuid4().hex[:8]}", f"action.acme-desk.far-{uuid4().hex[:8]}"
+    assert (await as_json(desk, "segment", "put", name, "--workspace", "acme", "--reason", "a start"))[
+        "revision"
+    ] == "1"
+    code, _, errors = await command(
+        desk, "rollout", "put", key, "--segment", name, "--requires", f"segment.{name}=in", "--stage", "*=100"
+    )
+    assert code == 0, errors
+    shown = [each for each in await as_json(desk, "segment", "list") if each["name"] == f"flags/segment.{name}"]
+    assert shown[0]["rules"][0]["workspaces"] == ["acme"]
+    code, output, errors = await command(desk, "segment", "show", name)
+    assert (code, key in output.replace("\n", "")) == (0, True), errors
+    given = [
+        (await as_json(desk, "flag", "evaluate", key, f"workspace={who}", "environment=production"))["variant"]
+        for who in ("acme", "globex")
+    ]
+    assert given == ["on", "off"]
+    assert (await command(desk, "segment", "show", "none-such"))[0] == 5
+    assert (await command(desk, "rollout", "put", key, "--requires", "nothing", "--stage", "*=100"))[0] == 2
+
+
 async def test_it_is_shown_who_follows_the_flags_and_how_far_each_is(desk: Desk, operator: Client) -> None:
     flag = flags_pb.Flag(
         name=f"flags/far-{uuid4().hex[:8]}", variants={"on": Value(bool_value=True)}, default_variant="on"

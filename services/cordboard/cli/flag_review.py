@@ -255,8 +255,8 @@ def staleness(flag: pb.Flag) -> str:
     first = flag.rules[0] if flag.rules else None
     if first is None:
         return f"{flag.default_variant!r} for everybody"
-    conditions = (first.tiers, first.workspaces, first.customers, first.environments, first.regions, first.slices)
-    if not any(conditions) and not first.split:
+    named = (first.tiers, first.workspaces, first.customers, first.environments, first.regions)
+    if not any((*named, first.slices, first.segments, first.split)):
         return f"{first.variant!r} for everybody"
     given = {*(rule.variant for rule in flag.rules), *(share.variant for rule in flag.rules for share in rule.split)}
     if given <= {"", flag.default_variant}:

@@ -81,7 +81,7 @@ def list_flags(context: typer.Context, output: Output = Format.TABLE) -> None:
                     each.name.partition("/")[2],
                     each.revision,
                     "[red]killed[/red]" if each.killed else "live",
-                    "; ".join(_rule(rule) for rule in each.rules),
+                    "; ".join(rule_text(rule) for rule in each.rules),
                     each.default_variant,
                 )
                 for each in found
@@ -153,7 +153,7 @@ def history(context: typer.Context, key: Key, output: Output = Format.TABLE) -> 
                     moment(each.create_time),
                     each.creator,
                     each.reason,
-                    "killed" if each.flag.killed else "; ".join(_rule(rule) for rule in each.flag.rules),
+                    "killed" if each.flag.killed else "; ".join(rule_text(rule) for rule in each.flag.rules),
                 )
                 for each in page.flag_revisions
             ),
@@ -241,13 +241,14 @@ def _show(output: Format, flag: pb.Flag) -> None:
         state = "[red]killed[/red]" if flag.killed else "[green]live[/green]"
         console.print(f"{flag.name} revision {flag.revision} is {state}")
         for rule in flag.rules:
-            console.print(f"  {_rule(rule)}")
+            console.print(f"  {rule_text(rule)}")
         console.print(f"  everybody else: {flag.default_variant}")
     else:
         show_fields(output, flag, {})
 
 
-def _rule(rule: pb.Rule) -> str:
+def rule_text(rule: pb.Rule) -> str:
+    """Returns a rule in one line: its conditions, and what it gives."""
     conditions = [
         f"{name} {'/'.join(values)}"
         for name, values in (
@@ -259,6 +260,8 @@ def _rule(rule: pb.Rule) -> str:
         )
         if values
     ]
+    if rule.segments:
+        conditions.append(f"segment {'/'.join(rule.segments)}")
     conditions += [f"{each.group} {each.begin / 100:g}-{each.end / 100:g} %" for each in rule.slices]
     given: Any = rule.variant or ", ".join(f"{share.variant} {share.weight}" for share in rule.split)
     return f"{', '.join(conditions) or 'everybody'}: {given}"

@@ -41,6 +41,7 @@ def put(
     ],
     minimum_tier: Annotated[str, typer.Option(help="The lowest tier.")] = "",
     region: Annotated[list[str] | None, typer.Option(help="Only this region. Repeatable.")] = None,
+    segment: Annotated[list[str] | None, typer.Option(help="Only this segment. Repeatable.")] = None,
     workspace: Annotated[list[str] | None, typer.Option(help="From the first stage on. Repeatable.")] = None,
     customer: Annotated[list[str] | None, typer.Option(help="From the first stage on. Repeatable.")] = None,
     exclude_workspace: Annotated[list[str] | None, typer.Option(help="Never this one. Repeatable.")] = None,
@@ -82,6 +83,7 @@ def put(
         audience=pb.Audience(
             minimum_tier=minimum_tier,
             regions=region or [],
+            segments=segment or [],
             workspaces=workspace or [],
             customers=customer or [],
             excluded_workspaces=exclude_workspace or [],
@@ -314,6 +316,7 @@ def _show(output: Format, rollout: pb.Rollout) -> None:
             "version": rollout.version,
             "tier": f"{audience.minimum_tier} and above" if audience.minimum_tier else "",
             "regions": ", ".join(audience.regions),
+            "segments": ", ".join(audience.segments),
             "named": ", ".join([*audience.workspaces, *audience.customers]),
             "excluded": ", ".join([*audience.excluded_workspaces, *audience.excluded_customers]),
             "stages": "\n".join(stages),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.flagging import KILLED, REVISION, WHEN_STALE
-from cordboard.flags.content import WHOLE
+from cordboard.flags.content import WHOLE, segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +49,7 @@ def compiled(
         definition["metadata"][WHEN_STALE] = content.when_stale
     if killed:
         definition["metadata"][KILLED] = True
-    elif steps := [*_unmet(content, others), *_steps(key, content.rules)]:
+    elif steps := [*_unmet(content, others), *_steps(key, content.rules, others)]:
         definition["targeting"] = {"if": steps}
     return definition
 
@@ -82,15 +82,15 @@ def outcome(definition: Mapping[str, Any]) -> Any:
     return {"if": [*targeting["if"], default]} if targeting else default
 
 
-def _steps(key: str, rules: Iterable[Rule]) -> list[Any]:
+def _steps(key: str, rules: Iterable[Rule], others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:
     # `if` takes condition and outcome by turns, and gives null at the end: then flagd takes the default variant.
     steps: list[Any] = []
     for rule in rules:
-        steps += [_condition(rule), _split(key, rule.split) if rule.split else rule.variant]
+        steps += [_condition(rule, others), _split(key, rule.split) if rule.split else rule.variant]
     return steps
 
 
-def _condition(rule: Rule) -> Any:
+def _condition(rule: Rule, others: Callable[[str], Mapping[str, Any] | None]) -> Any:
     tests: list[Any] = [
         {"in": [{"var": CONTEXT_KEYS[name]}, list(values)]} for name, values in rule.conditions.items() if values
     ]
@@ -98,9 +98,29 @@ def _condition(rule: Rule) -> Any:
         # Nobody's workspace has no share of the workspaces: without this all of them would be one big bucket.
         tests.append({"!!": [{"var": "workspace"}]})
     tests += map(_within, rule.slices)
+    if rule.segments:
+        tests.append(_in_one_of(rule.segments, others))
     if not tests:
         return True
     return tests[0] if len(tests) == 1 else {"and": tests}
+
+
+def _in_one_of(segments: Iterable[str], others: Callable[[str], Mapping[str, Any] | None]) -> Any:
+    """Returns the condition of being in one of some segments; in one that is not there nobody is."""
+    conditions: list[Any] = []
+    for name in segments:
+        segment = others(segment_key(name))
+        if segment is None:
+            continue
+        members = [variant for variant, value in segment["variants"].items() if value is True]
+        given = outcome(segment)
+        if isinstance(given, dict):
+            conditions.append({"in": [given, members]})
+        elif given in members:
+            return True
+    if not conditions:
+        return False
+    return conditions[0] if len(conditions) == 1 else {"or": conditions}
 
 
 def _within(part: Slice) -> dict[str, Any]:

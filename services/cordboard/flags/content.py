@@ -20,6 +20,8 @@ MAX_DEPTH: Final = 20
 MAX_RULES: Final = 200
 MAX_SLICES: Final = 10
 MAX_PREREQUISITES: Final = 10
+MAX_SEGMENTS: Final = 20
+SEGMENT: Final = "segment."
 # Hundredths of a percent.
 WHOLE: Final = 10_000
 MAX_CONDITION_VALUES: Final = 10_000
@@ -62,6 +64,8 @@ class Rule:
     variant: str = ""
     split: tuple[Share, ...] = ()
     slices: tuple[Slice, ...] = ()
+    segments: tuple[str, ...] = ()
+    """Whoever is in one of these fits."""
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
@@ -98,6 +102,12 @@ class Content:
     """Where one does not hold, everybody gets the variant of a kill."""
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Returns the keys of the flags that decide this one too: its prerequisites, and its rules' segments."""
+        segments = (segment_key(name) for rule in self.rules for name in rule.segments)
+        return tuple(dict.fromkeys([*(each.key for each in self.prerequisites), *segments]))
+
+    @property
     def variant_when_killed(self) -> str:
         """Returns the off variant, which is the default variant where none is named."""
         return self.off_variant or self.default_variant
@@ -114,12 +124,15 @@ class Content:
                     "variant": rule.variant,
                     "split": [[share.variant, share.weight] for share in rule.split],
                     "slices": [[each.group, each.begin, each.end] for each in rule.slices],
+                    **({"segments": list(rule.segments)} if rule.segments else {}),
                 }
                 for rule in self.rules
             ],
             "default_variant": self.default_variant,
             "off_variant": self.off_variant,
             **({"when_stale": self.when_stale} if self.when_stale else {}),
+            # What the store finds those by that need others.
+            **({"segmented": True} if any(rule.segments for rule in self.rules) else {}),
             **({"prerequisites": prerequisites_json(self.prerequisites)} if self.prerequisites else {}),
         }
 
@@ -136,6 +149,11 @@ class Content:
             when_stale=document.get("when_stale", ""),
             prerequisites=prerequisites_of(document.get("prerequisites", ())),
         )
+
+
+def segment_key(name: str) -> str:
+    """Returns the key of the flag that says who is in a segment."""
+    return f"{SEGMENT}{name}"
 
 
 def prerequisites_json(prerequisites: Sequence[Prerequisite]) -> list[Any]:
@@ -184,6 +202,7 @@ def _rule(document: Mapping[str, Any]) -> Rule:
         split=tuple(Share(variant, weight) for variant, weight in document["split"]),
         # Revisions of before there were slices have none.
         slices=tuple(Slice(*each) for each in document.get("slices", ())),
+        segments=tuple(document.get("segments", ())),
     )
 
 
@@ -250,6 +269,7 @@ def _rules(content: Content) -> Iterator[Violation]:
             yield from _named(f"{path}.variant", rule.variant, content.variants, required=True)
         yield from _split(f"{path}.split", rule.split, content.variants)
         yield from _slices(f"{path}.slices", rule.slices)
+        yield from _segments(f"{path}.segments", rule.segments)
 
 
 def _prerequisites(key: str, prerequisites: Sequence[Prerequisite]) -> Iterator[Violation]:
@@ -308,15 +328,24 @@ def _slices(path: str, slices: Sequence[Slice]) -> Iterator[Violation]:
             yield Violation(f"{path}[{index}].end", f"must be above begin, both from 0 to {WHOLE}", "OUT_OF_RANGE")
 
 
+def _segments(path: str, segments: Sequence[str]) -> Iterator[Violation]:
+    if len(segments) > MAX_SEGMENTS:
+        yield Violation(path, f"must be at most {MAX_SEGMENTS}", "TOO_MANY")
+    for index, name in enumerate(segments[:MAX_SEGMENTS]):
+        if not is_key(segment_key(name)):
+            yield Violation(f"{path}[{index}]", "must be letters, digits, dots, underscores and hyphens")
+
+
 def _steering(key: str, content: Content) -> Iterator[Violation]:
     """Yields what the Proxy could not use, and a kill that would not switch off."""
     values = [value for value in content.variants.values() if value is not None]
     if key.startswith("version.") and not all(isinstance(value, str) for value in values):
         yield Violation("flag.variants", "a flag `version.*` has text variants: definition versions", "WRONG_TYPE")
-    if not key.startswith(("integration.", "action.")):
+    if not key.startswith(("integration.", "action.", SEGMENT)):
         return
     if not all(isinstance(value, bool) for value in values):
-        yield Violation("flag.variants", "a flag `integration.*` or `action.*` has boolean variants", "WRONG_TYPE")
+        text = "a flag `integration.*`, `action.*` or `segment.*` has boolean variants"
+        yield Violation("flag.variants", text, "WRONG_TYPE")
     elif content.variants.get(content.variant_when_killed) is True:
         yield Violation(
             "flag.off_variant",

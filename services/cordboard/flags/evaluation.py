@@ -164,7 +164,7 @@ class LiveFlags:
         if known is not None and sequence == known.sequence:
             return
         new = {record.key: record for record in records}
-        referring = {key: one for key, one in {**self._referring, **new}.items() if one.content.prerequisites}
+        referring = {key: one for key, one in {**self._referring, **new}.items() if one.content.needs}
         # With a flag those change that need it: its rules are part of theirs.
         concerned = dependents(new, graph_of((key, one.content) for key, one in referring.items()))
         new |= {key: referring[key] for key in concerned}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from cordboard.core.flagging import ALGORITHMS
 from cordboard.core.flagging.bucketing import NEWEST
 from cordboard.flags.compilation import CONTEXT_KEYS
-from cordboard.flags.content import WHOLE
+from cordboard.flags.content import WHOLE, segment_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cordboard.flags.content import Content, Rule
 
@@ -43,11 +43,28 @@ class Explanation:
     """The prerequisites that do not hold: `flags/new-desk gives off, and must give on`."""
 
 
-def explained(key: str, content: Content, context: Mapping[str, Any], *, killed: bool) -> Explanation:
+class Segments:
+    """Who is in which segment, in one context."""
+
+    def __init__(self, is_member: Callable[[str], bool] = lambda _key: False) -> None:
+        """Takes what tells by the key of a segment's flag; by default nobody is in any."""
+        self._is_member = is_member
+
+    def mismatch(self, names: tuple[str, ...]) -> str:
+        """Returns what does not fit where one of these has to; empty where it does, or none has to."""
+        if not names or any(self._is_member(segment_key(name)) for name in names):
+            return ""
+        return f"it is not in the segment {_listed(names)}"
+
+
+def explained(
+    key: str, content: Content, context: Mapping[str, Any], *, killed: bool, segments: Segments | None = None
+) -> Explanation:
     """Returns what each rule says of a context, in order, up to the one that matches; a kill asks none."""
+    known = segments or Segments()
     findings: list[RuleFinding] = []
     for index, rule in enumerate(() if killed else content.rules):
-        finding = _finding(key, index, rule, context)
+        finding = _finding(key, index, rule, context, known)
         findings.append(finding)
         if finding.matched:
             return Explanation(tuple(findings), index)
@@ -65,12 +82,14 @@ def place_of(subject: str) -> int:
     return low
 
 
-def _finding(key: str, index: int, rule: Rule, context: Mapping[str, Any]) -> RuleFinding:
+def _finding(key: str, index: int, rule: Rule, context: Mapping[str, Any], segments: Segments) -> RuleFinding:
     mismatches = [
         f"{CONTEXT_KEYS[name]} is {_shown(context.get(CONTEXT_KEYS[name]))}, and must be {_listed(values)}"
         for name, values in rule.conditions.items()
         if values and context.get(CONTEXT_KEYS[name]) not in values
     ]
+    if outside := segments.mismatch(rule.segments):
+        mismatches.append(outside)
     workspace = context.get("workspace")
     place: int | None = None
     if rule.slices or rule.split:

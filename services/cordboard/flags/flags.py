@@ -167,14 +167,15 @@ class Flags:
         return changed
 
     async def _check(self, change: FlagChange, record: FlagRecord, cause: Cause) -> None:
-        """Raises InvalidFields where prerequisites cannot hold. What the mesh itself does was checked when it was
-        planned, or at the hub, and one that is not there gives nothing.
+        """Raises InvalidFields where prerequisites or segments cannot be.
+
+        What the mesh itself does was checked when it was planned, or at the hub; what is not there gives nothing.
         """
         content = record.content
-        if cause.automatic or not content.prerequisites:
+        if cause.automatic or not content.needs:
             return
         referring = {each.key: each for each in await change.referring()}
-        named = {each.key: await change.flag(each.key) for each in content.prerequisites}
+        named = {key: await change.flag(key) for key in content.needs}
         there = {key: one.content for key, one in named.items() if one is not None}
         graph = graph_of((key, one.content) for key, one in referring.items())
         problems = list(violations(record.key, content, graph, there))

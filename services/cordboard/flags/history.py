@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
-from cordboard.flags.explanation import explained
+from cordboard.flags.explanation import Segments, explained
 from cordboard.flags.prerequisites import Definitions, dependents, graph_of
 from cordboard.flags.store import FlagRecord
 
@@ -71,7 +71,8 @@ class History:
             raise NotFound(f"flags/{key}")
         others = _set(await self._needed(record.content, None))
         unmet = () if record.killed else tuple(_unmet(record.content, others, context))
-        found = explained(key, record.content, context, killed=record.killed or bool(unmet))
+        segments = Segments(lambda one: others.evaluate(one, context).value is True)
+        found = explained(key, record.content, context, killed=record.killed or bool(unmet), segments=segments)
         return decision, replace(found, unmet=unmet), record.killed
 
     async def preview(
@@ -113,9 +114,9 @@ class History:
         return found, concerned
 
     async def _needed(self, content: Content, time: datetime | None) -> dict[str, FlagRecord]:
-        """Returns the prerequisites of a content, and theirs, as of a time (None: now)."""
+        """Returns the flags that a content needs, and those that they need, as of a time (None: now)."""
         found: dict[str, FlagRecord] = {}
-        wanted = [each.key for each in content.prerequisites]
+        wanted = [*content.needs]
         while wanted:
             key = wanted.pop()
             if key in found:
@@ -123,7 +124,7 @@ class History:
             record = await self._store.as_of(key, revision=None, time=time)
             if record is not None:
                 found[key] = record
-                wanted += [each.key for each in record.content.prerequisites]
+                wanted += record.content.needs
         return found
 
 

@@ -152,6 +152,7 @@ def _rule(rule: pb.Rule) -> Rule:
         variant=rule.variant,
         split=tuple(Share(share.variant, share.weight) for share in rule.split),
         slices=tuple(Slice(each.group, each.begin, each.end) for each in rule.slices),
+        segments=tuple(rule.segments),
     )
 
 
@@ -166,4 +167,5 @@ def _rule_message(rule: Rule) -> pb.Rule:
         variant=rule.variant,
         split=[pb.WeightedVariant(variant=share.variant, weight=share.weight) for share in rule.split],
         slices=[pb.Slice(group=each.group, begin=each.begin, end=each.end) for each in rule.slices],
+        segments=rule.segments,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import Violation
 from cordboard.flags.compilation import compiled
+from cordboard.flags.content import segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MAX_CHAIN: Final = 5
 
 Graph = dict[str, tuple[str, ...]]
-"""The prerequisites of each flag that has any, by key."""
+"""The flags that decide each flag too, by key, of those that have any."""
 
 
 class Definitions:
@@ -48,9 +49,7 @@ class Definitions:
 
 def graph_of(contents: Iterable[tuple[str, Content]]) -> Graph:
     """Returns who refers to whom, from keys and contents."""
-    return {
-        key: tuple(each.key for each in content.prerequisites) for key, content in contents if content.prerequisites
-    }
+    return {key: content.needs for key, content in contents if content.needs}
 
 
 def dependents(keys: Iterable[str], graph: Graph) -> set[str]:
@@ -64,28 +63,39 @@ def dependents(keys: Iterable[str], graph: Graph) -> set[str]:
 
 
 def violations(key: str, content: Content, graph: Graph, flags: Mapping[str, Content]) -> Iterator[Violation]:
-    """Yields what is wrong with the prerequisites of a flag; `graph` is that of all flags, and `flags` those that the
-    content names and that there are.
+    """Yields what is wrong with the prerequisites and the segments of a flag.
+
+    `graph` is that of all flags, and `flags` those that the content names and that there are.
     """
     new = {**graph, **graph_of([(key, content)])}
+    circles = {other for other in content.needs if key in _reached(other, new)}
+    for path, other, kind in _named(content):
+        if other not in flags:
+            yield Violation(path, f"names {other!r}, which is no flag", f"UNKNOWN_{kind}")
+        elif other in circles:
+            yield Violation(path, f"names {other!r}, which needs {key!r} itself", "CYCLE")
     for index, each in enumerate(content.prerequisites):
-        path, other = f"flag.prerequisites[{index}]", flags.get(each.key)
-        if other is None:
-            yield Violation(f"{path}.flag", f"names {each.key!r}, which is no flag", "UNKNOWN_FLAG")
-            continue
+        known = flags[each.key].variants if each.key in flags else each.variants
         for number, variant in enumerate(each.variants):
-            if variant not in other.variants:
-                text = f"names {variant[:100]!r}, which is none of its variants"
-                yield Violation(f"{path}.variants[{number}]", text, "UNKNOWN_VARIANT")
-        if key in _reached(each.key, new):
-            yield Violation(f"{path}.flag", f"names {each.key!r}, which needs {key!r} itself", "CYCLE")
-            return
+            if variant not in known:
+                path = f"flag.prerequisites[{index}].variants[{number}]"
+                yield Violation(path, f"names {variant[:100]!r}, which is none of its variants", "UNKNOWN_VARIANT")
     above: dict[str, list[str]] = {}
     for name, others in new.items():
         for one in others:
             above.setdefault(one, []).append(name)
-    if _longest(key, new, MAX_CHAIN) + _longest(key, above, MAX_CHAIN) - 1 > MAX_CHAIN:
-        yield Violation("flag.prerequisites", f"must be {MAX_CHAIN} flags in a row at most", "TOO_DEEP")
+    if not circles and _longest(key, new, MAX_CHAIN) + _longest(key, above, MAX_CHAIN) - 1 > MAX_CHAIN:
+        field = "flag.prerequisites" if content.prerequisites else "flag.rules"
+        yield Violation(field, f"must need {MAX_CHAIN} flags in a row at most, this one too", "TOO_DEEP")
+
+
+def _named(content: Content) -> Iterator[tuple[str, str, str]]:
+    """Yields each place where a flag names another one: its path, the other's key, and what the other is to be."""
+    for index, each in enumerate(content.prerequisites):
+        yield f"flag.prerequisites[{index}].flag", each.key, "FLAG"
+    for index, rule in enumerate(content.rules):
+        for number, name in enumerate(rule.segments):
+            yield f"flag.rules[{index}].segments[{number}]", segment_key(name), "SEGMENT"
 
 
 def _reached(key: str, graph: Graph) -> set[str]:

@@ -100,7 +100,7 @@ class FlagChange:
         return await _one(self.connection, _of_newest(key))
 
     async def referring(self) -> list[FlagRecord]:
-        """Returns the flags that have prerequisites."""
+        """Returns the flags that need others."""
         return [_record(row) for row in await self.connection.execute(_referring())]
 
     async def revision(self, key: str, number: int) -> FlagRecord | None:
@@ -161,7 +161,7 @@ class FlagStore:
             return await _one(connection, statement)
 
     async def referring(self) -> list[FlagRecord]:
-        """Returns the flags that have prerequisites."""
+        """Returns the flags that need others."""
         return await self._records(_referring())
 
     async def flags(self, *, after: str, limit: int) -> list[FlagRecord]:
@@ -201,8 +201,9 @@ class FlagStore:
 
 
 def _referring() -> sa.Select[Any]:
-    named = _revision.c.content.op("->")(sa.literal_column("'prerequisites'"))
-    return sa.select(*_COLUMNS).select_from(_newest).where(named.is_not(None)).order_by(_flag.c.key)
+    named = [_revision.c.content.op("->")(sa.literal_column(f"'{name}'")) for name in ("prerequisites", "segmented")]
+    has = sa.or_(*(each.is_not(None) for each in named))
+    return sa.select(*_COLUMNS).select_from(_newest).where(has).order_by(_flag.c.key)
 
 
 def _of_newest(key: str) -> sa.Select[Any]:

@@ -136,3 +136,54 @@ def test_those_that_need_a_flag_are_found_through_others() -> None:
     graph = {"a": ("b",), "b": ("c",), "d": ("b", "e"), "x": ("y",)}
     assert dependents(["c"], graph) == {"a", "b", "d"}
     assert dependents(["a"], graph) == set()
+
+
+async def test_a_segment_says_who_fits_and_every_evaluator_of_flagd_decides_the_same() -> None:
+    kept: Any = Kept()
+    live = LiveFlags(kept)
+    kept.put("segment.first", content(Rule(workspaces=("w-1", "w-2"), variant="on")))
+    kept.put("segment.eu", content(Rule(regions=("eu",), variant="on")))
+    kept.put("segment.both", content(Rule(segments=("first",), regions=("eu",), variant="on")))
+    halves = (Share("on", 1), Share("off", 1))
+    kept.put("any", content(Rule(segments=("first", "eu"), variant="on")))
+    kept.put("both", content(Rule(segments=("both", "none"), variant="on")))
+    kept.put("half", content(Rule(segments=("eu",), split=halves)))
+    kept.put("nobody", content(Rule(segments=("none",), variant="on")))
+    await live.refresh()
+    reference = FlagdCore()
+    reference.set_flags(live.snapshot.configuration)
+    seen = set()
+    for number in range(50):
+        for region in ("eu", "us"):
+            known = {"workspace": f"w-{number}", "region": region}
+            found = tuple(given(live, key, **known) for key in ("any", "both", "half", "nobody"))
+            first = number in (1, 2)
+            assert found[:2] == (
+                "on" if first or region == "eu" else "off",
+                "on" if first and region == "eu" else "off",
+            )
+            assert found[3] == "off"
+            assert found[2] == "off" or region == "eu"
+            seen.add(found[2])
+            for key, variant in zip(("any", "both", "half", "nobody"), found, strict=True):
+                asked = EvaluationContext("", known)
+                assert reference.resolve_boolean_value(key, False, asked).variant == variant
+    assert seen == {"on", "off"}
+    before = live.snapshot
+    kept.put("segment.first", content(Rule(workspaces=("w-9",), variant="on")))
+    await live.refresh()
+    assert set(live.snapshot.since(before.sequence)) == {"segment.first", "segment.both", "any", "both"}
+    assert [given(live, "any", workspace=name, region="us") for name in ("w-1", "w-9")] == ["off", "on"]
+    # A killed segment has nobody in it.
+    kept.put("segment.first", content(Rule(workspaces=("w-9",), variant="on")), killed=True)
+    await live.refresh()
+    assert given(live, "any", workspace="w-9", region="us") == "off"
+
+
+def test_a_segment_that_is_not_there_or_in_a_circle_is_refused() -> None:
+    made = content(Rule(variant="on"), Rule(segments=("x", "y"), variant="on"))
+    assert found("a", made, {"segment.x": content()}) == [("flag.rules[1].segments[1]", "UNKNOWN_SEGMENT")]
+    circle = {"segment.x": content(Rule(segments=("y",), variant="on")), "segment.y": content()}
+    named = content(Rule(segments=("x",), variant="on"))
+    assert found("segment.y", named, circle) == [("flag.rules[0].segments[0]", "CYCLE")]
+    assert found("segment.z", named, circle) == []

@@ -37,6 +37,9 @@ def population_of(key: str, content: Content, number: int) -> Population:
 
     Raises InvalidFields where that rule divides nobody, and StateConflict where none does, or more than one.
     """
+    if content.needs:
+        text = f"'flags/{key}' needs other flags, and is not divided by its own rules alone"
+        raise StateConflict(f"flags/{key}", "not-divided", text)
     found = {index: arms for index in range(len(content.rules)) if len(arms := _arms(key, content, index)) > 1}
     if number:
         if number - 1 not in found:

@@ -47,6 +47,7 @@ def plan_of(rollout: pb.Rollout) -> Plan:
             tuple(audience.customers),
             tuple(audience.excluded_workspaces),
             tuple(audience.excluded_customers),
+            tuple(audience.segments),
         ),
         description=rollout.description,
         version=rollout.version,

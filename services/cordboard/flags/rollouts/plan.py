@@ -30,6 +30,8 @@ class Audience:
     customers: tuple[str, ...] = ()
     excluded_workspaces: tuple[str, ...] = ()
     excluded_customers: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    """Whoever is not named has to be in one of these, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ def _rules(key: str, plan: Plan, stage: Stage, tiers: Sequence[str]) -> Iterator
                 f"{reach.share / 100:g} %",
                 tiers=_from(audience.minimum_tier, tiers),
                 regions=audience.regions,
+                segments=audience.segments,
                 environments=environments,
                 slices=_slices(key, plan, reach),
                 variant=ON,

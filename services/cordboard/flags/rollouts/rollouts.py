@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from cordboard.flags.rollouts.targets import Targets
     from cordboard.flags.store import FlagChange
 
+# Every rule of a stage that has segments has those of the audience.
+_SEGMENTS: Final = re.compile(r"rules\[\d+\]\.segments")
 logger = logging.getLogger(__name__)
 
 # Seconds between two looks for stages that are due.
@@ -227,7 +230,9 @@ class Rollouts:
 
 def _of_rollout(violation: Violation) -> Violation:
     kind, dot, rest = violation.field.partition(".")
-    return replace(violation, field=f"rollout{dot}{rest}") if kind == "flag" else violation
+    if kind != "flag":
+        return violation
+    return replace(violation, field=f"rollout{dot}{_SEGMENTS.sub('audience.segments', rest)}")
 
 
 def _existing(key: str, record: RolloutRecord | None) -> RolloutRecord:

@@ -130,6 +130,7 @@ def test_every_text_of_a_rule_is_looked_at() -> None:
     """The control: a field that a rule gets, and that may name somebody, is none that this page does not know."""
     assert {field.name for field in pb.Rule.DESCRIPTOR.fields} == {
         "description", "tiers", "workspaces", "customers", "environments", "regions", "variant", "split", "slices",
+        "segments",
     }  # fmt: skip
     assert {field.name for field in pb.Flag.DESCRIPTOR.fields} == {
         "name", "description", "variants", "rules", "default_variant", "off_variant", "killed", "revision", "etag",
