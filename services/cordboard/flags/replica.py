@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cordboard.core.errors import NotFound
 from cordboard.flags.flags import Cause
 from cordboard.flags.messages import content_of, flag_message
 from cordboard.flags.v1 import replica_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from cordboard.flags.evaluation import LiveFlags
     from cordboard.flags.flags import Flags
@@ -37,14 +36,13 @@ class Replica:
 
     async def apply(self, records: pb.FlagRecords) -> int:
         """Makes flags what the records say, and returns how many were changed; raises InvalidFields."""
-        return sum([await self._apply(flag) for flag in records.flags])
+        # A few pages, where asking for each flag would be thousands of questions.
+        known = {record.key: record for record in await self._all()}
+        return sum([await self._apply(flag, known) for flag in records.flags])
 
-    async def _apply(self, flag: Flag) -> bool:
+    async def _apply(self, flag: Flag, there: Mapping[str, FlagRecord]) -> bool:
         key, content = content_of(flag)
-        try:
-            known = await self._flags.flag(key)
-        except NotFound:
-            known = None
+        known = there.get(key)
         killed = known is not None and known.killed
         changed = known is None or known.content.to_json() != content.to_json()
         # Off before its rules change, and on after: never on for a moment by rules that were to be off.

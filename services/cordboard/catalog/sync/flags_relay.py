@@ -14,6 +14,8 @@ from cordboard.flags.v1 import replica_service_pb2 as flags
 from cordboard.flags.v1.replica_service_pb2_grpc import FlagReplicaServiceStub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from cordboard.catalog.store import CatalogStore
     from cordboard.catalog.sync.store import HubStore, ReplicaStore
     from cordboard.core.channel import Channels
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 PAUSE: Final = 1.0
 TIMEOUT: Final = 20.0
+# Well below what a service takes as one message.
+PART_BYTES: Final = 1024 * 1024
 
 
 class HubFlags:
@@ -69,6 +73,7 @@ class EdgeFlags:
         self._store = store
         self._changes = changes
         self._given: FlagsRecord | None = None
+        self._taken: dict[str, bytes] = {}
 
     async def run(self) -> None:
         """Hands over for ever."""
@@ -78,6 +83,8 @@ class EdgeFlags:
                     await self._give()
                 except (grpc.aio.AioRpcError, CordboardError) as error:
                     logger.warning("the hub's flags are not taken", extra={"problem": type(error).__name__})
+                    # Who was away may come back with less: it gets everything again.
+                    self._taken = {}
                     await asyncio.sleep(PAUSE)
                 await woken.wait()
 
@@ -86,6 +93,24 @@ class EdgeFlags:
             record = await self._store.flags(connection)
         if record is None or record == self._given:
             return
-        request = flags.ApplyFlagRecordsRequest(records=flags.FlagRecords.FromString(record.records))
-        await FlagReplicaServiceStub(self._channels.to("flags")).ApplyFlagRecords(request, timeout=TIMEOUT)
+        stub = FlagReplicaServiceStub(self._channels.to("flags"))
+        for part in _parts(flags.FlagRecords.FromString(record.records), self._taken):
+            await stub.ApplyFlagRecords(flags.ApplyFlagRecordsRequest(records=part), timeout=TIMEOUT)
+            self._taken |= {flag.name: flag.SerializeToString(deterministic=True) for flag in part.flags}
         self._given = record
+
+
+def _parts(records: flags.FlagRecords, taken: Mapping[str, bytes]) -> Iterator[flags.FlagRecords]:
+    """Yields the flags that are not as they were taken last, as many at once as a message holds."""
+    part, size = flags.FlagRecords(sequence=records.sequence), 0
+    for flag in records.flags:
+        raw = flag.SerializeToString(deterministic=True)
+        if taken.get(flag.name) == raw:
+            continue
+        if size and size + len(raw) > PART_BYTES:
+            yield part
+            part, size = flags.FlagRecords(sequence=records.sequence), 0
+        part.flags.append(flag)
+        size += len(raw)
+    if size:
+        yield part
