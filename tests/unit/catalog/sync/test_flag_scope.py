@@ -134,7 +134,7 @@ def test_every_text_of_a_rule_is_looked_at() -> None:
     }  # fmt: skip
     assert {field.name for field in pb.Flag.DESCRIPTOR.fields} == {
         "name", "description", "variants", "rules", "default_variant", "off_variant", "killed", "revision", "etag",
-        "create_time", "update_time",
+        "create_time", "update_time", "when_stale", "prerequisites",
     }  # fmt: skip
 
 
