@@ -188,7 +188,7 @@ async def test_two_processes_do_not_work_on_one_rotation(strongroom: Strongroom)
     workers = [await strongroom.work(batch=10) for _ in range(3)]
     try:
         begun = await strongroom.rotations.begin(DATA)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             async for row in strongroom.rotations.watch(begun.id):
                 last = row
     finally:

@@ -42,6 +42,11 @@ async def mesh(serving: Serving, identities: Identities, database: Databases) ->
         yield one
 
 
+async def was_cancelled(mesh: Mesh) -> bool:
+    """Tells whether one call is recorded, as cancelled: its caller did not wait for the record."""
+    return [kept.outcome for kept in await calls(mesh)] == [pb.Call.OUTCOME_CANCELLED]
+
+
 # What a call gives.
 
 
@@ -341,7 +346,7 @@ async def test_a_deadline_ends_the_call_and_the_request(mesh: Mesh) -> None:
     assert refused.code is Code.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 40
     assert len(mesh.requests) == 1
-    assert (await last_call(mesh)).outcome == pb.Call.OUTCOME_CANCELLED
+    await until(lambda: was_cancelled(mesh))
 
 
 async def test_an_expired_token_is_renewed_once_and_the_call_goes_on(mesh: Mesh) -> None:
@@ -480,11 +485,7 @@ async def test_a_caller_who_leaves_ends_the_fetching(mesh: Mesh) -> None:
         if page.page == 3:
             break
     call.cancel()
-
-    async def recorded() -> bool:
-        return [kept.outcome for kept in await calls(mesh)] == [pb.Call.OUTCOME_CANCELLED]
-
-    await until(recorded)
+    await until(lambda: was_cancelled(mesh))
     fetched = len(mesh.requests)
     await asyncio.sleep(0.2)
     assert len(mesh.requests) == fetched
@@ -545,11 +546,7 @@ async def test_a_callers_departure_is_recorded(mesh: Mesh) -> None:
     call = mesh.stub().Execute(execute())
     await until(lambda: mesh.requests)
     call.cancel()
-
-    async def recorded() -> bool:
-        return [kept.outcome for kept in await calls(mesh)] == [pb.Call.OUTCOME_CANCELLED]
-
-    await until(recorded)
+    await until(lambda: was_cancelled(mesh))
 
 
 async def test_a_caller_and_a_workspace_call_only_so_often(

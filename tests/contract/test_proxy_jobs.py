@@ -67,7 +67,7 @@ def submit(action: str = "create_ticket", values: dict[str, Any] | None = None, 
     return pb.SubmitJobRequest(**{"connection": CONNECTION, "action": action, "input_json": json.dumps(given)} | fields)
 
 
-async def ended(mesh: Mesh, name: str, seconds: float = 20.0) -> pb.Job:
+async def ended(mesh: Mesh, name: str, seconds: float = 60.0) -> pb.Job:
     async def has_ended() -> pb.Job | None:
         job: pb.Job = await jobs(mesh).GetJob(pb.GetJobRequest(name=name))
         return job if job.HasField("end_time") else None

@@ -135,7 +135,7 @@ async def test_a_caller_who_leaves_ends_the_request_to_the_vendor(mesh: Mesh) ->
         call = asyncio.ensure_future(mesh.stub().Execute(execute("get"), timeout=60))
         await until(lambda: vendor.arrivals)
         call.cancel()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await ended.wait()
         assert len(vendor.arrivals) == 1
 

@@ -167,7 +167,7 @@ async def test_a_definition_that_nothing_can_be_made_of_does_not_stop_the_others
     monkeypatch.setattr(Upkeep, "ensure", ensure)
     job = asyncio.create_task(upkeep.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while await store.active_version("acme") != "1.0.0":  # noqa: ASYNC110 - a row of PostgreSQL sets no event
                 await asyncio.sleep(0.01)
     finally:
@@ -204,7 +204,7 @@ async def test_it_is_told_how_far_the_making_of_forms_is(opened: Database) -> No
     with pytest.raises(NotFound):
         await sets.form_set("acme", "active")
     making = asyncio.create_task(upkeep.take(a_large_release()))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         await gate.reached.wait()
         found = await sets.form_set("acme", "1.0.0")
         assert (found.state, found.made, found.total, found.update_time) == (SetState.MAKING, 45, 45, None)
@@ -246,7 +246,7 @@ async def test_sets_are_listed_by_version_stored_ones_and_those_under_way(opened
     gate.reached.clear()
     making = asyncio.create_task(upkeep.take(a_large_release("1.1.0")))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             await gate.reached.wait()
         found = await sets.page("acme", after="", limit=10)
         assert [(each.version, each.state.name, each.active) for each in found] == [

@@ -55,7 +55,7 @@ async def test_a_stream_of_events_begins_ready(running_mesh: RunningMesh, northw
             message = v2.EventStreamResponse.FromString(await answer.content.readexactly(size))
             return answer.status, answer.headers["content-type"], message
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         status, kind, message = await running_mesh.backstage.wait(first())
     assert (status, kind, message.type) == (200, "application/connect+proto", "provider_ready")
 

@@ -17,7 +17,7 @@ from cordboard.local.options import MeshOptions
 from cordboard.local.state import MeshState, StateDirectory, read_state
 from tests.fixtures.processes import alive
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ async def of_node(mesh: RunningMesh, token: str, name: str) -> AsyncIterator[Ask
         assert await said(json.dumps({**told, "token": token})) == "ready"
         yield ask
         given.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             assert await node.wait() == 0
     finally:
         if node.returncode is None:

@@ -64,7 +64,7 @@ async def started(service: str, environment: dict[str, str]) -> tuple[int, str, 
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:

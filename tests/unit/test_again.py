@@ -25,6 +25,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(again.TWICE, "1")
+    # Ours, whatever the run that we are in was asked for.
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
 
 def the_tests(**files: str) -> None:

@@ -36,7 +36,7 @@ def shelf() -> Shelf:
 
 async def begun(shelf: Shelf, count: int) -> None:
     """Waits until so many reads have begun."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while len(shelf.reads) < count:  # noqa: ASYNC110 - the tasks under test decide
             await asyncio.sleep(0)
 

@@ -325,7 +325,7 @@ HOSTILE: Final[dict[str, Answer]] = {
 async def test_whatever_a_hostile_provider_answers_nobody_gets_in_and_it_ends(provider: Provider, path: str) -> None:
     for name, answer in HOSTILE.items():
         provider.answers = {path: answer}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             error = await failure(provider, seconds=0.5)
         assert isinstance(error, (OAuthFailed, DependencyUnavailable)), name
         assert "Traceback" not in error.text

@@ -346,7 +346,7 @@ class Surprising(Database):
 async def test_what_nobody_foresaw_fails_closed_too(books: Books) -> None:
     database = Surprising(books.where.url)
     journal = Journal(database)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         with pytest.raises(AuditUnavailable):
             await journal.append_batched(Entry("a.b.c", "x", "acme"))
         await journal.append_batched(Entry("a.b.c", "y", "acme"))

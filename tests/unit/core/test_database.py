@@ -222,7 +222,7 @@ async def test_a_storm_of_calls_that_are_cancelled_mixes_no_rows_and_leaves_no_c
     connection = await superuser(where)
     try:
         mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'cordboard'"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while await connection.fetchval(mine, where.name):  # noqa: ASYNC110 - PostgreSQL tells nobody
                 await asyncio.sleep(0.02)
     finally:
@@ -293,7 +293,7 @@ async def test_the_error_of_a_statement_has_no_values(data: Database) -> None:
 async def listening(where: ServiceDatabase, connection: asyncpg.Connection) -> int:
     """Waits until somebody listens, and returns the process id of that connection."""
     query = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'LISTEN%' AND state = 'idle'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while (pid := await connection.fetchval(query, where.name)) is None:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     return int(pid)
@@ -303,7 +303,7 @@ async def test_a_watcher_wakes_when_a_writer_commits_and_after_its_connection_wa
     data = Database(where.url)
     changes = Changes(data, "notes", poll=3600)
     root = await superuser(where)
-    async with asyncio.timeout(20), changes.subscription() as subscription:
+    async with asyncio.timeout(50), changes.subscription() as subscription:
         job = asyncio.create_task(changes.run())
         try:
             pid = await listening(where, root)
@@ -331,7 +331,7 @@ async def test_a_watcher_wakes_when_a_writer_commits_and_after_its_connection_wa
 
 async def test_a_watcher_looks_anyway_after_a_while() -> None:
     data = Database(NOWHERE)
-    async with asyncio.timeout(10), Changes(data, "notes", poll=0.02).subscription() as subscription:
+    async with asyncio.timeout(50), Changes(data, "notes", poll=0.02).subscription() as subscription:
         await subscription.wait()
         await subscription.wait(0.01)
     await data.close()

@@ -98,7 +98,7 @@ async def test_a_check_has_to_pass_once_and_then_only_its_own_status_follows_it(
 
 async def until_equal(asking: Callable[[], Awaitable[Any]], wanted: Any) -> None:
     """Returns once the answer is the wanted one."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 if await asking() == wanted:

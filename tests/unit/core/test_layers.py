@@ -126,7 +126,7 @@ async def served(serving: Serving, notes: list[str]) -> AsyncIterator[Served]:
 
 async def noted(notes: list[str], begin: str) -> None:
     """Waits for a note: the server's side of a call goes on after the caller has its answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while not any(note.startswith(begin) for note in notes):  # noqa: ASYNC110 - layers know of no event
             await asyncio.sleep(0.01)
 

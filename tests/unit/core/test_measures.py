@@ -109,7 +109,7 @@ async def test_what_could_not_be_sent_is_sent_later_and_only_so_much_waits() -> 
     await server.start()
     measures = Measures("proxy")
     calls = measures.histogram("calls", "s", ())
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(20):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(50):
         for number in range(MOST_WAITING + 5):
             calls.record(float(number), ())
             await measures.export(Plain(channel))  # type: ignore[arg-type]

@@ -218,7 +218,7 @@ async def test_a_stop_ends_watches_and_does_not_wait_for_them(serving: Serving) 
         stopping = asyncio.create_task(served.process.close())
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await watch.read()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             await stopping
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 

@@ -49,7 +49,7 @@ async def pid(statements: Statements) -> int:
 
 async def gone(root: asyncpg.Connection, process: int) -> None:
     """Waits until a backend has ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await root.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", process):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -74,7 +74,7 @@ async def test_a_connection_whose_caller_left_is_not_used_again(make: Make, root
     statements = make(largest=1)
     first = await pid(statements)
     waiting = asyncio.create_task(statements.run("SELECT pg_sleep(60)"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not await root.fetchval(  # noqa: ASYNC110 - PostgreSQL tells nobody
             "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'", first
         ):
@@ -113,7 +113,7 @@ async def test_a_caller_waits_only_so_long_for_a_place(
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
     await root.execute("SELECT pg_advisory_lock(7)")
     holding = asyncio.create_task(statements.run("SELECT 5 FROM pg_advisory_xact_lock(7)"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not statements._room.locked():  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
     with pytest.raises(TimeoutError):

@@ -482,7 +482,7 @@ async def test_a_list_is_followed_through_interruptions(monkeypatch: pytest.Monk
             await asyncio.Event().wait()  # it says nothing any more, and does not end either
 
     following = asyncio.create_task(follow(source, known))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         await enough.wait()
     following.cancel()
     # Each time from where it was.

@@ -75,7 +75,7 @@ def events(live: Any, clock: Hand, **how: float) -> OfrepEvents:
 
 
 async def following(stream: AsyncIterator[bytes]) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         return await anext(stream)
 
 

@@ -47,7 +47,7 @@ STAND_IN = Path(__file__).parents[2] / "fixtures" / "stand_in.py"
 LIST = "/cordboard.catalog.v1.CatalogService/ListIntegrations"
 PUBLISH = "/cordboard.catalog.v1.CatalogService/PublishDefinition"
 EXECUTE = "/cordboard.proxy.v1.ProxyService/Execute"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 HTTP: Any = annotations_pb2.http
 
 

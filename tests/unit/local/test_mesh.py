@@ -189,7 +189,7 @@ def supervisor(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     )
     root = Path(__file__).parents[3]
     with subprocess.Popen([sys.executable, "-c", source, str(state_dir)], cwd=root) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (state := read_state(state_dir)) is None or state.phase != "ready":
             assert process.poll() is None
             assert time.monotonic() < deadline

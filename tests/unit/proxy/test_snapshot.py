@@ -31,7 +31,7 @@ async def test_a_stream_is_opened_again_whatever_ended_it(monkeypatch: pytest.Mo
         await asyncio.Event().wait()
 
     task = asyncio.create_task(follow(Copy("catalog"), watch))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         await enough.wait()
     assert not task.done()
     task.cancel()

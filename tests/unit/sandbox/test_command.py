@@ -39,7 +39,7 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
 
 def ready(path: Path, process: subprocess.Popen[str]) -> dict[str, object]:
     """Waits for the ready file, and returns what it says."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while not path.exists():
         assert process.poll() is None, "the vendor ended before it was ready"
         assert time.monotonic() < give_up, "the vendor was not ready in time"
