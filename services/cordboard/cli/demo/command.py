@@ -60,7 +60,8 @@ def demo(
 
 
 async def _demo(folder: Path, documents: list[Path], prism: Path | None, *, keep: bool) -> None:
-    limit = RateLimit()
+    # Half of what is the default, so that a slow machine calls more often too.
+    limit = RateLimit(per_second=50)
     options = MeshOptions(state_dir=folder, rate_limit=limit, egress_allowed_networks=(LOOPBACK,))
     narrator = Narrator(console)
     console.print("[bold]Cordboard plugs any SaaS API into a product by configuration.[/bold]")

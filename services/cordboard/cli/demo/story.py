@@ -318,7 +318,7 @@ async def exceed(cast: Cast, burst: int) -> None:
                 retry = error.retry_after
 
         for _ in range(10):
-            await asyncio.gather(*(one() for _ in range(burst // 4)))
+            await asyncio.gather(*(one() for _ in range(burst)))
             if refused:
                 break
         if not refused:
