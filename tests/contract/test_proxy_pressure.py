@@ -54,7 +54,9 @@ async def test_what_is_too_much_is_refused_so_that_the_rest_goes_well(
         bounded = await overloaded(mesh, 3.0, 120)
     async with a_mesh(serving, identities, database("proxy").url, **NO_BREAKER, process_calls=10_000) as mesh:
         unbounded = await overloaded(mesh, 3.0, 120)
-    assert set(bounded.reasons) == {"LIMIT_EXCEEDED"}
+    # Where the machine is busy itself, one that was let in may come too late all the same.
+    assert set(bounded.reasons) <= {"LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+    assert bounded.reasons["LIMIT_EXCEEDED"] > 10 * bounded.reasons["DEADLINE_EXCEEDED"]
     assert bounded.goodput >= 20
     # With everybody let in the vendor works for those who have left.
     assert unbounded.goodput < bounded.goodput
