@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fixtures.aws",
     "tests.fixtures.transit",
     "tests.fixtures.vault",
+    "tests.fixtures.mariadb",
     "tests.fixtures.nats",
     "tests.fixtures.mesh",
     "tests.fixtures.desk",

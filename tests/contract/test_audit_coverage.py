@@ -13,8 +13,9 @@ from cordboard.local.certificates import SERVICES
 
 CODE: Final = Path(__file__).parents[2] / "services" / "cordboard"
 # What only looks. A watch of rotations and an export of journals look too, and the latter is written down besides.
+# Sealing gives back what was sent in another form, and keeps nothing.
 READS: Final = re.compile(
-    r"(Get|List|Watch|Search|Check|Evaluate|Validate|Diff|Bind|Server|Preview|Simulate|Explain|Show|Open)"
+    r"(Get|List|Watch|Search|Check|Evaluate|Validate|Diff|Bind|Server|Preview|Simulate|Explain|Show|Open|Seal)"
 )
 # The actions that each RPC writes. A new RPC is added here together with what it writes.
 WRITES: Final = {
@@ -28,6 +29,7 @@ WRITES: Final = {
     "CutOffAccess": "auth.incident.{verb}",
     "RestoreAccess": "auth.incident.{verb}",
     "IssueToken": "auth.token.issue",
+    "IssueEdgeToken": "auth.token.issue",
     "RefreshToken": "auth.token.refresh",
     "HandleLoginCallback": "auth.login.{verb}",
     "EndSession": "auth.login.{verb}",

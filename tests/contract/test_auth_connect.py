@@ -35,6 +35,7 @@ from tests.fixtures.auth import (
     refused,
     until,
 )
+from tests.fixtures.sites import listening
 
 PENDING, CONNECTED = pb.ConnectSession.STATE_PENDING, pb.ConnectSession.STATE_CONNECTED
 FAILED, EXPIRED = pb.ConnectSession.STATE_FAILED, pb.ConnectSession.STATE_EXPIRED
@@ -250,14 +251,11 @@ async def hostile(auth: Auth, vendor: sandbox.Vendor) -> AsyncIterator[dict[str,
 
     app = web.Application()
     app.router.add_post("/token", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
-    auth.catalog.definitions["hostile"] = a_definition("hostile", an_oauth_scheme(vendor.url, token_url=url))
-    await auth.set_client(vendor, "hostile")
-    yield answer
-    await runner.cleanup()
+    async with listening(app) as url:
+        scheme = an_oauth_scheme(vendor.url, token_url=f"{url}/token")
+        auth.catalog.definitions["hostile"] = a_definition("hostile", scheme)
+        await auth.set_client(vendor, "hostile")
+        yield answer
 
 
 @pytest.mark.parametrize(

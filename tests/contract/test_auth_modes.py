@@ -40,6 +40,7 @@ from tests.fixtures.auth import (
     refused,
     until,
 )
+from tests.fixtures.sites import listening
 
 ISSUER = "robot@acme.example"
 
@@ -625,11 +626,8 @@ async def strange() -> AsyncIterator[tuple[str, dict[str, Any], list[dict[str, s
 
     app = web.Application()
     app.router.add_post("/token", token)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}", answer, asked
-    await runner.cleanup()
+    async with listening(app) as url:
+        yield url, answer, asked
 
 
 async def test_a_definition_says_how_a_vendor_differs(

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from cordboard import sandbox
 from cordboard.auth import refresh
@@ -23,7 +24,7 @@ from cordboard.auth.v1 import credential_service_pb2 as pb
 from cordboard.auth.v1.connect_service_pb2_grpc import ConnectServiceStub
 from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from cordboard.common.v1 import options_pb2 as roles
-from cordboard.sandbox.grants import Client
+from cordboard.sandbox.grants import Client, Issued
 from tests.fixtures.auth import (
     NOT_FOUND,
     RECONNECT,
@@ -233,6 +234,23 @@ async def test_each_failure_makes_the_pause_longer_up_to_five_minutes(auth: Auth
     assert all(pause <= min(2**index, 300) for index, pause in enumerate(pauses))
 
 
+@pytest.mark.parametrize(("grace", "longest"), [(30, 15), (0, 300)])
+async def test_a_lost_answer_is_asked_for_again_while_a_used_token_still_works(
+    auth: Auth, vendor: sandbox.Vendor, grace: int, longest: int
+) -> None:
+    """The control: without a grace the pause is as long as so many failures make it."""
+    scheme = an_oauth_scheme(vendor.url, refresh_grace=Duration(seconds=grace))
+    auth.catalog.definitions["graced"] = a_definition("graced", scheme)
+    await auth.set_client(vendor, "graced")
+    await auth.connect(slug="graced")
+    await auth.age(-1)
+    await auth.sql("UPDATE connection SET failures = 12")
+    vendor.faults.put(sandbox.Fault(cut_connections=True, after_work=True, path="/oauth/token", times=1))
+    assert await refused(auth.lease()) == UNAVAILABLE
+    found = await auth.sql("SELECT extract(epoch FROM retry_time - now())::float8 AS pause FROM connection")
+    assert longest / 2 - 5 < found[0]["pause"] <= longest
+
+
 async def test_the_deadline_of_a_caller_does_not_end_the_refresh_for_the_others(
     auth: Auth, vendor: sandbox.Vendor
 ) -> None:
@@ -379,6 +397,36 @@ async def test_a_connection_held_during_the_request_would_hold_everybody(
     assert await slowest_read(auth, vendor, 5.0) > 4.0
 
 
+async def test_a_vendor_that_forgives_a_second_use_needs_no_person_after_an_answer_was_lost(
+    auth: Auth, vendor: sandbox.Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refreshed = vendor.grants.refresh
+
+    def forgiven(client: Client, token: str, *, scope: str | None) -> Issued:
+        # As within a grace window: a token that was used still works.
+        vendor.grants._refresh[token].used = False
+        return refreshed(client, token, scope=scope)
+
+    monkeypatch.setattr(vendor.grants, "refresh", forgiven)
+    await auth.connect()
+    await auth.age(-1)
+    lost = sandbox.Fault(cut_connections=True, after_work=True, path="/oauth/token", times=1)
+    vendor.faults.put(lost)
+    assert await refused(auth.lease()) == UNAVAILABLE
+    assert oauth(vendor)["refreshes"] == 1
+    await auth.sql("UPDATE connection SET retry_time = NULL")
+    leased = await auth.lease()
+    assert leased.generation == 2
+    assert vendor.grants.access(leased.access_token) is not None
+    # The control: where it is not forgiven, a person is needed.
+    monkeypatch.undo()
+    await auth.age(-1)
+    vendor.faults.put(lost)
+    assert await refused(auth.lease()) == UNAVAILABLE
+    await auth.sql("UPDATE connection SET retry_time = NULL")
+    assert await refused(auth.lease()) == RECONNECT
+
+
 async def test_a_token_without_a_refresh_token_ends_with_its_time(auth: Auth, vendor: sandbox.Vendor) -> None:
     await auth.connect()
     await auth.sql("UPDATE connection SET refreshable = false")
@@ -427,6 +475,19 @@ async def test_a_vendor_that_refuses_every_token_is_not_asked_without_end(auth: 
         generation = (await report(auth, generation)).generation
     later = math.ceil((time.monotonic() - began) / refresh.FORCED_SPACING)
     assert refresh.FORCED_BURST <= oauth(vendor)["refreshes"] <= refresh.FORCED_BURST + later < 40
+
+
+async def test_while_the_token_endpoint_is_away_no_report_asks_to_connect_again(
+    auth: Auth, vendor: sandbox.Vendor
+) -> None:
+    await auth.connect()
+    vendor.faults.put(sandbox.Fault(status=503, path="/oauth/token"))
+    for _ in range(2 * refresh.FORCED_BURST):
+        await auth.sql("UPDATE connection SET retry_time = now()")
+        assert await refused(report(auth, 1)) == UNAVAILABLE
+    vendor.faults.clear()
+    await auth.sql("UPDATE connection SET retry_time = now(), forced_until = NULL")
+    assert (await report(auth, 1)).generation == 2
 
 
 async def test_a_report_about_a_grant_that_is_over_says_so(auth: Auth, vendor: sandbox.Vendor) -> None:

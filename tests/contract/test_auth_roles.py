@@ -21,6 +21,7 @@ from cordboard.catalog.v1 import definition_pb2 as definition
 from cordboard.common.v1 import options_pb2 as roles
 from tests.fixtures.auth import OAUTH_FAILED, UNAVAILABLE, Auth, a_definition, refused
 from tests.fixtures.aws import Aws
+from tests.fixtures.sites import listening
 
 ROLE = "arn:aws:iam::123456789012:role/desk"
 SESSION = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
@@ -52,13 +53,9 @@ async def sts() -> AsyncIterator[Sts]:
     """A server in the place of STS."""
     told, app = Sts(), web.Application()
     app.router.add_post("/", told.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    told.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield told
-    await runner.cleanup()
+    async with listening(app) as url:
+        told.url = f"{url}/"
+        yield told
 
 
 def declare(auth: Auth, endpoint: str, *, role_arn: str = "", seconds: int = 0, region: str = "eu-west-1") -> None:

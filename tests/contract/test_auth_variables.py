@@ -19,6 +19,7 @@ from cordboard.catalog.v1 import definition_pb2 as definition
 from cordboard.common.v1 import options_pb2 as roles
 from cordboard.core.structs import to_struct
 from tests.fixtures.auth import API_KEY, Auth, a_definition, an_oauth_scheme, consented, refused
+from tests.fixtures.sites import listening
 
 NAME = "workspaces/acme/integrations/shop/configuration"
 INVALID = ("INVALID_ARGUMENT", "INVALID_FIELDS")
@@ -145,25 +146,19 @@ async def test_what_a_token_answer_tells_nobody_has_to_give(auth: Auth) -> None:
 
     app = web.Application()
     app.router.add_post("/token", token)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    told = {name: f"/{name}" for name in ("instance", "account", "odd")}
-    scheme = an_oauth_scheme(
-        "", authorization_url=f"{url}/auth", token_url=f"{url}/token", revocation_url="", issuer="",
-        token_response=definition.TokenResponse(config_variables=told),
-    )  # fmt: skip
-    a_shop(auth, *(a_variable(name, required=True) for name in told), scheme=scheme)
-    try:
+    async with listening(app) as url:
+        told = {name: f"/{name}" for name in ("instance", "account", "odd")}
+        scheme = an_oauth_scheme(
+            "", authorization_url=f"{url}/auth", token_url=f"{url}/token", revocation_url="", issuer="",
+            token_response=definition.TokenResponse(config_variables=told),
+        )  # fmt: skip
+        a_shop(auth, *(a_variable(name, required=True) for name in told), scheme=scheme)
         await auth.operator(ConnectServiceStub).SetOAuthClient(
             pb.SetOAuthClientRequest(name="integrations/shop/oauthClient", client_id="c", client_secret="s")
         )
         session = await auth.begin(slug="shop", connection_id="desk-one")
         state = dict(parse_qsl(urlsplit(session.authorization_url).query))["state"]
         assert "is connected" in await auth.call_back(state=state, code="c-1")
-    finally:
-        await runner.cleanup()
     # What could not stand in a request is not taken; a call that needs it names it.
     assert dict((await auth.lease()).connection.configuration) == {
         "instance": "https://acme.example",

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from cordboard.catalog.availability import Availability
+from cordboard.catalog.reach import Reach
 from cordboard.core.caller import Caller
 from cordboard.core.channel import Channels
 from cordboard.core.errors import CordboardError, DependencyUnavailable, InvalidFields, SwitchedOff
@@ -19,6 +20,11 @@ from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.proxy.snapshot import Flags
 from tests.unit.proxy.running import until
+
+HOSTS = {
+    "desk": ["api.desk.example"], "mail": ["mail.other:8443"], "half": ["{site}.half.example", "{host}:{port}"],
+    "none": [], "far": ["api.desk.example", "far.elsewhere"],
+}  # fmt: skip
 
 
 class Switchboard:
@@ -87,7 +93,8 @@ async def both() -> AsyncIterator[tuple[Boards, Availability, Flags]]:
         port = each.add_insecure_port("127.0.0.1:0")
         await each.start()
         ways.append(cast("Channels", Way(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))))
-    catalog, proxy = Availability(ways[0], MAX_STALENESS), Flags(ways[1], MAX_STALENESS)
+    reach = Reach(("*.example", "mail.other:8443"), HOSTS.__getitem__)
+    catalog, proxy = Availability(ways[0], MAX_STALENESS, reach), Flags(ways[1], MAX_STALENESS)
     running = [asyncio.create_task(catalog.run()), asyncio.create_task(proxy.run())]
 
     yield Boards(boards), catalog, proxy
@@ -119,6 +126,7 @@ async def test_what_is_shown_is_what_is_let_through(both: tuple[Boards, Availabi
         flagd(
             desk={"in": [{"var": "tier"}, ["business"]]},
             mail={"in": [{"var": "region"}, ["us"]]},
+            far={"in": [{"var": "tier"}, ["business"]]},
             half={"fractional": [{"cat": ["half", {"var": "workspace"}]}, [True, 50], [False, 50]]},
         )
     )
@@ -141,6 +149,9 @@ async def test_what_is_shown_is_what_is_let_through(both: tuple[Boards, Availabi
         shown.add(found)
     # Everybody's own: tier and region by turns, and a half of each; nobody has what has no flag.
     assert shown == {(first, not first, half, False) for first in (True, False) for half in (True, False)}
+    # What cannot be reached from here is not shown, whatever the flags say.
+    assert lets_through(proxy, "far", acme)
+    assert not catalog.of(acme)("far")
     with pytest.raises(InvalidFields):
         catalog.of(Caller("envoy"))
     await board.say(flagd())

@@ -726,6 +726,11 @@ async def test_reviews_come_due_and_are_noted(operator: Both, shared: ServiceDat
     assert await listed(owner="nobody") == []
     early = pb.RecordReviewRequest(integration="integrations/alpha", due_time=in_days(-1))
     assert (await refused(operator.RecordReview(early)))[2] == ["due_time"]
+    # The database would keep this one as endless, and no list with it could be read any more.
+    last = Timestamp(seconds=253_402_300_799, nanos=999_999_999)
+    endless = pb.RecordReviewRequest(integration="integrations/charlie", due_time=last)
+    assert (await refused(operator.RecordReview(endless)))[2] == ["due_time"]
+    assert await listed() == ["bravo", "alpha", "charlie"]
     nobody = pb.RecordReviewRequest(integration="integrations/nobody", due_time=in_days(1))
     assert (await refused(operator.RecordReview(nobody)))[0] == "NOT_FOUND"
 

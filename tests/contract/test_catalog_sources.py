@@ -27,12 +27,18 @@ from cordboard.catalog.v1 import source_service_pb2 as pb
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from cordboard.catalog.v1.governance_service_pb2 import TransitionDefinitionVersionRequest
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_ACTIVE, VERSION_STATE_DRAFT, VERSION_STATE_RETIRED
+from cordboard.catalog.v1.lifecycle_pb2 import (
+    VERSION_STATE_ACTIVE,
+    VERSION_STATE_DRAFT,
+    VERSION_STATE_RETIRED,
+    VERSION_STATE_STAGED,
+)
 from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from tests.fixtures.auth import refused
 from tests.fixtures.edges import until
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
+from tests.fixtures.sites import listening
 from tests.unit.catalog.definitions import DOCUMENT
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "integrations" / "sources"
@@ -247,12 +253,8 @@ async def vendor() -> AsyncIterator[tuple[Vendor, str]]:
     made = Vendor()
     application = web.Application()
     application.router.add_get("/providers", made.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield made, f"http://127.0.0.1:{runner.addresses[0][1]}/providers"
-    await runner.cleanup()
+    async with listening(application) as url:
+        yield made, f"{url}/providers"
 
 
 def an_entry(name: str) -> dict[str, Any]:
@@ -351,6 +353,20 @@ class Site:
         self.asked: list[dict[str, str]] = []
         self.body = b""
         self.moved = ""
+        self.parts: dict[str, Any] = {}
+        """What stands beside the description: a document, or an answer of its own."""
+        self.took: list[tuple[str, str]] = []
+        """Which parts were asked for, and the header that the source sends along."""
+
+    async def part(self, request: web.Request) -> web.Response:
+        """Answers with a part."""
+        name = request.match_info["name"]
+        self.took.append((name, request.headers.get("X-Version", "")))
+        found = self.parts.get(name)
+        if isinstance(found, web.Response):
+            # An answer is sent once, and this one every time.
+            return web.Response(status=found.status, headers=found.headers.copy())
+        return web.Response(status=404) if found is None else web.json_response(found)
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answers with the description."""
@@ -380,16 +396,16 @@ async def site() -> AsyncIterator[tuple[Site, str]]:
     made = Site()
     application = web.Application()
     application.router.add_get("/openapi.json", made.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield made, f"http://127.0.0.1:{runner.addresses[0][1]}/openapi.json"
-    await runner.cleanup()
+    application.router.add_get("/{name:.+}", made.part)
+    async with listening(application) as url:
+        yield made, f"{url}/openapi.json"
 
 
-async def follow(sources: Any, url: str, stage: Any = VERSION_STATE_ACTIVE) -> None:
+async def follow(sources: Any, url: str, stage: Any = VERSION_STATE_ACTIVE, *hosts: str) -> None:
     """Has the description at a URL followed."""
-    openapi = pb.OpenApiDescription(url=url, slug="pets", owner="team-pets", stage=stage, headers={"X-Version": "2"})
+    openapi = pb.OpenApiDescription(
+        url=url, slug="pets", owner="team-pets", stage=stage, headers={"X-Version": "2"}, reference_hosts=hosts
+    )
     await sources.PutSource(pb.PutSourceRequest(source=pb.Source(name="sources/pets", openapi=openapi, paused=True)))
 
 
@@ -489,6 +505,123 @@ async def test_a_site_that_misbehaves_costs_the_run_alone(
     assert await states(served) == {"1.0.0": VERSION_STATE_ACTIVE}
 
 
+async def schema_of(served: Served, version: str) -> dict[str, Any]:
+    """Returns the input schema of the one action of a version."""
+    stub: Any = CatalogServiceStub(served.as_role("publisher"))
+    request = catalog_pb.GetDefinitionVersionRequest(name=f"integrations/pets/versions/{version}")
+    [action] = (await stub.GetDefinitionVersion(request)).definition.actions
+    return dict(json.loads(action.input_schema_json)["properties"])
+
+
+async def test_what_a_description_refers_to_at_other_urls_belongs_to_it(
+    served: Served, sources: Any, site: tuple[Site, str]
+) -> None:
+    there, url = site
+    host = url.split("/")[2]
+    other = f"http://localhost:{host.partition(':')[2]}"
+    there.paths = {"/pets": {"$ref": "paths/pets.json"}}
+    parameter = {"name": "size", "in": "query", "schema": {"$ref": f"{other}/shared.json#/Size"}}
+    there.parts["paths/pets.json"] = {"get": an_operation("list", "cursor")}
+    there.parts["paths/pets.json"]["get"]["parameters"] += [
+        parameter, {"$ref": "../common.json#/Colour"}, {"$ref": f"{url.rpartition('/')[0]}/common.json#/Shape"},
+    ]  # fmt: skip
+    there.parts["common.json"] = {
+        name: {"name": name.lower(), "in": "query", "schema": {"type": "string"}} for name in ("Colour", "Shape")
+    }
+    there.parts["shared.json"] = {"Size": {"type": "integer", "maximum": 9}}
+    await follow(sources, url, VERSION_STATE_ACTIVE, f"localhost:{host.partition(':')[2]}")
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, answer.file_count, list(answer.left_references)) == ("published", 3, [])
+    assert done.revision.startswith("sha256:")
+    found = await schema_of(served, "1.0.0")
+    assert found["size"] == {"$ref": "#/$defs/Size"}
+    assert set(found) == {"cursor", "size", "colour", "shape"}
+    # The headers are for the host of the description alone.
+    assert sorted(there.took) == [("common.json", "2"), ("paths/pets.json", "2"), ("shared.json", "")]
+    # The same is not taken again, and a part that is another one makes another description.
+    assert (await told_of(sources))[0] is None
+    there.parts["common.json"]["Colour"]["schema"]["maxLength"] = 20
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, done.held_version) == ("held", "integrations/pets/versions/1.1.0")
+    # A part that may only be away for a moment costs the run, and nothing is published without it.
+    there.parts["shared.json"] = web.Response(status=503)
+    answer, done = await told_of(sources)
+    assert answer is None
+    assert done.error == f"{other}/shared.json answers with HTTP status 503"
+    assert done.held_version == "integrations/pets/versions/1.1.0"
+
+
+async def test_what_may_not_be_asked_for_is_left_out_and_named(
+    served: Served, sources: Any, site: tuple[Site, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, url = site
+    base = url.rpartition("/")[0]
+    elsewhere = {
+        "http://169.254.169.254/latest": "its host is not among the `reference_hosts`",
+        "file:///etc/passwd": "it is no URL that may be asked",
+        "http://user:word@127.0.0.1/a.json": "it is no URL that may be asked",
+        f"{base}/missing.json": "it is not there",
+        f"{base}/out.json": "its host is not among the `reference_hosts`",
+        f"{base}/round.json": "it redirects more than 5 times",
+    }
+    there.parts["out.json"] = web.Response(status=302, headers={"Location": "http://10.0.0.1/"})
+    there.parts["round.json"] = web.Response(status=302, headers={"Location": "round.json"})
+    for number, reference in enumerate(elsewhere):
+        there.paths[f"/lost/{number}"] = {"$ref": f"{reference}#/paths"}
+    await follow(sources, url)
+    answer, done = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, answer.file_count, done.error) == ("published", 0, "")
+    assert dict(one.split(": ", 1) for one in answer.left_references if "file:" not in one) == {
+        one: why for one, why in elsewhere.items() if "file:" not in one
+    }
+    assert any(one.startswith("file:///etc/passwd") for one in answer.left_references)
+    assert set(await schema_of(served, "1.0.0")) == {"cursor"}
+    # So many, and so large, and no more.
+    monkeypatch.setattr(openapi, "MAX_PARTS", 1)
+    there.paths = {"/pets": {"get": an_operation("list", "cursor")}}
+    for name in ("one", "two"):
+        there.parts[f"{name}.json"] = {"get": an_operation(name)}
+        there.paths[f"/{name}"] = {"$ref": f"{name}.json"}
+    answer, _ = await told_of(sources)
+    assert answer is not None
+    assert (answer.file_count, list(answer.left_references)) == (
+        1,
+        [f"{base}/two.json: the description would be too large with it"],
+    )
+
+
+async def test_another_stage_is_what_the_next_run_gives_a_draft_that_nobody_tried(
+    served: Served, sources: Any, site: tuple[Site, str]
+) -> None:
+    there, url = site
+    await follow(sources, url, stage=0)
+    await told_of(sources)
+    assert await states(served) == {"1.0.0": VERSION_STATE_DRAFT}
+    await follow(sources, url, VERSION_STATE_STAGED)
+    answer, _ = await told_of(sources)
+    assert answer is not None
+    assert (answer.outcome, await states(served)) == ("unchanged", {"1.0.0": VERSION_STATE_STAGED})
+    await follow(sources, url, VERSION_STATE_ACTIVE)
+    await told_of(sources)
+    assert await states(served) == {"1.0.0": VERSION_STATE_ACTIVE}
+    # One that would hurt stays where it is, whatever is asked for.
+    del there.paths["/pets"]
+    there.paths["/cats"] = {"get": an_operation("cats")}
+    await follow(sources, url, stage=0)
+    await told_of(sources)
+    await follow(sources, url, VERSION_STATE_ACTIVE)
+    _, done = await told_of(sources)
+    assert done.held_version == "integrations/pets/versions/1.1.0"
+    assert await states(served) == {"1.0.0": VERSION_STATE_ACTIVE, "1.1.0": VERSION_STATE_DRAFT}
+    # And what was moved on is never taken back.
+    await follow(sources, url, stage=0)
+    await told_of(sources)
+    assert (await states(served))["1.0.0"] == VERSION_STATE_ACTIVE
+
+
 async def test_two_runs_at_once_are_one(served: Served, sources: Any, vendor: tuple[Vendor, str]) -> None:
     there, _ = vendor
     there.pages = [[an_entry("slack")]]
@@ -503,20 +636,16 @@ async def test_two_runs_at_once_are_one(served: Served, sources: Any, vendor: tu
     there.answer = slow  # type: ignore[method-assign]
     application = web.Application()
     application.router.add_get("/slow", slow)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    source = nango_like(f"http://127.0.0.1:{runner.addresses[0][1]}/slow")
-    await sources.PutSource(pb.PutSourceRequest(source=source))
-    first = asyncio.create_task(run(sources, "nango-like"))
-    await entered.wait()
-    _, reason, _ = await refused(run(sources, "nango-like"))
-    assert reason == "STATE_CONFLICT"
-    leave.set()
-    items, _ = await first
-    assert [outcome for _, outcome in items] == ["published"]
-    await runner.cleanup()
+    async with listening(application) as url:
+        source = nango_like(f"{url}/slow")
+        await sources.PutSource(pb.PutSourceRequest(source=source))
+        first = asyncio.create_task(run(sources, "nango-like"))
+        await entered.wait()
+        _, reason, _ = await refused(run(sources, "nango-like"))
+        assert reason == "STATE_CONFLICT"
+        leave.set()
+        items, _ = await first
+        assert [outcome for _, outcome in items] == ["published"]
 
 
 def an_openapi(url: str, **fields: Any) -> pb.Source:
@@ -539,6 +668,8 @@ async def test_a_wrong_source_is_refused_with_its_field(sources: Any, folder: Pa
         (an_openapi("ftp://a.example/"), "source.openapi.url"),
         (an_openapi("https://a.example/", slug=""), "source.openapi.slug"),
         (an_openapi("https://a.example/", stage=VERSION_STATE_RETIRED), "source.openapi.stage"),
+        (an_openapi("https://a.example/", reference_hosts=["a.example/b"]), "source.openapi.reference_hosts[0]"),
+        (an_openapi("https://a.example/", reference_hosts=["b.example"] * 21), "source.openapi.reference_hosts"),
         (
             pb.Source(name="sources/x1", folder=pb.Folder(path=str(folder)), interval=Duration(seconds=1)),
             "source.interval",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,16 +11,21 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cordboard.catalog.__main__ import start
+from cordboard.catalog.drift_store import DriftStore
+from cordboard.catalog.drifting import Drifting
 from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.v1 import definition_pb2 as catalog_pb
 from cordboard.catalog.v1 import drift_service_pb2 as pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance_pb
 from cordboard.catalog.v1.drift_service_pb2_grpc import DriftServiceStub
 from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_DEPRECATED, VERSION_STATE_RETIRED
+from cordboard.core.database import Database
+from cordboard.core.measures import Measures
+from cordboard.core.times import SystemClock
 from cordboard.local.certificates import Identities
 from tests.contract.test_catalog_governance import Both, a_document, an_admin, in_days, move, publish
 from tests.fixtures.auth import refused
-from tests.fixtures.postgres import Databases
+from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Served, Serving
 from tests.unit.proxy.raw_vendor import Reply, a_vendor, by_path, point, said
 from tests.unit.proxy.running import a_mesh, execute, refusal, stream, until
@@ -30,9 +36,15 @@ EVERY = "integrations/-"
 
 
 @pytest.fixture
-async def served(serving: Serving, database: Databases) -> AsyncIterator[Served]:
+def kept(database: Databases) -> ServiceDatabase:
+    """The Catalog's database."""
+    return database("catalog")
+
+
+@pytest.fixture
+async def served(serving: Serving, kept: ServiceDatabase) -> AsyncIterator[Served]:
     """A Catalog."""
-    async with serving("catalog", CatalogSettings, start, database_url=database("catalog").url) as running:
+    async with serving("catalog", CatalogSettings, start, database_url=kept.url) as running:
         yield running
 
 
@@ -122,6 +134,36 @@ async def test_a_version_that_is_retired_has_no_drift_any_more(served: Served, o
     await move(operator, first, VERSION_STATE_DEPRECATED, sunset_time=in_days(1))
     await move(operator, first, VERSION_STATE_RETIRED, force=True, reason="the vendor has moved")
     assert [one.definition_version for one in await listed(served)] == [f"{DESK}/versions/{second}"]
+
+
+async def test_the_measure_counts_actions_of_versions_that_somebody_has_to_mend(
+    served: Served, operator: Both, kept: ServiceDatabase
+) -> None:
+    first = await publish(operator, a_document("a"))
+    second = await publish(operator, a_document("b"))
+    opened, measures = Database(kept.url), Measures("catalog")
+    drifting = Drifting(DriftStore(opened), SystemClock(), measures)
+
+    async def counted() -> dict[str, float]:
+        await drifting.look()
+        collected = measures.collect()
+        if collected is None:
+            return {}
+        [metric] = collected.resource_metrics[0].scope_metrics[0].metrics
+        assert (metric.name, metric.unit) == ("cordboard.drift.actions", "{action}")
+        return {one.attributes[0].value.string_value: one.as_double for one in metric.gauge.data_points}
+
+    await report(served, a_look(second, action="create_ticket"))
+    assert await counted() == {}
+    await report(served, a_look(first, a_sign(), a_sign("output.state")), a_look(first, a_sign(), action="create"))
+    await report(served, a_look(second, a_sign()), a_look("9.9.9", a_sign(), action="of-no-version"))
+    assert await counted() == {"acme-desk": 2.0}
+    old = Timestamp(seconds=int(time.time()) - 86_410)
+    await report(served, a_look(second, a_sign(), action="long-ago", last_time=old))
+    assert await counted() == {"acme-desk": 2.0}
+    await move(operator, first, VERSION_STATE_DEPRECATED, sunset_time=in_days(1))
+    assert await counted() == {"acme-desk": 1.0}
+    await opened.close()
 
 
 async def test_drift_is_for_those_who_answer_for_the_definition(served: Served, operator: Both) -> None:

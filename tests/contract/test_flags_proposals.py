@@ -131,6 +131,27 @@ async def test_only_what_an_environment_feels_waits(ann: Person, bob: Person) ->
     await ann.flags.PutFlag(put(here("w-1"), name="flags/other"))
 
 
+async def test_a_flag_that_one_of_these_needs_waits_as_well(ann: Person, bob: Person) -> None:
+    segment, between = "flags/segment.vip", "flags/between"
+    await ann.flags.PutFlag(put(here("w-1"), name=segment))
+    vip = flags_pb.Rule(segments=["vip"], variant="on")
+    await ann.flags.PutFlag(put(vip, name=between))
+    needs = [flags_pb.Prerequisite(flag=between, variants=["on"])]
+    # So far nobody needs them who is to be asked.
+    await ann.flags.PutFlag(put(here("w-1"), name=segment))
+    await bob.approve(await ann.propose(put_flag=put(vip, prerequisites=needs)))
+    for name in (segment, between):
+        code, reason, _ = await refused(ann.flags.PutFlag(put(here("w-1", "w-2"), name=name)))
+        assert (code, reason) == HELD[:2], name
+    # Where it is not felt, nobody waits, nor where it burns.
+    elsewhere = here("w-9", environment="staging")
+    await ann.flags.PutFlag(put(here("w-1"), elsewhere, name=segment))
+    await ann.flags.KillFlag(flags_pb.KillFlagRequest(name=segment, reason="fire"))
+    assert await refused(ann.flags.RestoreFlag(flags_pb.RestoreFlagRequest(name=segment))) == HELD
+    await bob.approve(await ann.propose(put_flag=put(here("w-1", "w-2"), name=segment)))
+    assert list((await current(ann, segment)).rules[0].workspaces) == ["w-1", "w-2"]
+
+
 async def test_a_kill_never_waits_and_its_end_does(ann: Person, bob: Person) -> None:
     await bob.approve(await ann.propose(put_flag=put(here("w-1"))))
     killed = await ann.flags.KillFlag(flags_pb.KillFlagRequest(name=NAME, reason="fire"))

@@ -361,6 +361,23 @@ async def test_an_expired_token_is_renewed_once_and_the_call_goes_on(mesh: Mesh)
     assert len(mesh.around.reported) == 1
 
 
+async def test_a_token_that_ends_under_many_calls_asks_nobody_to_connect_again(mesh: Mesh) -> None:
+    await mesh.around.connect(CONNECTION, integration=SLUG, api_key="old", generation=4)
+    await mesh.around.connect("renewed", integration=SLUG, api_key=mesh.vendor.settings.api_key, generation=5)
+    mesh.around.renewed[CONNECTION] = mesh.around.leases.pop("renewed")
+    mesh.around.renewing.clear()
+    stub, count = mesh.stub(), 12
+    calls = [stub.Execute(execute(), timeout=60) for _ in range(count)]
+    await until(lambda: len(mesh.around.reported) == count)
+    # These come while the token is being renewed, and get the old one as well.
+    calls += [stub.Execute(execute(), timeout=60) for _ in range(count)]
+    await until(lambda: len(mesh.around.reported) == 2 * count)
+    mesh.around.renewing.set()
+    answers = await asyncio.gather(*calls)
+    assert {answer.vendor_status for answer in answers} == {200}
+    assert {generation for _, generation in mesh.around.reported} == {4}
+
+
 async def test_a_credential_that_stays_refused_needs_a_person(mesh: Mesh) -> None:
     await mesh.around.connect(CONNECTION, integration=SLUG, api_key="wrong")
     refused = await refusal(mesh.stub().Execute(execute()))

@@ -22,6 +22,7 @@ from cordboard.proxy.v1 import proxy_service_pb2 as proxy_pb
 from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.fixtures.sites import listening
 from tests.unit.proxy.neighbours import Neighbours, neighbours
 from tests.unit.proxy.running import CONNECTION, ON, a_proxy, is_ready, read, until
 from tests.unit.proxy.samples import SLUG, acme_desk
@@ -35,7 +36,7 @@ ZIPPED = gzip.compress(b"as it is" * 100)
 class Echo:
     """A vendor that notes every byte of what reaches it."""
 
-    port: int = 0
+    authority: str = ""
     seen: list[web.Request] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     received: int = 0
@@ -77,15 +78,9 @@ async def echoing() -> AsyncIterator[Echo]:
     echo = Echo()
     application = web.Application(client_max_size=1 << 40)
     application.router.add_route("*", "/{path:.*}", echo.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    echo.port = runner.addresses[0][1]
-    try:
+    async with listening(application) as url:
+        echo.authority = url.removeprefix("http://")
         yield echo
-    finally:
-        await runner.cleanup()
 
 
 @dataclass
@@ -101,7 +96,7 @@ class Place:
 @pytest.fixture
 async def place(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[Place]:
     async with echoing() as vendor, neighbours(identities) as around:
-        await around.publish(acme_desk(f"http://127.0.0.1:{vendor.port}"))
+        await around.publish(acme_desk(f"http://{vendor.authority}"))
         await around.catch_up()
         await around.set_flags(**ON)
         await around.connect(CONNECTION, integration=SLUG, api_key=KEY)
@@ -159,7 +154,7 @@ async def test_the_credential_is_added_and_what_belongs_to_the_mesh_stays_in_it(
     await forwarded(place.stub(), head(headers=given))
     [seen] = place.vendor.seen
     names = {name.decode().lower() for name, _ in seen.raw_headers}
-    assert seen.headers["Host"] == f"127.0.0.1:{place.vendor.port}"
+    assert seen.headers["Host"] == place.vendor.authority
     assert KEY in seen.headers.values() or f"Bearer {KEY}" in seen.headers.values()
     assert "callers" not in repr(seen.raw_headers)
     assert names.isdisjoint({"x-forwarded-for", "x-secret-hop", "te", "upgrade", "user-agent", "accept-encoding"})
@@ -179,14 +174,14 @@ async def test_compressed_bytes_redirects_and_errors_are_the_callers_to_read(pla
 
 
 async def test_the_credential_goes_to_no_host_that_the_definition_does_not_name(place: Place) -> None:
-    here = f"127.0.0.1:{place.vendor.port}"
+    here = place.vendor.authority
     answer, _ = await forwarded(place.stub(), head("/v1/echo", host=here))
     assert answer.status == 207, "the control: its own host"
     for host in (
         "elsewhere.example",
         "127.0.0.1:1",
         "169.254.169.254",
-        f"localhost:{place.vendor.port}",
+        here.replace("127.0.0.1", "localhost"),
         f"{here[:-1]}",
     ):
         assert (await refused(place.stub(), head(host=host))).reason == "EGRESS_DENIED", host

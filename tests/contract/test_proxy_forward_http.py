@@ -55,7 +55,7 @@ async def door(serving: Serving, identities: Identities, database: Databases) ->
     ports = Ports()
     port = ports.claim()
     async with echoing() as vendor, neighbours(identities) as around:
-        await around.publish(acme_desk(f"http://127.0.0.1:{vendor.port}"))
+        await around.publish(acme_desk(f"http://{vendor.authority}"))
         await around.catch_up()
         await around.set_flags(**ON)
         await around.connect(CONNECTION, integration=SLUG, api_key=KEY)

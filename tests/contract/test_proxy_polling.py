@@ -19,6 +19,7 @@ from cordboard.proxy.v1 import polling_trigger_service_pb2 as pb
 from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerServiceStub
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Serving
+from tests.fixtures.sites import listening
 from tests.unit.proxy.hooks import Hooked, a_hooking_definition, hooked
 from tests.unit.proxy.running import CONNECTION, a_proxy, is_ready, refusal, until
 from tests.unit.proxy.samples import SLUG, a_parameter, an_action
@@ -48,12 +49,9 @@ async def vendor() -> AsyncIterator[Listing]:
     one = Listing(things=[{"id": 1, "at": 10, "state": "open"}, {"id": 2, "at": 20, "state": "open"}])
     application = web.Application()
     application.router.add_get("/things", one.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield one
-    await runner.cleanup()
+    async with listening(application) as url:
+        one.url = url
+        yield one
 
 
 def a_polled_definition(url: str) -> definition_pb2.Definition:

@@ -19,14 +19,16 @@ from cordboard.core.times import to_duration
 from cordboard.local.certificates import Identities
 from cordboard.planning.answers import Answer
 from cordboard.planning.dialect import Quota
-from cordboard.proxy.quotas.bucket import APP, CONNECTION, Bucket, Draw, Limit
+from cordboard.proxy.quotas.bucket import APP, CONNECTION, ENDPOINT, WORKSPACE, Bucket, Draw, Limit, draw
 from cordboard.proxy.quotas.quotas import Quotas
 from cordboard.proxy.quotas.store import QuotaStore
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
+from cordboard.proxy.v1 import quota_service_pb2 as quota_pb
+from cordboard.proxy.v1.quota_service_pb2_grpc import QuotaServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
 from tests.unit.proxy.raw_vendor import a_vendor, in_turn, point, said
-from tests.unit.proxy.running import Mesh, a_mesh, execute, refusal
+from tests.unit.proxy.running import Mesh, a_mesh, execute, refusal, until
 from tests.unit.proxy.samples import an_action
 
 Code = grpc.StatusCode
@@ -87,6 +89,29 @@ async def taken(quotas: Quotas, draw: Draw, seconds: float, at_once: int = 8) ->
 def most_in(times: list[float], window: float) -> int:
     times = sorted(times)
     return max(sum(begin <= one < begin + window for one in times[index:]) for index, begin in enumerate(times))
+
+
+@pytest.fixture
+async def watched(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[tuple[Mesh, Quotas]]:
+    """A mesh, and another replica that spends."""
+    url = database("proxy").url
+    async with a_mesh(serving, identities, url) as one, replicas(url, 1) as (other,):
+        yield one, other
+
+
+async def listed(mesh: Mesh, workspace: str, **fields: Any) -> list[tuple[Any, ...]]:
+    """Returns what a member of a workspace is shown, page by page of two."""
+    stub: Any = QuotaServiceStub(mesh.served.as_role("reader", workspace=workspace))
+    found: list[tuple[Any, ...]] = []
+    token = ""
+    while True:
+        request = quota_pb.ListQuotasRequest(parent=f"workspaces/{workspace}", page_size=2, page_token=token, **fields)
+        answer = await stub.ListQuotas(request)
+        assert len(answer.quotas) <= 2
+        found += [(one.integration, one.scope, one.owner, one.action, one.used, one.own_used) for one in answer.quotas]
+        token = answer.next_page_token
+        if not token:
+            return found
 
 
 # What buckets give.
@@ -292,3 +317,52 @@ async def test_a_vendor_that_refuses_for_its_limit_is_left_alone_until_it_said(m
         assert second.retry_after is not None
         assert 50 < second.retry_after <= 60
         assert len(vendor.arrivals) == 1
+
+
+async def test_what_is_used_is_listed_for_who_draws_on_it(watched: tuple[Mesh, Quotas]) -> None:
+    mesh, other = watched
+    limits = (Limit(1, 600, APP), Limit(1, 600, WORKSPACE), Limit(1, 600, CONNECTION), Limit(1, 600, ENDPOINT))
+    main = "workspaces/acme/connections/main"
+    await other.take(draw(limits, slug="desk", connection=main, action="find"), lambda: 5.0)
+    theirs = draw(
+        (Limit(10, 600, APP), limits[2]), slug="till", connection="workspaces/beta/connections/main", action="x"
+    )
+    await other.take(theirs, lambda: 5.0)
+    desk = "integrations/desk"
+    assert await listed(mesh, "acme") == [
+        (desk, catalog_pb.RATE_LIMIT_SCOPE_APP, desk, "", 1, 1),
+        (desk, catalog_pb.RATE_LIMIT_SCOPE_CONNECTION, main, "", 1, 1),
+        (desk, catalog_pb.RATE_LIMIT_SCOPE_ENDPOINT, main, "find", 1, 1),
+        (desk, catalog_pb.RATE_LIMIT_SCOPE_WORKSPACE, "workspaces/acme", "", 1, 1),
+    ]
+    assert await listed(mesh, "acme", integration="integrations/till") == []
+    # It never drew on the app's bucket at the till, and what its neighbour did is nobody else's business.
+    assert [one[0] for one in await listed(mesh, "beta")] == ["integrations/till"] * 2
+    assert await listed(mesh, "gamma") == []
+    request = quota_pb.ListQuotasRequest(parent="workspaces/beta")
+    stub: Any = QuotaServiceStub(mesh.served.as_role("reader", workspace="acme"))
+    assert (await refusal(stub.ListQuotas(request))).code is Code.NOT_FOUND
+
+
+async def test_of_a_shared_limit_the_sum_and_the_own_part_are_told(watched: tuple[Mesh, Quotas]) -> None:
+    mesh, other = watched
+    for workspace, times in (("acme", 2), ("beta", 3)):
+        connection = f"workspaces/{workspace}/connections/main"
+        for _ in range(times):
+            await other.take(draw([Limit(20, 600, APP)], slug="desk", connection=connection, action="x"), lambda: 5.0)
+    assert [one[4:] for one in await listed(mesh, "acme")] == [(5, 2)]
+    assert [one[4:] for one in await listed(mesh, "beta")] == [(5, 3)]
+
+
+async def test_a_limit_that_the_vendor_holds_says_until_when(watched: tuple[Mesh, Quotas]) -> None:
+    mesh, other = watched
+    one = draw([Limit(20, 60, CONNECTION)], slug="desk", connection="workspaces/acme/connections/main", action="x")
+    await other.take(one, lambda: 5.0)
+    other.learn(one, Answer(429), 600.0)
+    stub: Any = QuotaServiceStub(mesh.served.as_role("reader", workspace="acme"))
+
+    async def is_held() -> bool:
+        (found,) = (await stub.ListQuotas(quota_pb.ListQuotasRequest(parent="workspaces/acme"))).quotas
+        return bool(found.HasField("held_until") and found.held_until.ToSeconds() > time.time() + 60)
+
+    await until(is_held)

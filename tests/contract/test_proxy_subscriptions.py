@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hmac
 import json
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ import grpc
 import pytest
 from aiohttp import web
 
+from cordboard.core.times import to_duration
 from cordboard.local.certificates import Identities
 from cordboard.proxy.v1 import subscription_service_pb2 as pb
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
+from tests.fixtures.sites import listening
 from tests.unit.proxy.hooks import Hooked, an_event, hooked
 from tests.unit.proxy.running import CONNECTION, refusal, until
 from tests.unit.proxy.samples import SLUG
@@ -237,12 +240,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     one = Receiver()
     application = web.Application()
     application.router.add_post("/in", one.take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/in"
-    yield one
-    await runner.cleanup()
+    async with listening(application) as url:
+        one.url = f"{url}/in"
+        yield one
 
 
 async def test_events_are_sent_signed_as_cloud_events(mesh: Hooked, receiver: Receiver) -> None:
@@ -267,6 +267,58 @@ async def test_events_are_sent_signed_as_cloud_events(mesh: Hooked, receiver: Re
 
     await until(is_acknowledged)
     assert made.secret not in str(await progress(mesh))
+
+
+async def rotated(mesh: Hooked, overlap: float | None = None, name: str = NAME) -> Any:
+    """Has a subscription get a new secret."""
+    request = pb.RotateSubscriptionSecretRequest(name=name)
+    if overlap is not None:
+        request.overlap.CopyFrom(to_duration(overlap))
+    return await subscriptions(mesh).RotateSubscriptionSecret(request)
+
+
+async def signers(mesh: Hooked, receiver: Receiver, number: int, secrets: dict[str, str]) -> list[str]:
+    """Sends an event; returns which secrets it is signed with, in order."""
+    assert (await mesh.send(an_event(number)))[0] == 200
+    await until(lambda: len(receiver.seen) >= number)
+    headers, body = receiver.seen[number - 1]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    proofs = {}
+    for name, secret in secrets.items():
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        proofs["v1," + base64.b64encode(hmac.new(key, signed, "sha256").digest()).decode()] = name
+    return [proofs.get(one, "nobody") for one in headers["webhook-signature"].split(" ")]
+
+
+async def test_while_a_secret_is_replaced_webhooks_are_signed_with_two_and_never_three(
+    mesh: Hooked, receiver: Receiver
+) -> None:
+    secrets = {"first": (await create(mesh, webhook=pb.WebhookTarget(url=receiver.url))).secret}
+    assert await signers(mesh, receiver, 1, secrets) == ["first"]
+    made = await rotated(mesh)
+    secrets["second"] = made.secret
+    assert abs(made.previous_expire_time.ToSeconds() - time.time() - 86_400) < 600
+    assert await signers(mesh, receiver, 2, secrets) == ["second", "first"]
+    secrets["third"] = (await rotated(mesh)).secret
+    assert await signers(mesh, receiver, 3, secrets) == ["third", "second"]
+    # Without an overlap the one before is worth nothing at once.
+    secrets["fourth"] = (await rotated(mesh, 0)).secret
+    assert await signers(mesh, receiver, 4, secrets) == ["fourth"]
+    assert len(set(secrets.values())) == 4
+
+
+async def test_a_secret_is_not_replaced_where_there_is_none_or_by_a_stranger(mesh: Hooked, receiver: Receiver) -> None:
+    await create(mesh, "reader")
+    refused = await refusal(rotated(mesh, name=f"{NAME.rpartition('/')[0]}/reader"))
+    assert (refused.reason, refused.metadata["state"]) == ("STATE_CONFLICT", "target")
+    made = await create(mesh, webhook=pb.WebhookTarget(url=receiver.url))
+    for overlap in (-1, 30 * 86_400 + 1):
+        assert list((await refusal(rotated(mesh, overlap))).fields) == ["overlap"]
+    for stub in (subscriptions(mesh, workspace="globex"), subscriptions(mesh, environment="staging")):
+        request = pb.RotateSubscriptionSecretRequest(name=NAME)
+        assert (await refusal(stub.RotateSubscriptionSecret(request))).code is Code.NOT_FOUND
+    # The control: nothing of that changed anything.
+    assert await signers(mesh, receiver, 1, {"first": made.secret}) == ["first"]
 
 
 async def test_what_is_not_taken_is_sent_again_and_keeps_its_order(mesh: Hooked, receiver: Receiver) -> None:

@@ -112,6 +112,7 @@ async def test_the_vendor_is_told_the_trace_and_the_attempt(mesh: Mesh, spans: I
         f"00-{TRACE}-{span.context.span_id:016x}-01" for span in (first, second)
     ]
     assert (first.attributes or {})["error.type"] == "503"
+    assert (first.status.status_code.name, second.status.status_code.name) == ("ERROR", "UNSET")
     assert (second.attributes or {})["http.request.resend_count"] == 1
 
 

@@ -31,6 +31,7 @@ NAMES: Final = {
     "rpc.server.call.duration": "rpc_server_call_duration_seconds",
     "cordboard.breaker.state": "cordboard_breaker_state",
     "cordboard.dead_letters": "cordboard_dead_letters",
+    "cordboard.drift.actions": "cordboard_drift_actions",
     "cordboard.edge.staleness": "cordboard_edge_staleness_seconds",
     "cordboard.certificate.remaining": "cordboard_certificate_remaining_seconds",
     "cordboard.telemetry.items": "cordboard_telemetry_items",
@@ -190,6 +191,8 @@ def drawn(random_: random.Random, minutes: int) -> World:
         world.counted("rpc.server.call.duration", rpcs, service, rpc__method="a.B/Get")
         world.counted("rpc.server.call.duration", faults, service, rpc__method="a.B/Get", error__type="UNAVAILABLE")
         world.stood("cordboard.certificate.remaining", phases(7199.0, 7201.0, 40_000.0), service)
+    for integration in ("pipedrive", "zendesk"):
+        world.stood("cordboard.drift.actions", phases(0.0, 1.0, 3.0), "catalog", cordboard__integration=integration)
     for edge in ("berlin", "paris"):
         world.stood("cordboard.edge.staleness", phases(3.0, 599.0, 601.0, 90_000.0), "catalog", cordboard__edge=edge)
     for state in ("stored", "shed", "failed"):

@@ -34,6 +34,7 @@ from tests.fixtures.mesh import until
 from tests.fixtures.otlp import a_span, an_export, exporter
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.fixtures.sites import listening
 
 TRACE: Final = bytes(range(16))
 SECRET: Final = "T0P53CR3T"
@@ -49,7 +50,7 @@ class Receiver:
         self.keys: list[str] = []
         self.failures = 0
         """How many requests are answered with 503 before one is taken."""
-        self.port = self.mail_port = 0
+        self.url, self.mail_port = "", 0
         self.talks: list[asyncio.Task[Any]] = []
         """Who sends mail: nobody does any more when the test ends."""
 
@@ -87,19 +88,15 @@ async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
     app = web.Application()
     app.router.add_post("/{kind}/{secret}", made.hook)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.port = runner.addresses[0][1]
-    mail = await asyncio.start_server(made.mail, "127.0.0.1", 0)
-    made.mail_port = mail.sockets[0].getsockname()[1]
-    yield made
-    mail.close()
-    for talk in made.talks:
-        talk.cancel()
-    await asyncio.gather(*made.talks, return_exceptions=True)
-    await runner.cleanup()
+    async with listening(app) as url:
+        made.url = url
+        mail = await asyncio.start_server(made.mail, "127.0.0.1", 0)
+        made.mail_port = mail.sockets[0].getsockname()[1]
+        yield made
+        mail.close()
+        for talk in made.talks:
+            talk.cancel()
+        await asyncio.gather(*made.talks, return_exceptions=True)
 
 
 class Telemetry:
@@ -128,6 +125,11 @@ class Telemetry:
         spans = [a_span("GET", status=2, kind=3, trace_id=TRACE, attributes=attributes) for _ in range(count)]
         await self._spans.Export(an_export(*spans), timeout=20)
 
+    async def refused_calls(self, integration: str) -> None:
+        attributes = {"cordboard.integration": integration, "cordboard.error.reason": "BREAKER_OPEN"}
+        span = a_span("Execute", status=2, kind=2, trace_id=bytes(range(16, 32)), attributes=attributes)
+        await self._spans.Export(an_export(span), timeout=20)
+
     async def listed(self, state: pb.Alert.State.ValueType = pb.Alert.STATE_FIRING) -> list[pb.Alert]:
         return list((await self.alerts.ListAlerts(pb.ListAlertsRequest(state=state), timeout=20)).alerts)
 
@@ -144,7 +146,7 @@ class Telemetry:
 
 
 def settings(receiver: Receiver, **others: Any) -> dict[str, Any]:
-    here = f"http://127.0.0.1:{receiver.port}"
+    here = receiver.url
     return {
         "alert_interval_seconds": 0.2,
         "alert_group_seconds": 0.2,
@@ -186,6 +188,8 @@ async def test_an_open_breaker_fires_is_told_everywhere_with_its_trace_and_is_re
     telemetry: Telemetry, receiver: Receiver
 ) -> None:
     await telemetry.failing_attempts("pipedrive", 1)
+    # What an open breaker refuses is newer, and shows no cause.
+    await telemetry.refused_calls("pipedrive")
     await telemetry.breaker(pipedrive=2.0, zendesk=1.0)
     alert = await telemetry.fires("BreakerOpen")
     assert dict(alert.labels) == {"cordboard_integration": "pipedrive"}
@@ -292,12 +296,16 @@ async def test_attention_names_what_is_wrong_before_any_alert_does(telemetry: Te
 
     await telemetry.gauge("cordboard.dead_letters", "cordboard.integration", {"pipedrive": 3.0, "zendesk": 0.0})
     await telemetry.gauge("cordboard.edge.staleness", "cordboard.edge", {"berlin": 3700.0, "paris": 3.0})
+    await telemetry.gauge("cordboard.drift.actions", "cordboard.integration", {"github": 2.0, "zendesk": 0.0})
     found = await telemetry.attention()
     [letters] = about(found, pb.AttentionItem.KIND_DEAD_LETTERS)
     assert (letters.summary, letters.trace) == ("3 dead letters of pipedrive wait", f"traces/{TRACE.hex()}")
     [edge] = about(found, pb.AttentionItem.KIND_EDGE_STALE)
     assert (edge.resource, edge.summary) == ("edges/berlin", "the edge berlin is 1h 1m 40s behind")
     assert edge.runbook == "docs/runbook.md#edgestale"
+    [drift] = about(found, pb.AttentionItem.KIND_DRIFT)
+    assert (drift.resource, drift.value) == ("integrations/github", 2)
+    assert drift.runbook == "docs/runbook.md#integrationdrifting"
     urgent = [item.severity for item in found]
     assert urgent == sorted(urgent), "pages come before tickets"
 

@@ -538,7 +538,11 @@ async def test_it_can_be_seen_how_far_the_forms_of_each_version_are(announcer: A
         await announcer.publish(a_version(TICKET), version)
 
     async def followed() -> bool:
-        return bool((await get(member)).version == "1.1.0")
+        # Whoever asks for a form is served before the Catalog's announcements are followed to their end.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            active = await member.GetFormSet(pb.GetFormSetRequest(name="integrations/acme/formSets/active"))
+            return bool(active.name == "integrations/acme/formSets/1.1.0")
+        return False
 
     await until(followed)
     found = await member.GetFormSet(pb.GetFormSetRequest(name="integrations/acme/formSets/active"))
@@ -564,6 +568,77 @@ async def test_a_form_says_for_how_long_it_may_be_kept(announcer: Announcer, mem
         assert said["cache-control"] == "private, max-age=60, stale-if-error=86400"
         assert said["vary"] == "authorization, accept-language"
         await call
+
+
+async def test_a_form_is_not_sent_again_to_who_has_it(announcer: Announcer, member: Stub, served: Served) -> None:
+    await announcer.publish(a_version(TICKET), "1.0.0")
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    editor = editor_pb.RenderQueryEditorRequest(name="integrations/acme/queryEditor", target=FORM_TARGET_APPSMITH)
+    over_http = ("x-cordboard-over-http", "true")
+
+    def asked(*headers: tuple[str, str]) -> list[Any]:
+        return [
+            member.GetForm(pb.GetFormRequest(name=NAME), metadata=(over_http, *headers)),
+            member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME), metadata=headers),
+            member.RenderForm(pb.RenderFormRequest(name=NAME, target=FORM_TARGET_REACT), metadata=headers),
+            editors.RenderQueryEditor(editor, metadata=headers),
+        ]
+
+    tags = [dict(await call.initial_metadata())["etag"] for call in asked()]
+    assert len(set(tags)) == 4
+    for tag, call in zip(tags, asked(("if-none-match", f'"other", {", ".join(tags)}')), strict=True):
+        said = dict(await call.initial_metadata())
+        assert (said["etag"], said["cordboard-http-status"]) == (tag, "304")
+        assert (await call).ByteSize() == 0
+    for call in asked(("if-none-match", '"other"')):
+        assert "cordboard-http-status" not in dict(await call.initial_metadata())
+        assert (await call).ByteSize() > 0
+    # Another version, and another language, is another answer.
+    changed = a_version(TICKET)
+    changed.actions[0].title = "Another title"
+    changed.actions[0].translations.add(language="de", title="Anders")
+    await announcer.publish(changed, "1.1.0")
+
+    async def followed() -> bool:
+        return bool((await get(member)).version == "1.1.0")
+
+    await until(followed)
+    newer = [dict(await call.initial_metadata())["etag"] for call in asked()]
+    german = [dict(await call.initial_metadata())["etag"] for call in asked(("accept-language", "de"))]
+    assert len({*tags, *newer, *german}) == 12
+
+
+async def test_what_is_wrong_is_said_in_the_language_that_the_form_is_in(
+    announcer: Announcer, member: Stub, served: Served
+) -> None:
+    definition = a_version(TICKET, TICKET)
+    definition.actions[0].translations.add(language="de", title="Anlegen")
+    await announcer.publish(definition, "1.0.0")
+    (german, other) = (f"integrations/acme/forms/action.{action.id}" for action in definition.actions)
+
+    async def told(name: str, asked: str = "", header: str = "en") -> list[str]:
+        request = pb.BindFormRequest(name=name, values=to_struct({"count": "x"}), report_problems=True, language=asked)
+        found = await member.BindForm(request, metadata=(("accept-language", header),))
+        return sorted(each.description for each in found.problems)
+
+    assert await told(german, "de-CH") == ["ist erforderlich", "muss eine ganze Zahl sein"]
+    assert await told(german, header="de") == ["ist erforderlich", "muss eine ganze Zahl sein"]
+    english = ["is required", "must be a whole number"]
+    assert await told(german, "fr") == english
+    # Nothing else of this form is German.
+    assert await told(other, "de") == english
+    assert await told(german) == english
+    refusing = member.BindForm(pb.BindFormRequest(name=german, values=to_struct({}), language="de"))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await refusing
+    assert "ist erforderlich" in str(raised.value.details()) + repr(raised.value.trailing_metadata())
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    name = "integrations/acme/queryEditor"
+    command = (await editors.GetQueryEditor(editor_pb.GetQueryEditorRequest(name=name))).commands[0].command
+    asked = editor_pb.BindQueryRequest(
+        name=name, values=to_struct({"command": command}), language="de", report_problems=True
+    )
+    assert (await editors.BindQuery(asked)).bound.problems[0].description in ("ist erforderlich", "is required")
 
 
 async def test_forms_and_editors_come_in_the_language_that_is_asked_for(
@@ -657,3 +732,19 @@ async def test_an_editor_refuses_what_is_not_there_with_its_name(announcer: Anno
     assert await refusal(editors.GetQueryEditor(missing)) == ("RESOURCE_NOT_FOUND", [])
     no_version = editor_pb.GetQueryEditorRequest(name=EDITOR, version="9.9.9")
     assert await refusal(editors.GetQueryEditor(no_version)) == ("RESOURCE_NOT_FOUND", [])
+
+
+async def test_a_form_of_two_hundred_fields_comes_in_every_format_and_binds(announcer: Announcer, member: Stub) -> None:
+    names = [f"field_{number}" for number in range(200)]
+    about = {"type": "string", "title": "A field", "description": "What it is for. " * 10}
+    await announcer.publish(a_version(an_input(*names[:50], **dict.fromkeys(names, about))), "1.0.0")
+    document = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME))
+    assert (len(document.fields), len(document.losses)) == (200, 0)
+    assert document.ByteSize() < 150_000
+    for target in FormTarget.values()[1:]:
+        found = await member.RenderForm(pb.RenderFormRequest(name=NAME, target=target))
+        assert all(name in found.document_json for name in names)
+        assert len(found.document_json) < 150_000
+    values = dict.fromkeys(names, "x")
+    assert await bind(member, values) == values
+    assert len((await refused(bind(member, {})))[2]) == 50

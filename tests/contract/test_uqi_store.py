@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from cordboard.core.database import Database
 from cordboard.core.errors import DependencyUnavailable, NotFound
@@ -15,7 +16,8 @@ from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import Draft, Failure
 from cordboard.uqi.form_sets import FormSets, SetState
 from cordboard.uqi.forms import FormCache
-from cordboard.uqi.progress import MOST_ENDED, ProgressBoard
+from cordboard.uqi.progress import MOST_ENDED, ProgressBoard, ProgressNews
+from cordboard.uqi.progress_store import ProgressStore
 from cordboard.uqi.store import FormStore, SetRecord
 from cordboard.uqi.upkeep import Release, Upkeep
 from tests.fixtures.postgres import Databases
@@ -197,10 +199,64 @@ def a_large_release(version: str = "1.0.0") -> Release:
     return Release("acme", version, "hash", True, a_definition(*[an_input(a={"type": "string"})] * 45), 1)
 
 
+def some_sets(store: FormStore, database: Database, board: ProgressBoard, replica: str = "one") -> FormSets:
+    """What answers how far forms are, in a process of this name."""
+    return FormSets(store, ProgressNews(board, ProgressStore(database), replica))
+
+
+async def test_each_process_says_how_far_the_others_are(opened: Database) -> None:
+    gate = Gate(opened)
+    here, there = ProgressBoard(SystemClock()), ProgressBoard(SystemClock())
+    upkeep, news = an_upkeep(gate, board=here), ProgressNews(here, ProgressStore(opened), "one")
+    others, their_news = some_sets(gate, opened, there, "two"), ProgressNews(there, ProgressStore(opened), "two")
+
+    async def seen() -> tuple[SetState, int, str]:
+        found = await others.form_set("acme", "1.0.0")
+        return found.state, found.made, found.problem
+
+    making = asyncio.create_task(upkeep.take(a_large_release()))
+    async with asyncio.timeout(50):
+        await gate.reached.wait()
+    with pytest.raises(NotFound):
+        await others.form_set("acme", "1.0.0")
+    await news.tell()
+    assert await seen() == (SetState.MAKING, 45, "")
+    assert [each.version for each in await others.page("acme", after="", limit=2)] == ["1.0.0"]
+    # It could not be stored, which the others learn, until one of them has done better.
+    gate.problem = "a fault"
+    gate.open.set()
+    with pytest.raises(RuntimeError):
+        await making
+    await news.tell()
+    assert await seen() == (SetState.FAILED, 45, "RuntimeError")
+    gate.problem = ""
+    await an_upkeep(gate, board=there).take(a_large_release())
+    assert await seen() == (SetState.READY, 45, "")
+    found = await some_sets(gate, opened, here).form_set("acme", "1.0.0")
+    assert (found.state, found.problem) == (SetState.READY, "")
+    await their_news.tell()
+    assert await ProgressStore(opened).others("three", "acme") == []
+
+
+async def test_a_process_that_is_gone_makes_nothing(opened: Database) -> None:
+    board, store = ProgressBoard(SystemClock()), ProgressStore(opened)
+    board.begun("acme", "1.0.0")
+    board.reached("acme", "1.0.0", 3, 7)
+    news = ProgressNews(board, store, "one")
+    await news.tell()
+    assert [(each.made, each.total) for each in await store.others("two", "acme")] == [(3, 7)]
+    async with opened.shared() as connection:
+        await connection.execute(sa.text("UPDATE form_progress SET seen_time = now() - interval '1 minute'"))
+    assert await store.others("two", "acme") == []
+    # It was stopped for a while, and goes on.
+    await news.tell()
+    assert len(await store.others("two", "acme")) == 1
+
+
 async def test_it_is_told_how_far_the_making_of_forms_is(opened: Database) -> None:
     gate, clock = Gate(opened), SystemClock()
     board = ProgressBoard(clock)
-    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    sets, upkeep = some_sets(gate, opened, board), an_upkeep(gate, board=board)
     with pytest.raises(NotFound):
         await sets.form_set("acme", "active")
     making = asyncio.create_task(upkeep.take(a_large_release()))
@@ -222,7 +278,7 @@ async def test_it_is_told_how_far_the_making_of_forms_is(opened: Database) -> No
 async def test_what_could_not_be_made_says_why_until_it_can_be(opened: Database) -> None:
     gate = Gate(opened)
     board = ProgressBoard(SystemClock())
-    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    sets, upkeep = some_sets(gate, opened, board), an_upkeep(gate, board=board)
     gate.open.set()
     gate.problem = "a text of ours that may say anything"
     with pytest.raises(RuntimeError):
@@ -238,7 +294,7 @@ async def test_what_could_not_be_made_says_why_until_it_can_be(opened: Database)
 async def test_sets_are_listed_by_version_stored_ones_and_those_under_way(opened: Database) -> None:
     gate = Gate(opened)
     board = ProgressBoard(SystemClock())
-    sets, upkeep = FormSets(gate, board), an_upkeep(gate, board=board)
+    sets, upkeep = some_sets(gate, opened, board), an_upkeep(gate, board=board)
     gate.open.set()
     for version in ("1.0.0", "1.2.0"):
         await upkeep.take(a_release(version, sequence=int(version[2])))
@@ -266,7 +322,11 @@ def test_of_versions_that_failed_the_oldest_are_forgotten() -> None:
     for number in range(MOST_ENDED + 1):
         board.begun("acme", f"1.{number}.0")
         board.failed("acme", f"1.{number}.0", "x" * 1000)
-    assert board.of("acme", "1.0.0") is None
-    last = board.of("acme", f"1.{MOST_ENDED}.0")
-    assert last is not None
-    assert len(last.problem) == 300
+    kept = board.all("acme")
+    assert [each.version for each in (kept[0], kept[-1])] == ["1.1.0", f"1.{MOST_ENDED}.0"]
+    assert len(kept[-1].problem) == 300
+    # Others are told of those that are kept, once.
+    _, failed, done = board.news()
+    assert (len(failed), done) == (MOST_ENDED, {("acme", "1.0.0")})
+    board.told(failed, done)
+    assert board.news() == ([], [], set())

@@ -66,6 +66,11 @@ async def test_a_folder_is_published_as_a_whole_and_what_is_refused_costs_itself
     assert "1 of 3 definitions were refused" in errors
     code, _, errors = await command(desk, "publish", str(tmp_path), "--dry-run")
     assert (code, "cordboard check" in errors) == (2, True)
+    # What comes with the release is there wherever it is installed.
+    code, output, errors = await command(desk, "publish", "open-meteo", "--shipped", "--dry-run")
+    assert code == 0, errors
+    code, _, errors = await command(desk, "publish")
+    assert (code, "--shipped" in errors) == (2, True)
 
 
 async def test_status_lists_every_process(desk: Desk) -> None:
@@ -245,8 +250,13 @@ async def test_a_form_is_shown_in_the_language_that_is_asked_for(desk: Desk, nor
     # What a browser does by itself.
     headers = {"authorization": f"Bearer {northwind.token}", "accept-language": "fr, de;q=0.7"}
     path = "/v1/integrations/acme-translated/forms/action.create:document"
-    found = (await desk.mesh.http("GET", path, headers=headers)).json()
+    answer = await desk.mesh.http("GET", path, headers=headers)
+    found = answer.json()
     assert (found["language"], found["title"], found["fields"][0]["label"]) == ("de", "Ticket anlegen", "Betreff")
+    again = await desk.mesh.http("GET", path, headers={**headers, "if-none-match": answer.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    other = await desk.mesh.http("GET", path, headers={**headers, "accept-language": "en"})
+    assert (other.status, other.json()["title"]) == (200, "Create a ticket")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.fixtures.mesh import RunningMesh, until
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 ORIGIN = "https://app.test"
-LIGHT = 40_000
+LIGHT = 45_000
 # A browser on a busy machine takes its time.
 BOUND = 120.0
 OWN = """

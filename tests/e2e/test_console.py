@@ -13,9 +13,10 @@ import pytest_asyncio
 from google.protobuf.struct_pb2 import Value
 
 from cordboard.auth.v1 import login_service_pb2 as login
+from cordboard.catalog.v1 import drift_service_pb2 as drift
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
-from cordboard.client import Client
+from cordboard.client import Client, CordboardError
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
@@ -97,7 +98,8 @@ async def test_an_operator_sees_what_is_wrong_and_finds_why(ada: Operator) -> No
     assert json.loads(seen["kept"]) == [{}, {}]
     assert "code" not in seen["address"]
     why = await ada.go_on(["follow", "Slowest one"], ["see", "its time went into"], ["judge"])
-    assert "VENDOR_ERROR" in why["said"]
+    # What is shown first is the span that failed first: the vendor's own answer.
+    assert "http.response.status_code\n500" in why["said"]
     assert "acme-desk" in why["said"]
 
 
@@ -156,6 +158,26 @@ async def test_an_integration_shows_its_health_its_forms_and_its_reviews(ada: Op
     assert "oauth2" in seen["said"]
     found = await operator.governance.ListReviews(governance.ListReviewsRequest())
     assert "looked at its health" in [each.note for each in found.reviews]
+
+
+async def test_a_definition_that_fell_behind_is_seen(
+    ada: Operator, operator: Client, troubled: Tenant, desk: Desk
+) -> None:
+    async with desk.mesh.client(troubled.token) as member:
+        with desk.broken(status=410), pytest.raises(CordboardError):
+            await member.execute(troubled.connection, "get_me")
+
+    async def told() -> bool:
+        found = await operator.drifts.ListDrifts(drift.ListDriftsRequest(parent="integrations/acme-desk"))
+        return "get_me" in {each.action for each in found.drifts}
+
+    await until(told, "the drift to be told")
+    seen = await ada.come(["see", "definition is behind"], ["judge"])
+    assert "get_me: status 410" in seen["said"]
+    shown = await ada.go_on(
+        ["follow", "Drift"], ["see", "Where the vendor is not as the definition says"], ["see", "status"], ["judge"]
+    )
+    assert "endpoint" in shown["said"]
 
 
 async def test_a_rollout_is_moved_and_frozen(ada: Operator, operator: Client, troubled: Tenant) -> None:

@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import grpc
 import pytest
 from google.protobuf.struct_pb2 import Value
 
+from cordboard.auth.v1 import edge_token_service_pb2 as edge_tokens
+from cordboard.auth.v1 import token_service_pb2 as tokens
+from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.auth.v1.edge_token_service_pb2_grpc import EdgeTokenServiceStub
 from cordboard.catalog.sync.bootstrap import Bootstrap
+from cordboard.catalog.sync.signing import EDGE_TOKEN, labelled, sign
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
@@ -25,11 +32,16 @@ from cordboard.core.secrets import Secret
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import EdgeOptions, MeshOptions
+from cordboard.proxy.v1 import backend_service_pb2 as backends
+from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.uqi.v1 import form_service_pb2 as forms
 from tests.e2e.test_command import command
-from tests.fixtures.desk import FLAG, INTEGRATION, Desk
-from tests.fixtures.mesh import RunningMesh, _browser, until
+from tests.fixtures.desk import CONNECTION, FLAG, INTEGRATION, SLUG, Desk, Tenant
+from tests.fixtures.mesh import RunningMesh, _browser, new_traceparent, until
 from tests.unit.catalog.definitions import DOCUMENT
+
+# The workspace whose calls run at the hub.
+BAZAAR = "bazaar"
 
 
 @dataclass
@@ -91,6 +103,7 @@ class Tier:
 
     edge: RunningMesh
     line: Line
+    bootstrap: Bootstrap
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +118,9 @@ def tier(running_mesh: RunningMesh, desk: Desk) -> Iterator[Tier]:
 
     async def register() -> sync.RegisterEdgeResponse:
         async with running_mesh.operator() as operator:
-            request = sync.RegisterEdgeRequest(edge_id="shop", edge=sync.Edge(title="The shop", workspaces=["mall"]))
+            request = sync.RegisterEdgeRequest(
+                edge_id="shop", edge=sync.Edge(title="The shop", workspaces=["mall", BAZAAR])
+            )
             return await operator.sync.RegisterEdge(request)
 
     made = backstage.run(register())
@@ -130,7 +145,7 @@ def tier(running_mesh: RunningMesh, desk: Desk) -> Iterator[Tier]:
     try:
         backstage.run(mesh.__aenter__())
         browser = backstage.run(_browser(mesh))
-        yield Tier(RunningMesh(mesh, backstage, folder / "state", browser), line)
+        yield Tier(RunningMesh(mesh, backstage, folder / "state", browser), line, bootstrap)
         backstage.run(browser.close())
     finally:
         backstage.run(mesh.stop())
@@ -279,6 +294,16 @@ async def test_a_new_integration_is_led_by_the_command_from_a_file_to_an_edge_th
             await desk.mesh.backstage.wait(tier.line.mend())
         await until(current, "the edge to be up to date again")
 
+        # What the vendor does not do any more at the edge is seen at the hub, by whom it concerns.
+        with desk.broken(status=410), pytest.raises(CordboardError):
+            await member.execute(connection, "whoami")
+
+        async def told() -> bool:
+            found = json.loads(await well(desk, "catalog", "drift", slug, "-o", "json"))
+            return ("whoami", "410", True) in {(one["action"], one["rule"], "edge" in one) for one in found}
+
+        await until(told, "the drift to be told to the hub", every=1.0)
+
 
 def described(url: str, *paths: str) -> dict[str, Any]:
     """Returns a description of some of Acme Desk."""
@@ -312,3 +337,238 @@ async def test_a_kill_at_the_hub_reaches_the_edge(tier: Tier, desk: Desk) -> Non
         await at_hub.flags.RestoreFlag(flags.RestoreFlagRequest(name=flag.name))
         await until(lambda: killed(False), "its end to come")
         assert (await at_edge.flags.GetFlag(flags.GetFlagRequest(name=FLAG))).rules
+
+
+@dataclass(frozen=True)
+class Bazaar:
+    """A workspace of the edge's whose only connection is at the hub."""
+
+    tenant: Tenant
+    """As the hub knows it."""
+    connection: str
+    """What the connection is called at the edge."""
+    token: str
+    """A member's, at the edge."""
+
+
+@pytest.fixture(scope="module")
+def bazaar(tier: Tier, desk: Desk) -> Bazaar:
+    """The workspace, with a route to the hub."""
+    edge = replace(desk, mesh=tier.edge)
+
+    async def prepare() -> Bazaar:
+        tenant = await desk.tenant(BAZAAR)
+        await well(edge, "workspaces", "create", BAZAAR, "--tier", "business")
+        said = await well(
+            edge, "backends", "hub", BAZAAR, SLUG, "--account", f"there={CONNECTION}", "--only", "production",
+            "--answers",
+        )  # fmt: skip
+        assert "answers hub" in said
+        async with tier.edge.operator() as at_edge:
+            await until(lambda: has(at_edge, f"{INTEGRATION}/versions/active"), "the definition to come")
+        token = await tier.edge.token("member", workspace=BAZAAR)
+        found = Bazaar(tenant, f"workspaces/{BAZAAR}/connections/there", token)
+        async with tier.edge.client(token) as member:
+
+            async def reached() -> bool:
+                with contextlib.suppress(CordboardError):
+                    return bool((await member.execute(found.connection, "get_me")).output)
+                return False
+
+            await until(reached, "a call to reach the hub")
+        return found
+
+    return asyncio.run(prepare())
+
+
+async def test_an_edges_call_runs_at_its_hub_with_the_hubs_credential(tier: Tier, desk: Desk, bazaar: Bazaar) -> None:
+    trace_id, traceparent = new_traceparent()
+    async with tier.edge.client(bazaar.token, traceparent=lambda: traceparent) as member:
+        result = await member.execute(bazaar.connection, "get_me")
+        assert result.vendor_status == 200
+        assert result.call.trace_id == trace_id
+        here = await member.proxy.GetCall(proxy.GetCallRequest(name=result.call.name))
+        assert (here.connection, here.trace_id) == (bazaar.connection, trace_id)
+    async with desk.mesh.client(bazaar.tenant.token) as at_hub:
+        calls = await at_hub.proxy.ListCalls(proxy.ListCallsRequest(parent=f"workspaces/{BAZAAR}"))
+        (there,) = [one for one in calls.calls if one.trace_id == trace_id]
+        # The hub knows the edge, and takes nobody's word for who asked there.
+        assert (there.caller, there.connection) == ("edges/shop", bazaar.tenant.connection)
+        assert there.credential_generation > 0
+        assert result.output == (await at_hub.execute(bazaar.tenant.connection, "get_me")).output
+
+
+async def test_pages_of_an_edges_call_come_from_its_hub(tier: Tier, desk: Desk, bazaar: Bazaar) -> None:
+    async with tier.edge.client(bazaar.token) as member, desk.mesh.client(bazaar.tenant.token) as at_hub:
+        given = {"limit": 2}
+        here = [page async for page in member.pages(bazaar.connection, "list_tickets", given, max_pages=3)]
+        there = [page async for page in at_hub.pages(bazaar.tenant.connection, "list_tickets", given, max_pages=3)]
+    assert here == there
+    assert [len(page) for page in here] == [2, 2, 2]
+
+
+async def test_an_edges_idempotency_key_counts_at_its_hub(tier: Tier, desk: Desk, bazaar: Bazaar) -> None:
+    subject = f"once-{uuid4().hex}"
+    given, key = {"subject": subject, "requester_id": "con_00000001"}, uuid4().hex
+    async with tier.edge.client(bazaar.token) as member, desk.mesh.client(bazaar.tenant.token) as at_hub:
+        first = await member.execute(bazaar.connection, "create_ticket", given, idempotency_key=key)
+        again = await member.execute(bazaar.connection, "create_ticket", given, idempotency_key=key)
+        # The hub has it in its own ledger: whoever comes there with the key gets the same answer.
+        there = await at_hub.execute(bazaar.tenant.connection, "create_ticket", given, idempotency_key=key)
+    assert first.output == again.output == there.output
+    assert (again.call.replayed, there.call.replayed) == (True, True)
+    assert desk.tickets()[subject] == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "reason"),
+    [
+        ("get_ticket", {"ticket_id": "tkt_99999999"}, "VENDOR_ERROR"),
+        ("create_ticket", {"subject": 5}, "INVALID_FIELDS"),
+    ],
+)
+async def test_what_the_hub_refuses_is_refused_at_the_edge_in_the_same_words(
+    tier: Tier, desk: Desk, bazaar: Bazaar, action: str, given: dict[str, Any], reason: str
+) -> None:
+    found = []
+    for mesh, token, connection in (
+        (tier.edge, bazaar.token, bazaar.connection),
+        (desk.mesh, bazaar.tenant.token, bazaar.tenant.connection),
+    ):
+        async with mesh.client(token) as member:
+            with pytest.raises(CordboardError) as caught:
+                await member.execute(connection, action, given)
+        found.append((caught.value.reason, caught.value.code, caught.value.message, caught.value.violations))
+    assert found[0] == found[1]
+    assert found[0][0] == reason
+
+
+async def test_a_connection_that_the_hub_has_not_is_not_there(tier: Tier, bazaar: Bazaar) -> None:
+    async with tier.edge.operator() as at_edge:
+        name = f"workspaces/{BAZAAR}/backendRoutes/{SLUG}"
+        route = await at_edge.backends.GetBackendRoute(backends.GetBackendRouteRequest(name=name))
+        wrong = backends.BackendRoute(name=name)
+        wrong.primary.CopyFrom(route.primary)
+        wrong.candidate.CopyFrom(route.primary)
+        wrong.candidate.connections[0].remote = "nothing"
+        await at_edge.backends.PutBackendRoute(backends.PutBackendRouteRequest(route=wrong))
+        await at_edge.backends.CutOver(backends.CutOverRequest(name=name))
+        try:
+            async with tier.edge.client(bazaar.token) as member:
+                with pytest.raises(CordboardError) as caught:
+                    await member.execute(bazaar.connection, "get_me")
+            assert caught.value.reason == "RESOURCE_NOT_FOUND"
+            assert "connections/nothing" in caught.value.message
+        finally:
+            await at_edge.backends.CutOver(backends.CutOverRequest(name=name))
+
+
+async def test_a_hub_that_cannot_be_reached_is_told_and_found_again(tier: Tier, desk: Desk, bazaar: Bazaar) -> None:
+    subject = f"cut-{uuid4().hex}"
+    given = {"subject": subject, "requester_id": "con_00000001"}
+    async with tier.edge.client(bazaar.token) as member:
+        await desk.mesh.backstage.wait(tier.line.cut())
+        try:
+            with pytest.raises(CordboardError) as caught:
+                await member.execute(bazaar.connection, "create_ticket", given, timeout=15)
+        finally:
+            await desk.mesh.backstage.wait(tier.line.mend())
+        assert caught.value.reason == "VENDOR_UNREACHABLE"
+        assert caught.value.metadata["problem"] == "hub"
+        # Nothing tried it again by itself: that is for whoever knows whether it may happen twice.
+        assert subject not in desk.tickets()
+
+        async def back() -> bool:
+            with contextlib.suppress(CordboardError):
+                return bool((await member.execute(bazaar.connection, "get_me")).output)
+            return False
+
+        await until(back, "the hub to be reached again")
+
+
+async def asked(desk: Desk, bootstrap: Bootstrap, edge: str, workspace: str, environment: str = "production") -> str:
+    """Asks the hub for a token as an edge does; returns the token."""
+    async with desk.mesh.edge() as channel:
+        stream: Any = EdgeTokenServiceStub(channel).IssueEdgeToken()
+        nonce = (await stream.read()).challenge.nonce
+        parts = (bootstrap.hub, edge, workspace, environment)
+        text = labelled(EDGE_TOKEN, *(part.encode() for part in parts), nonce)
+        await stream.write(
+            edge_tokens.IssueEdgeTokenRequest(
+                edge=f"edges/{edge}", workspace=f"workspaces/{workspace}", environment=environment,
+                signature=sign(bootstrap.private_key, text),
+            )
+        )  # fmt: skip
+        answer = await stream.read()
+        if answer is grpc.aio.EOF:
+            raise AssertionError(await stream.code(), await stream.details())
+        return str(answer.token.access_token)
+
+
+async def test_an_edge_gets_tokens_for_its_own_workspaces_alone_and_with_its_own_key(
+    tier: Tier, desk: Desk, bazaar: Bazaar
+) -> None:
+    assert await asked(desk, tier.bootstrap, "shop", BAZAAR)
+    stranger = await desk.tenant()
+    async with desk.mesh.operator() as operator:
+        request = sync.RegisterEdgeRequest(edge_id="spare", edge=sync.Edge(workspaces=[BAZAAR]))
+        spare = replace(tier.bootstrap, private_key=Secret((await operator.sync.RegisterEdge(request)).private_key))
+    refused = []
+    for bootstrap, edge, workspace in (
+        (tier.bootstrap, "shop", stranger.workspace),
+        (tier.bootstrap, "shop", "no-such-workspace"),
+        (tier.bootstrap, "shop", "mall-2"),
+        (tier.bootstrap, "nobody", BAZAAR),
+        (replace(tier.bootstrap, hub="another-hub"), "shop", BAZAAR),
+        (spare, "shop", BAZAAR),
+        # Its own key, and its own workspace: but nobody said that it may call here.
+        (spare, "spare", BAZAAR),
+    ):
+        with pytest.raises((AssertionError, grpc.aio.AioRpcError)) as caught:
+            await asked(desk, bootstrap, edge, workspace)
+        refused.append(str(caught.value))
+    assert all("PERMISSION_DENIED" in one for one in refused), refused
+    assert len(set(refused)) == 1
+
+
+async def test_an_edges_token_is_a_members_of_its_workspace_and_is_not_refreshed(
+    tier: Tier, desk: Desk, bazaar: Bazaar
+) -> None:
+    stranger = await desk.tenant()
+    async with desk.mesh.client(await asked(desk, tier.bootstrap, "shop", BAZAAR)) as holder:
+        assert (await holder.execute(bazaar.tenant.connection, "get_me")).output
+        with pytest.raises(CordboardError) as caught:
+            await holder.execute(stranger.connection, "get_me")
+        assert caught.value.reason == "RESOURCE_NOT_FOUND"
+        with pytest.raises(CordboardError) as caught:
+            await holder.tokens.RefreshToken(tokens.RefreshTokenRequest())
+        assert caught.value.reason == "TOKEN_INVALID"
+    async with desk.mesh.client(await asked(desk, tier.bootstrap, "shop", BAZAAR, "staging")) as holder:
+        with pytest.raises(CordboardError) as caught:
+            await holder.execute(bazaar.tenant.connection, "get_me")
+        # The integration is on in production alone.
+        assert caught.value.reason == "SWITCHED_OFF"
+
+
+async def test_a_route_to_the_hub_of_a_workspace_that_is_not_the_edges_runs_nothing(tier: Tier, desk: Desk) -> None:
+    """The hub has such a workspace, with such a connection; the edge says that it is its own."""
+    stranger = await desk.tenant()
+    name = f"workspaces/{stranger.workspace}/backendRoutes/{SLUG}"
+    route = backends.BackendRoute(name=name, primary=backends.Backend(hub=backends.HubBackend()))
+    route.primary.connections.add(connection="there", remote=CONNECTION, environment="production")
+    async with tier.edge.operator() as at_edge:
+        made = workspaces.CreateWorkspaceRequest(
+            workspace_id=stranger.workspace, workspace=workspaces.Workspace(tier="business")
+        )
+        await at_edge.workspaces.CreateWorkspace(made)
+        await at_edge.backends.PutBackendRoute(backends.PutBackendRouteRequest(route=route))
+    before = len(desk.requests())
+    async with tier.edge.client(await tier.edge.token("member", workspace=stranger.workspace)) as member:
+
+        async def refused() -> str:
+            with pytest.raises(CordboardError) as caught:
+                await member.execute(f"workspaces/{stranger.workspace}/connections/there", "get_me")
+            return caught.value.reason if caught.value.reason != "RESOURCE_NOT_FOUND" else ""
+
+        assert await until(refused, "the route to hold") == "STATE_CONFLICT"
+    assert len(desk.requests()) == before

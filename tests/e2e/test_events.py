@@ -17,6 +17,7 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.client import CordboardError
 from cordboard.proxy.v1 import event_service_pb2 as pb
 from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
+from tests.e2e.test_command import as_json, command
 from tests.fixtures.desk import Desk, Tenant, rollout
 from tests.fixtures.mesh import RunningMesh, until
 
@@ -144,3 +145,30 @@ async def test_a_member_reads_events_and_acknowledges_them_through_envoy(hooks: 
     assert (answer.status, answer.json()["acknowledgedOffset"]) == (200, "2")
     listed = await hooks.mesh.http("GET", f"/v1/{parent}/pollingTriggers", headers=headers)
     assert (listed.status, listed.json()["triggers"]) == (200, [])
+
+
+async def test_events_are_seen_and_handed_on_by_commands(hooks: Hooks, desk: Desk) -> None:
+    workspace = hooks.tenant.workspace
+    listed = await as_json(desk, "events", "endpoints", "list", workspace)
+    assert [one["integration"] for one in listed] == [SLUG]
+    made = await as_json(
+        desk, "events", "subscriptions", "create", workspace, "out", "--url", "https://target.example/in",
+        "--type", f"cordboard.{SLUG}.*",
+    )  # fmt: skip
+    assert made["secret"].startswith("whsec_")
+    turned = await as_json(desk, "events", "subscriptions", "rotate-secret", f"{workspace}/out", "--overlap", "1")
+    assert turned["secret"].startswith("whsec_")
+    assert turned["secret"] != made["secret"]
+    assert await hooks.send({"type": "ticket.made", "id": 7}, "d-7") == 200
+    [event] = await as_json(desk, "events", "list", workspace)
+    assert (event["id"], event["type"]) == ("d-7", f"cordboard.{SLUG}.ticket.made")
+    shown = await as_json(desk, "events", "show", f"{workspace}/{event['offset']}")
+    assert json.loads(shown["dataJson"]) == {"type": "ticket.made", "id": 7}
+    [found] = await as_json(desk, "events", "subscriptions", "list", workspace)
+    assert found["webhook"]["url"] == "https://target.example/in"
+    assert "secret" not in json.dumps(found)
+    code, _, errors = await command(desk, "events", "subscriptions", "rotate-secret", f"{workspace}/nobody")
+    assert code != 0
+    assert "does not exist" in errors
+    assert (await command(desk, "events", "subscriptions", "delete", f"{workspace}/out"))[0] == 0
+    assert await as_json(desk, "events", "subscriptions", "list", workspace) == []

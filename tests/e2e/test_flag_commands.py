@@ -85,6 +85,36 @@ async def test_flags_go_out_and_come_in(desk: Desk, tmp_path: Path) -> None:
     assert (await command(desk, "flag", "import", str(tmp_path / "none.json")))[0] == 2
 
 
+async def test_a_flag_moves_whole_and_a_killed_one_is_killed_where_it_arrives(desk: Desk, tmp_path: Path) -> None:
+    key, file = f"moved-{uuid4().hex[:8]}", tmp_path / "flags.json"
+    needed = await as_json(desk, "segment", "put", key, "--workspace", "acme")
+    shown = await as_json(desk, "flag", "show", f"segment.{key}")
+    shown |= {
+        "name": f"flags/{key}",
+        "rules": [{"segments": [key], "variant": "in", "description": "friends"}],
+        "prerequisites": [{"flag": needed["name"], "variants": ["in"]}],
+    }
+    del shown["etag"]
+    file.write_text(json.dumps(shown))
+    await as_json(desk, "flag", "put", str(file))
+    assert (await command(desk, "flag", "kill", key, "--reason", "a drill"))[0] == 0
+    code, output, errors = await command(desk, "flag", "export", "--format", "cordboard", key, f"segment.{key}")
+    assert code == 0, errors
+    # Under other names, as a mesh has them that has none of these.
+    file.write_text(output.replace(key, f"{key}-new"))
+    code, output, errors = await command(desk, "flag", "import", str(file), "-o", "json")
+    assert code == 0, errors
+    assert {each["key"]: each["outcome"] for each in json.loads(output)} == {
+        f"segment.{key}-new": "put", f"{key}-new": "put, killed",
+    }  # fmt: skip
+    there = await as_json(desk, "flag", "show", f"{key}-new")
+    assert (there["killed"], there["rules"][0]["segments"]) == (True, [f"{key}-new"])
+    assert there["prerequisites"] == [{"flag": f"flags/segment.{key}-new", "variants": ["in"]}]
+    # From the first revision on it gave what a killed one gives.
+    first = await as_json(desk, "flag", "evaluate", f"{key}-new", "workspace=acme", "--revision", "1")
+    assert first["variant"] == "out"
+
+
 async def test_a_segment_is_put_listed_and_used_by_a_rollout(desk: Desk) -> None:
     name, key = f"friends-{uuid4().hex[:8]}", f"action.acme-desk.far-{uuid4().hex[:8]}"
     assert (await as_json(desk, "segment", "put", name, "--workspace", "acme", "--reason", "a start"))[
@@ -116,9 +146,10 @@ async def test_it_is_shown_who_follows_the_flags_and_how_far_each_is(desk: Desk,
         # Others change flags in this mesh meanwhile.
         while not {"proxy", "catalog"} <= await current(desk):  # noqa: ASYNC110 - what it looks at is in the mesh
             await asyncio.sleep(0.2)
+    listed = await as_json(desk, "flag", "consumers")
+    assert "cordboard.flags.v1" in {each["protocol"] for each in listed}
     code, output, _ = await command(desk, "flag", "consumers")
-    assert code == 0
-    assert "cordboard.flags.v1" in output.replace("\n", "")
+    assert (code, output.split()[:2]) == (0, ["consumer", "kind"])
 
 
 async def current(desk: Desk) -> set[str]:

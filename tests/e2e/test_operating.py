@@ -92,6 +92,15 @@ async def test_a_breaker_is_listed_opened_and_let_judge_again(desk: Desk, northw
     assert "host" in errors
 
 
+async def test_a_workspaces_limits_are_listed(desk: Desk, northwind: Tenant) -> None:
+    assert await as_json(desk, "quotas", "list", northwind.workspace, "--integration", "no-such-one") == []
+    code, output, errors = await command(desk, "quotas", "list", northwind.workspace)
+    assert code == 0, errors
+    assert "by this workspace" in output
+    code, _, errors = await command(desk, "quotas", "list", "Not A Workspace")
+    assert code == 2, errors
+
+
 async def test_an_endpoint_that_the_vendor_took_away_is_seen_as_drift(desk: Desk, northwind: Tenant) -> None:
     with desk.broken(status=410):
         code, _, _ = await command(desk, "call", f"{northwind.workspace}/desk", "get_me")

@@ -11,7 +11,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +28,9 @@ from cordboard.auth.envelope import Record, _wrap_aad, unwrap
 from cordboard.auth.kek import open_ring
 from cordboard.auth.store.sealed import PLACES, sealed_rows
 from cordboard.auth.v1 import api_key_service_pb2 as api_key_pb
+from cordboard.auth.v1 import connect_link_service_pb2 as link_pb
 from cordboard.auth.v1 import connect_service_pb2 as connecting
+from cordboard.auth.v1 import login_service_pb2 as login_pb
 from cordboard.auth.v1 import vault_service_pb2 as vault_pb
 from cordboard.auth.vault import Vault
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
@@ -38,6 +40,7 @@ from cordboard.core.database import Database
 from cordboard.core.times import SystemClock
 from cordboard.local.certificates import SERVICES
 from cordboard.local.postgres import PostgresPrograms
+from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
 from tests.contract.test_auth_modes import PRIVATE
 from tests.e2e.forgery import Forger
 from tests.e2e.leaks import SHORTEST, Search, forms
@@ -54,8 +57,12 @@ CLASSES: Final = (
     "vendor's access token", "vendor's refresh token", "vendor's session token", "client_secret", "api_key",
     "basic_password", "wrong key", "typed access key", "typed private key", "secret variable", "what a stranger typed",
     "input", "key-encryption key", "workspace key", "data key", "transfer key", "signing key", "database password",
-    "TLS key",
+    "TLS key", "PKCE verifier", "connect link's key", "browser's invitation", "operator's session", "webhook secret",
+    "sealed",
 )  # fmt: skip
+# What lies in the vault beside secrets, and is shown in a request or to whoever may see the connection.
+NO_SECRETS: Final = ("username", "user", "client_id")
+NAMES: Final = {"transferKeys": "transfer key"}
 SLUG: Final = "canary-kinds"
 # Ways to sign in whose secrets the desk's own document has none of; `url` is the vendor's.
 DOCUMENT: Final = """
@@ -95,8 +102,20 @@ class Canaries:
 
     def add(self, name: str, secret: str | bytes) -> None:
         """Notes a secret; a number tells several of one name apart."""
+        assert len(secret) >= SHORTEST, name
         number = sum(1 for known in self.found if known.startswith(name))
         self.found[f"{name} {number}" if number else name] = secret.encode() if isinstance(secret, str) else secret
+
+
+def parts_of(error: CordboardError) -> list[bytes]:
+    """Returns all that a caller is told by an error: text, metadata, headers and trailers."""
+    raw = error.__cause__
+    told = [repr((str(error), error.metadata, error.violations, error.reason)).encode()]
+    if isinstance(raw, grpc.aio.AioRpcError):
+        told.append(repr((raw.details(), raw.debug_error_string())).encode())
+        for _, value in (*(raw.initial_metadata() or ()), *(raw.trailing_metadata() or ())):
+            told.append(value if isinstance(value, bytes) else str(value).encode())
+    return told
 
 
 async def errors_of(calls: list[Any]) -> list[bytes]:
@@ -106,12 +125,7 @@ async def errors_of(calls: list[Any]) -> list[bytes]:
         try:
             await call
         except CordboardError as error:
-            raw = error.__cause__
-            told.append(repr((str(error), error.metadata, error.violations, error.reason)).encode())
-            if isinstance(raw, grpc.aio.AioRpcError):
-                told.append(repr((raw.details(), raw.debug_error_string())).encode())
-                for _, value in (*(raw.initial_metadata() or ()), *(raw.trailing_metadata() or ())):
-                    told.append(value if isinstance(value, bytes) else str(value).encode())
+            told += parts_of(error)
     return told
 
 
@@ -193,8 +207,34 @@ async def other_kinds(desk: Desk, client: Client, tenant: Tenant, canaries: Cana
     return made
 
 
-async def killed(desk: Desk, client: Client, connections: list[str]) -> list[bytes]:
-    """Kills the Proxy and Auth while they hold secrets in the middle of calls; returns what the callers were told."""
+async def ways_in(desk: Desk, client: Client, operator: Client, tenant: Tenant, canaries: Canaries) -> None:
+    """Makes what lets a person or a webhook in: half a consent, a link, a console's session, a subscription."""
+    parent = f"workspaces/{tenant.workspace}"
+    # Nobody comes back from this one: its verifier stays.
+    pending = connecting.CreateConnectSessionRequest(
+        parent=parent, integration=INTEGRATION, auth_scheme=desk.schemes["oauth2"], connection_id="pending"
+    )
+    sent_to = (await client.connect.CreateConnectSession(pending)).authorization_url
+    canaries.add("OAuth state", parse_qs(urlsplit(sent_to).query)["state"][0])
+    link = link_pb.CreateConnectLinkRequest(parent=parent, integration=INTEGRATION, connection_id="by-link")
+    canaries.add("connect link's key", (await client.connect_links.CreateConnectLink(link)).url.partition("#")[2])
+    code = (await operator.login.InviteBrowser(login_pb.InviteBrowserRequest())).code
+    canaries.add("browser's invitation", code)
+    opened = await desk.mesh.http("POST", "/v1/sessions:open", json={"code": code})
+    assert opened.status == 200, opened.text
+    canaries.add("operator's session", opened.headers["set-cookie"].partition("=")[2].partition(";")[0])
+    canaries.add("operator token", str(opened.json()["accessToken"]).rpartition(".")[2])
+    assert (await desk.mesh.http("POST", "/v1/sessions:open", json={"code": code})).status == 400
+    target = subscription_pb.Subscription(webhook=subscription_pb.WebhookTarget(url="https://hooks.acme.example/in"))
+    reader = subscription_pb.CreateSubscriptionRequest(parent=parent, subscription_id="hook", subscription=target)
+    canaries.add("webhook secret", (await client.subscriptions.CreateSubscription(reader)).secret)
+
+
+async def killed(desk: Desk, client: Client, calls: Sequence[tuple[str, str]]) -> list[bytes]:
+    """Kills the Proxy and Auth while they hold secrets in the middle of calls; returns what the callers were told.
+
+    A call is a connection and an action.
+    """
     told: list[bytes] = []
     for name in ("proxy", "auth"):
         before = desk.mesh.pids()[name]
@@ -202,12 +242,10 @@ async def killed(desk: Desk, client: Client, connections: list[str]) -> list[byt
         # A spent token, so that Auth refreshes one while the vendor is slow.
         desk.vendor.grants.expire_access()
         with desk.broken(latency_ms=1500):
-            calls = asyncio.ensure_future(
-                errors_of([client.execute(each, "get_me", timeout=5) for each in connections])
-            )
+            running = asyncio.gather(*(errors_of([client.execute(*each, timeout=5)]) for each in calls))
             await asyncio.sleep(0.5)
             os.kill(before, signal.SIGKILL)
-            told += await calls
+            told += [part for each in await running for part in each]
 
         async def back(name: str = name, before: int = before) -> bool:
             return desk.mesh.pids()[name] not in (None, before)
@@ -265,23 +303,29 @@ async def played(desk: Desk, running_mesh: RunningMesh, forger: Forger) -> Async
         for fault in ({"status": 500}, {"latency_ms": 1500}):
             with desk.broken(path="/v1/me", **fault):
                 told += await errors_of([client.execute(each, "me", timeout=1) for each in others])
-        told += await killed(desk, client, connections)
+        await ways_in(desk, client, operator, tenant, canaries)
+        mine, theirs = ((each, "get_me") for each in connections), ((each, "me") for each in others)
+        told += await killed(desk, client, [*mine, *theirs])
         await desk.reach(client, Tenant(tenant.workspace, tenant.token))
         # A refresh: new tokens, and the old refresh token is spent.
         desk.vendor.grants.expire_access()
         await desk.reach(client, Tenant(tenant.workspace, tenant.token))
         await errors_of([client.execute(connections[0], "get_me")])
         told += await errors_of([refused_call(running_mesh, tenant, token) for _, token in list(forger.bad())[:20]])
+    keep_books_of(desk, canaries)
+    keep_secrets_of(running_mesh, forger, canaries)
+    await keep_keys_of_the_vault(running_mesh, canaries)
+    yield canaries, told
+
+
+def keep_books_of(desk: Desk, canaries: Canaries) -> None:
+    """Notes what stands in the vendor's own books: every code and token that it ever gave."""
     grants = desk.vendor.grants
-    # The vendor's own books: every code and token that it ever gave.
     for name, known in (("code", grants._codes), ("access token", grants._access), ("refresh token", grants._refresh)):
         for secret in list(known):
             canaries.add(f"vendor's {name}", secret)
     for secret in list(desk.vendor.access._sessions):
         canaries.add("vendor's session token", secret)
-    keep_secrets_of(running_mesh, forger, canaries)
-    await keep_keys_of_the_vault(running_mesh, canaries)
-    yield canaries, told
 
 
 async def refused_call(mesh: RunningMesh, tenant: Tenant, token: str) -> None:
@@ -323,9 +367,12 @@ async def keep_keys_of_the_vault(mesh: RunningMesh, canaries: Canaries) -> None:
             aad = _wrap_aad(row.slot, record.dek_id, record.kek_id, record.kek_version)
             canaries.found[f"workspace key {key.id}"] = key.key.reveal()
             canaries.add("data key", unwrap(key.key, record.wrapped_dek, aad).reveal())
-            if row.slot.resource.startswith("transferKeys/"):
-                private = drawer.open(row.slot.resource, row.slot.field, row.slot.version, row.sealed)
-                canaries.add("transfer key", private.reveal())
+            hidden = drawer.open(row.slot.resource, row.slot.field, row.slot.version, row.sealed).reveal()
+            name = NAMES.get(row.slot.resource.partition("/")[0], f"sealed {row.slot.field}")
+            if row.slot.field == "code_verifier":
+                name = "PKCE verifier"
+            if len(hidden) >= SHORTEST and row.slot.field not in NO_SECRETS:
+                canaries.add(name, hidden)
     finally:
         await store.close()
 
@@ -342,6 +389,8 @@ async def searched(mesh: RunningMesh, search: Search) -> int:
     search.look("dump", await asyncio.to_thread(dumped, mesh))
     for name, line in _command_lines(mesh).items():
         search.look(f"command line of {name}", line)
+    for name, environment in _environments(mesh).items():
+        search.look(f"environment of {name}", environment)
     return rows
 
 
@@ -364,11 +413,15 @@ def _command_lines(mesh: RunningMesh) -> dict[str, bytes]:
     return {name: " ".join(psutil.Process(pid).cmdline()).encode() for name, pid in mesh.pids().items() if pid}
 
 
+def _environments(mesh: RunningMesh) -> dict[str, bytes]:
+    return {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in mesh.pids().items() if pid}
+
+
 async def test_no_secret_is_anywhere_it_does_not_belong(
     running_mesh: RunningMesh, played: tuple[Canaries, list[bytes]]
 ) -> None:
     canaries, told = played
-    assert len(CLASSES) == 25
+    assert len(CLASSES) == len(set(CLASSES)) == 31
     assert canaries.missing() == set()
     search = Search.for_secrets(canaries.found)
     await _flushed(running_mesh)

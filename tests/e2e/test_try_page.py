@@ -20,7 +20,7 @@ from tests.fixtures.mesh import until
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 COMMAND = str(Path(sys.executable).parent / "cordboard")
-LIGHT = 45_000
+LIGHT = 50_000
 
 
 async def command(desk: Desk, *arguments: str) -> tuple[int, str, str]:

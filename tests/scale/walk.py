@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.scale._aims import Aims
-from tests.scale._walk_parts import FORKS, PRELOADED, Description, Failed, Mesh, Trial, Vendor, describe
+from tests.scale._meshes import FORKS, LOCAL, PRELOADED, Failed, Mesh, Vendor, a_vendor
+from tests.scale._walk_parts import Description, Trial, describe
 from tests.scale.imports import descriptions
 
 WORKSPACE: Final = "mall"
 OLD: Final = "1.0.0"
 NEW: Final = "1.1.0"
-LOCAL: Final = ("--allow-network", "127.0.0.0/8")
 # As many walks at a time as this machine has cores.
 TOGETHER: Final = os.cpu_count() or 1
 STEPS: Final = ("import", "again", "diff", "govern", "arrive", "connect", "pinned", "newer", "cut off")
@@ -168,7 +168,7 @@ async def measure(paths: list[Path], folder: Path) -> list[Walk]:
     """Walks with every description and returns how far each came."""
     hub, edge, bootstrap = Mesh(folder / "hub"), Mesh(folder / "edge"), folder / "shop.json"
     up = ("up", "--detach", *LOCAL, "--role", "edge", "--bootstrap", str(bootstrap))
-    async with Vendor() as vendor:
+    async with a_vendor() as vendor:
         try:
             await hub.well("up", "--detach", *LOCAL)
             await hub.well("edges", "register", "shop", "--workspace", WORKSPACE, "--file", str(bootstrap))
@@ -228,7 +228,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cordboard-walk-") as place:
         # PostgreSQL runs as somebody else when we are root, and its data lies below.
         Path(place).chmod(0o711)
-        FORKS.set_forkserver_preload([PRELOADED])
+        FORKS.set_forkserver_preload(PRELOADED)
         walked = asyncio.run(measure(paths, Path(place)))
     show(walked)
     judged(walked).settle()

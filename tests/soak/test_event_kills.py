@@ -32,6 +32,7 @@ from cordboard.proxy.v1.event_service_pb2_grpc import EventServiceStub
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import TokenMint
+from tests.fixtures.sites import listening
 from tests.unit.proxy.hooks import a_hooking_definition, an_event, connect_hooked, signed
 from tests.unit.proxy.neighbours import neighbours
 from tests.unit.proxy.running import CONNECTION, until
@@ -120,13 +121,8 @@ async def receiving(story: Story) -> AsyncIterator[str]:
 
     application = web.Application()
     application.router.add_post("/in", take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/in"
-    finally:
-        await runner.cleanup()
+    async with listening(application) as url:
+        yield f"{url}/in"
 
 
 async def told(  # noqa: C901, PLR0915 - one story

@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.e2e.test_auth_modes import Way, called, connected, publish
+from tests.e2e.test_auth_modes import AtPage, Way, called, connected, publish
 from tests.fixtures.desk import Desk, Tenant
 from tests.fixtures.oidc import CLIENT, INSTALLED, SECRET, Provider, allowed, provider, signed_in
+from tests.fixtures.sites import listening
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason="npm's oidc-provider is not installed")]
 
@@ -48,24 +49,13 @@ async def an_api(of: Provider) -> AsyncIterator[Api]:
     """Runs the API."""
     app = web.Application()
     app.router.add_get("/me", Api(of).me)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield Api(of, f"http://127.0.0.1:{runner.addresses[0][1]}")
-    finally:
-        await runner.cleanup()
+    async with listening(app) as url:
+        yield Api(of, url)
 
 
 @dataclass(frozen=True)
-class AtPage:
+class AtProvidersPage(AtPage):
     """Signs in and consents at the page that the command shows, and goes back."""
-
-    desk: Desk
-
-    def reads(self, told: str) -> str:
-        """Returns the page."""
-        return next(iter(re.findall(r"(https?://\S+)\n", told)), "")
 
     async def does(self, page: str) -> None:
         """Does what a person does."""
@@ -106,7 +96,7 @@ def way(kind: str, at: Provider) -> Way:
 
 @pytest.mark.parametrize("kind", ["oauth2", "device", "client_credentials"])
 async def test_a_grant_of_a_real_server_connects_and_calls(desk: Desk, northwind: Tenant, kind: str) -> None:
-    person: Any = {"oauth2": AtPage(desk), "device": AtDevice()}.get(kind)
+    person: Any = {"oauth2": AtProvidersPage(desk), "device": AtDevice()}.get(kind)
     slug = f"provider-{kind.replace('_', '-')}"
     async with provider(f"{desk.mesh.mesh.public_url}/connect/callback") as running, an_api(running) as api:
         declared = way(kind, running)

@@ -26,6 +26,7 @@ from cordboard.uqi.v1 import form_service_pb2 as forms
 from tests.contract.test_tenant_caches import Read, Readers, hammer
 from tests.fixtures.desk import Desk, Tenant, rollout
 from tests.fixtures.mesh import RunningMesh, until
+from tests.fixtures.sites import listening
 
 READS: Final = int(os.environ.get("READS", "50000"))
 SLUG: Final = "mirror"
@@ -43,14 +44,8 @@ async def a_mirror() -> Any:
     """Runs a vendor that says who calls, and gives its URL."""
     app = web.Application()
     app.router.add_get("/me", mirrored)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with listening(app) as url:
+        yield url
 
 
 def document(url: str, slug: str) -> str:

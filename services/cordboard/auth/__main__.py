@@ -10,6 +10,7 @@ from cordboard.auth.connect import Connect, Vendors
 from cordboard.auth.connections import Connections
 from cordboard.auth.definitions import Definitions
 from cordboard.auth.devices import Devices
+from cordboard.auth.edge_tokens import EdgeTokens
 from cordboard.auth.grants import Grants
 from cordboard.auth.housekeeping import keep_house
 from cordboard.auth.incidents import Incidents
@@ -41,6 +42,7 @@ from cordboard.auth.servicer import (
 from cordboard.auth.servicers.api_keys import ApiKeyServicer
 from cordboard.auth.servicers.connect_links import ConnectLinkServicer, ConnectPageServicer
 from cordboard.auth.servicers.console_page import ConsolePageServicer
+from cordboard.auth.servicers.edge_tokens import EdgeTokenServicer
 from cordboard.auth.servicers.incidents import IncidentServicer
 from cordboard.auth.servicers.login import LoginServicer
 from cordboard.auth.servicers.sealing_keys import SealingKeyServicer
@@ -63,6 +65,7 @@ from cordboard.auth.v1.connect_service_pb2_grpc import add_ConnectServiceService
 from cordboard.auth.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
 from cordboard.auth.v1.console_page_service_pb2_grpc import add_ConsolePageServiceServicer_to_server
 from cordboard.auth.v1.credential_service_pb2_grpc import add_CredentialServiceServicer_to_server
+from cordboard.auth.v1.edge_token_service_pb2_grpc import add_EdgeTokenServiceServicer_to_server
 from cordboard.auth.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from cordboard.auth.v1.login_service_pb2_grpc import add_LoginServiceServicer_to_server
 from cordboard.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
@@ -76,6 +79,7 @@ from cordboard.auth.vault import Vault
 from cordboard.auth.ways import Ways
 from cordboard.auth.workspaces import Workspaces
 from cordboard.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from cordboard.catalog.v1.edge_access_service_pb2_grpc import EdgeAccessServiceStub
 from cordboard.core.database import Changes
 from cordboard.core.egress import Egress
 from cordboard.core.secrets import Secret
@@ -151,6 +155,8 @@ def _let_in(mesh: Process[AuthSettings], vault: Vault, keys: SigningKeys, issuer
     add_ApiKeyServiceServicer_to_server(ApiKeyServicer(ring), mesh.server)
     add_VerificationServiceServicer_to_server(VerificationServicer(revoked, ring), mesh.server)
     mesh.background(changes.run())
+    edges = EdgeTokens(issuer, lambda: EdgeAccessServiceStub(mesh.channels.to("catalog")), mesh.settings.edge_callers)
+    add_EdgeTokenServiceServicer_to_server(EdgeTokenServicer(edges), mesh.server)
     mesh.background(keys.rotate_when_old(mesh.settings.signing_key_seconds))
 
 

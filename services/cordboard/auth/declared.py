@@ -194,6 +194,7 @@ def _oauth2(told: pb.OAuth2) -> OAuth:
         response=_response(told.token_response),
         default_seconds=_seconds(told.token_response.default_lifetime),
         idle_seconds=_seconds(told.refresh_token_idle_lifetime),
+        grace_seconds=_seconds(told.refresh_grace),
     )
 
 

@@ -16,7 +16,7 @@ from cordboard.auth.connections import Connection, connection_name
 from cordboard.auth.credentials import resource
 from cordboard.auth.envelope import Unreadable
 from cordboard.auth.joined_reads import JoinedReads
-from cordboard.auth.refresh import EXPIRED, UNREADABLE, Outcome, Refresher, Result
+from cordboard.auth.refresh import EXPIRED, TOO_OFTEN, UNREADABLE, Outcome, Refresher, Result
 from cordboard.auth.roles import ASKING
 from cordboard.auth.schemes import ACCESS_TOKEN, GRANTING, REFRESH_TOKEN, TOKEN_SECRET
 from cordboard.auth.store import connections as rows
@@ -194,13 +194,19 @@ class Leases:
     async def report(self, workspace: str, connection_id: str, generation: int) -> tuple[int, bool]:
         """Hears that the vendor refused a generation, and refreshes it when it is the current one and can be.
 
-        Returns the generation that is current then, and whether the connection can be used; raises NotFound.
+        Returns the generation that is current then, and whether the connection can be used; raises NotFound, and
+        DependencyUnavailable while nobody knows whether it can be refreshed.
         """
         held = await self._held(workspace, connection_id)
         row = held.connection
         if row.generation == generation and row.state == rows.READY and row.refreshable:
-            await asyncio.shield(self._refresher.start(held, forced=True))
+            outcome = await asyncio.shield(self._refresher.start(held, forced=True))
             row = (await self._held(workspace, connection_id)).connection
+            # A vendor that gave tokens and refused each of them will not take the next one either.
+            refuses_all = outcome.problem == TOO_OFTEN and not row.failures
+            unknown = outcome.result is Result.UNKNOWN and not refuses_all
+            if unknown and row.generation == generation and row.state == rows.READY:
+                raise DependencyUnavailable(TOKEN_ENDPOINT, outcome.retry_after)
         return row.generation, row.state == rows.READY
 
     async def accept(self, workspace: str, connection_id: str, generation: int) -> tuple[int, bool]:

@@ -54,6 +54,7 @@ EXPIRED: Final = "expired"
 UNREADABLE: Final = "unreadable"
 # The vendor refused a refresh token after an attempt whose answer never came: it may have been used up then.
 AMBIGUOUS: Final = "ambiguous_rotation"
+TOO_OFTEN: Final = "too_often"
 _LOST: Final = frozenset({"timeout", "unreachable", "answer_unreadable", "answer_too_large", "answer_invalid"})
 
 
@@ -205,7 +206,7 @@ class Refresher:
                 if found.lease_until is None or found.lease_until <= now:
                     # The lease is free and was not given: too many forced refreshes, or it ended this very moment.
                     if forced:
-                        return Outcome(Result.UNKNOWN, "too_often", FORCED_SPACING)
+                        return Outcome(Result.UNKNOWN, TOO_OFTEN, FORCED_SPACING)
                     continue
                 # Somebody else asks the vendor: its outcome shows in the row.
                 await changed.wait(random.uniform(0.025, 0.05))  # noqa: S311 - it spreads load and hides nothing
@@ -222,7 +223,8 @@ class Refresher:
                     return await self._advance(row, way.scheme, way.secrets, answer)
                 if answer.over:
                     return await self._reject(row, AMBIGUOUS if row.ambiguous else answer.problem)
-                return await self._back_off(row, owner, answer)
+                grace = part.oauth.grace_seconds if part.oauth is not None else None
+                return await self._back_off(row, owner, answer, grace)
             except CordboardError:
                 # What the vendor gave exists nowhere else yet.
                 logger.warning("the outcome of a refresh is not written yet", extra={"attempt": attempt})
@@ -265,12 +267,15 @@ class Refresher:
             await rows.record_change(connection, row.workspace, row.id, row.generation)
         return Outcome(Result.REJECTED, problem)
 
-    async def _back_off(self, row: ConnectionRow, owner: str, refused: Refused) -> Outcome:
+    async def _back_off(self, row: ConnectionRow, owner: str, refused: Refused, grace: int | None) -> Outcome:
+        # Nobody knows whether the vendor has used a rotating token up: the next refusal is read in that light.
+        lost = refused.problem in _LOST or refused.problem.startswith("http_5")
         longest = min(FIRST_PAUSE * 2 ** min(row.failures, 10), LONGEST_PAUSE)
+        if lost and grace is not None:
+            # It may have: then the token is good for no longer than this.
+            longest = min(longest, grace / 2)
         pause = max(longest * random.uniform(0.5, 1), refused.retry_after or 0)  # noqa: S311 - it spreads load
         async with self._database.workspace(row.workspace) as connection:
-            # Nobody knows whether the vendor has used a rotating token up: the next refusal is read in that light.
-            lost = refused.problem in _LOST or refused.problem.startswith("http_5")
             await rows.back_off(connection, row.workspace, row.id, owner=owner, seconds=pause, ambiguous=lost)
             details = {"generation": row.generation, "problem": refused.problem}
             await self._journal.append(connection, self._entry(row, "UNKNOWN", details))

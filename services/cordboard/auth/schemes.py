@@ -92,6 +92,8 @@ class OAuth:
     """How long an access token lives where the vendor does not say."""
     idle_seconds: int | None = None
     """How long a refresh token lives unused, where the definition knows it."""
+    grace_seconds: int | None = None
+    """How long a refresh token that was used still works, where it does."""
 
 
 @dataclass(frozen=True)

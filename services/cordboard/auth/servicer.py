@@ -21,6 +21,7 @@ from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceServi
 from cordboard.auth.v1.credential_service_pb2_grpc import CredentialServiceServicer
 from cordboard.auth.v1.token_service_pb2_grpc import TokenServiceServicer
 from cordboard.auth.v1.workspace_service_pb2_grpc import WorkspaceServiceServicer
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.layers import shown_certificate
@@ -168,7 +169,7 @@ class ConnectServicer(ConnectServiceServicer):
         if onward:
             page = self._page.onward(onward)
         else:
-            cookies = [str(value) for name, value in context.invocation_metadata() if name == "cookie"]
+            cookies = headers.values(context, "cookie")
             page = self._page.of(await self._connect.finish(messages.vendor_return(request, ";".join(cookies))))
         await context.send_initial_metadata(page.headers)
         return HttpBody(content_type=CONTENT_TYPE, data=page.text.encode())

@@ -54,6 +54,10 @@ class AuthSettings(Settings):
         86_400.0, ge=0, le=30 * 86_400, description="for how long after it was issued a token can be refreshed"
     )
 
+    edge_callers: tuple[str, ...] = Field(
+        (), description="edges that may run calls here, by id, each as a member of its own workspaces"
+    )
+
     login_issuer: str = Field("", description="the OpenID Connect provider at which operators sign in; empty: none")
     login_client_id: str = Field("", description="our client id there")
     login_client_secret_file: Path | None = Field(

@@ -31,6 +31,7 @@ REFRESH_SECONDS: Final = 24 * 3600
 ISSUE: Final = "cordboard.auth.v1.TokenService/IssueToken"
 # The peer that may issue anything: how the first operator gets a token.
 OPERATOR_PEER: Final = "client/operator"
+EDGES: Final = "edges/"
 # Each role with the ones that are no more than it.
 COVERS: Final = {
     "reader": frozenset({"reader"}),
@@ -125,6 +126,9 @@ class TokenIssuer:
         """
         if wrong := _wrong_ttl(seconds):
             raise InvalidFields(wrong)
+        if caller.subject.startswith(EDGES):
+            # What an edge may is asked anew each time: one that was revoked does not go on from what it had.
+            raise TokenInvalid("expired")
         granted = _seconds(seconds)
         if not caller.api_key:
             # However often it is refreshed, somebody has to issue a new one some day.
@@ -163,6 +167,11 @@ class TokenIssuer:
             # The key's use is noted with the key: services ask every minute, for as long as calls come.
             action="",
         )
+
+    async def for_edge(self, edge: str, workspace: str, environment: str, seconds: int) -> Issued:
+        """Returns a token of a member of a workspace, for an edge that proved who it is; raises NotFound."""
+        name = f"{EDGES}{edge}"
+        return await self._issued(_Grant(workspace, environment, frozenset({"member"}), name, name, seconds))
 
     async def for_person(self, subject: str, roles: frozenset[str], seconds: int) -> Issued:
         """Returns a token that belongs to no workspace, for somebody who signed in."""

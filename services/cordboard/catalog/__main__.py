@@ -12,12 +12,14 @@ from cordboard.catalog.catalog import Catalog
 from cordboard.catalog.drift import Drift
 from cordboard.catalog.drift_servicer import DriftServicer
 from cordboard.catalog.drift_store import DriftStore
+from cordboard.catalog.drifting import Drifting
 from cordboard.catalog.gate import Gate
 from cordboard.catalog.governance_servicer import GovernanceServicer
 from cordboard.catalog.inventory import Inventory
 from cordboard.catalog.lifecycle import Lifecycle
 from cordboard.catalog.pins import Pins
 from cordboard.catalog.publication import Publication
+from cordboard.catalog.reach import Reach
 from cordboard.catalog.servicer import CatalogServicer
 from cordboard.catalog.settings import CatalogSettings
 from cordboard.catalog.snapshot import Snapshot
@@ -57,7 +59,8 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     publication = Publication(store, snapshot, journal, clock, gate, lifecycle, private_limit=limit)
     catalog = Catalog(snapshot, publication, gate, worker)
     usage = Usage(database)
-    availability = Availability(mesh.channels, mesh.settings.flag_max_staleness_seconds)
+    reach = Reach(mesh.settings.reachable_hosts, lambda slug: snapshot.index.entry(slug).facts.get("hosts", ()))
+    availability = Availability(mesh.channels, mesh.settings.flag_max_staleness_seconds, reach)
     follows = mesh.settings.edge_bootstrap_file is not None
     pins = Pins(store, snapshot, journal, clock, follows=follows)
     drift_store = DriftStore(database)
@@ -81,6 +84,7 @@ async def start(mesh: Process[CatalogSettings]) -> None:
     mesh.background(changes.run())
     mesh.background(snapshot.run(changes))
     mesh.background(availability.run())
+    mesh.background(Drifting(drift_store, clock, mesh.measures).run())
 
     async def stop_worker() -> None:
         await asyncio.to_thread(worker.shutdown, cancel_futures=True)

@@ -11,16 +11,20 @@ from cordboard.core.flagging import integration_key, is_on
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cordboard.catalog.reach import Reach
     from cordboard.core.caller import Caller
     from cordboard.core.channel import Channels
 
 
 class Availability:
-    """The whole set of flags, and what it says of integrations."""
+    """The whole set of flags, and what it says of integrations that can work here."""
 
-    def __init__(self, channels: Channels, max_staleness: float) -> None:
-        """Takes the way to Flags, and after how many seconds without it the set is too old; `run` has to run."""
+    def __init__(self, channels: Channels, max_staleness: float, reach: Reach) -> None:
+        """Takes the way to Flags, after how many seconds without it the set is too old, and which vendors can be
+        reached from here; `run` has to run.
+        """
         self._flags = FlagCopy(channels, "catalog", max_staleness=max_staleness)
+        self._reach = reach
 
     async def run(self) -> None:
         """Keeps the copy current, for ever."""
@@ -42,4 +46,5 @@ class Availability:
             "region": caller.region,
             "environment": caller.environment,
         }
-        return lambda slug: is_on(flags.evaluate(integration_key(slug), context))
+        reach = self._reach
+        return lambda slug: reach.holds(slug) and is_on(flags.evaluate(integration_key(slug), context))

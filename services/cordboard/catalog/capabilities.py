@@ -42,6 +42,7 @@ VOCABULARY: Final[frozenset[str]] = frozenset(
         "auth.url-variables",
         "config-variables",
         "database",
+        "database.mysql",
         "events.polling",
         "events.webhook",
         "form-hints",
@@ -107,6 +108,7 @@ RUNTIME: Final[frozenset[str]] = frozenset(
         "error.retry",
         "error.success",
         "database",
+        "database.mysql",
         "events.polling",
         "events.webhook",
         "form-hints",
@@ -171,6 +173,8 @@ def _of_whole(definition: Definition) -> set[str]:
         used.add("events.polling")
     if definition.HasField("database"):
         used.add("database")
+        if definition.database.engine == pb.DATABASE_ENGINE_MYSQL:
+            used.add("database.mysql")
     if definition.HasField("gateway"):
         used.add("gateway")
     return used

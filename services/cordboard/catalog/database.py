@@ -16,6 +16,7 @@ MAX_ROWS: Final = 10_000
 MAX_STATEMENT: Final = 65_536
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_.-]|\{[A-Za-z_][A-Za-z0-9_.-]*\}){1,128}", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+_WRITES_FILES: Final = re.compile(r"\bINTO\s+(OUTFILE|DUMPFILE)\b", re.IGNORECASE)
 
 
 def check_database(definition: pb.Definition, found: Findings) -> None:
@@ -41,6 +42,9 @@ def check_database(definition: pb.Definition, found: Findings) -> None:
             found.below("auth_schemes", index).add("", "must be `basic`: a database knows a user and a password")
     for index, action in enumerate(definition.actions):
         _check_action(action, found.below("actions", index))
+        if database.engine == pb.DATABASE_ENGINE_MYSQL and _WRITES_FILES.search(action.statement.text):
+            # A transaction that reads only does not hold this back.
+            found.below("actions", index).add("statement.text", "must not write files of the server (INTO OUTFILE)")
 
 
 def _check_action(action: pb.Action, found: Findings) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEPT: Final = timedelta(days=90)
 """How long a sign is kept that nobody sees any more."""
+MAX_TEXT: Final = 255
 
 
 class Drift:
@@ -51,7 +52,7 @@ class Drift:
         chosen = [one for one in slugs if owner in ("", owners[one])]
         wanted = Wanted(chosen, kind, self._clock.now() - RECENT, RETIRED)
         found = await self._store.signs(wanted, after=after, limit=limit) if chosen else []
-        return [(sign.key, _message(sign, looked, owners[sign.slug])) for sign, looked in found]
+        return [(sign.key, drift_message(sign, owners[sign.slug])) for sign in found]
 
     def _answers(self, slug: str) -> bool:
         caller = current_caller()
@@ -62,7 +63,8 @@ class Drift:
         return View.of(caller).sees(slug, state) and may_write(caller, slug)
 
 
-def _message(sign: Sign, looked: int, owner: str) -> pb.Drift:
+def drift_message(sign: Sign, owner: str = "") -> pb.Drift:
+    """Returns a sign as it is answered."""
     return pb.Drift(
         definition_version=f"integrations/{sign.slug}/versions/{sign.version}",
         owner=owner,
@@ -72,8 +74,20 @@ def _message(sign: Sign, looked: int, owner: str) -> pb.Drift:
         rule=sign.rule,
         answers=sign.answers,
         # A sign that was told twice, for an answer that got lost, is in no more answers than there were.
-        answers_looked_at=max(looked, sign.answers),
+        answers_looked_at=max(sign.looked, sign.answers),
         first_time=to_timestamp(sign.first_time),
         last_time=to_timestamp(sign.last_time),
         trace_id=sign.trace_id,
+        edge=f"edges/{sign.edge_id}" if sign.edge_id else "",
     )
+
+
+def is_text(text: str) -> bool:
+    """Tells whether a text can be kept."""
+    return 0 < len(text) <= MAX_TEXT and text.isprintable()
+
+
+def is_sign(sign: pb.DriftSign | pb.Drift) -> bool:
+    """Tells whether a sign can be one: of a kind, in some answers, in texts that can be kept."""
+    texts = [text for text in (sign.place, sign.rule, sign.trace_id) if text]
+    return sign.kind in pb.DriftKind.values()[1:] and sign.answers > 0 and all(map(is_text, texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.catalog.drift import is_sign, is_text
 from cordboard.catalog.drift_store import Look, Sign
 from cordboard.catalog.governance_servicer import time_of
 from cordboard.catalog.servicer import INTEGRATION
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 EVERY: Final = "integrations/-"
 MAX_LOOKS: Final = 1_000
 MAX_SIGNS: Final = 50
-MAX_TEXT: Final = 255
 _KINDS: Final = tuple(map(str, pb.DriftKind.values()))
-_BEGINNING: Final[Place] = ("", "", "", 0, "", "")
+_BEGINNING: Final[Place] = ("", "", "", 0, "", "", "")
 
 
 class DriftServicer(DriftServiceServicer):
@@ -58,8 +58,8 @@ def _place(after: str) -> Place:
         or not all(not one or one.isprintable() for one in parts)
     ):
         raise InvalidFields.one("page_token", "is not a token of this list")
-    slug, version, action, kind, place, rule = parts
-    return slug, version, action, int(kind), place, rule
+    slug, version, action, kind, place, rule, edge = parts
+    return slug, version, action, int(kind), place, rule, edge
 
 
 def _told(request: pb.ReportDriftRequest) -> tuple[list[Look], list[Sign]]:
@@ -70,25 +70,16 @@ def _told(request: pb.ReportDriftRequest) -> tuple[list[Look], list[Sign]]:
     wrong = []
     for index, one in enumerate(request.looks):
         key, at = (one.integration, one.version, one.action), f"looks[{index}]"
-        if not all(map(_is_text, key)) or not 0 < one.answers < 2**40 or key in looks:
+        if not all(map(is_text, key)) or not 0 < one.answers < 2**40 or key in looks:
             wrong.append(Violation(at, "must name an action of a version, once, and how many answers"))
             continue
         when, workspace = time_of(one.last_time, f"{at}.last_time"), owner_of(one.integration)
         looks[key] = Look(workspace, *key, one.answers, when)
         for number, each in enumerate(one.signs):
             sign = Sign(workspace, *key, each.kind, each.place, each.rule, each.answers, when, when, each.trace_id)
-            if number >= MAX_SIGNS or not _is_sign(each) or each.answers > one.answers or sign.key in signs:
+            if number >= MAX_SIGNS or not is_sign(each) or each.answers > one.answers or sign.key in signs:
                 wrong.append(Violation(f"{at}.signs[{number}]", "must have a kind, and be there once, in some answers"))
             signs[sign.key] = sign
     if wrong:
         raise InvalidFields(wrong[:100])
     return list(looks.values()), list(signs.values())
-
-
-def _is_text(text: str) -> bool:
-    return 0 < len(text) <= MAX_TEXT and text.isprintable()
-
-
-def _is_sign(sign: pb.DriftSign) -> bool:
-    texts = [text for text in (sign.place, sign.rule, sign.trace_id) if text]
-    return sign.kind in pb.DriftKind.values()[1:] and sign.answers > 0 and all(map(_is_text, texts))

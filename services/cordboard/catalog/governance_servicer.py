@@ -32,8 +32,9 @@ WORKSPACE: Final = "workspaces/*"
 PIN: Final = "workspaces/*/environments/*/pins/*"
 EVERYWHERE: Final = "workspaces/-"
 MAX_COUNTS: Final = 10_000
-# Beyond these, PostgreSQL and Python disagree about what a time is.
-_TIMES: Final = (0, 253_402_300_799)
+# Beyond these, PostgreSQL and Python disagree about what a time is: the end of the last second of 9999 is kept as
+# "infinity", and comes back without a zone.
+_TIMES: Final = (0, 253_402_300_798)
 
 
 class GovernanceServicer(GovernanceServiceServicer):

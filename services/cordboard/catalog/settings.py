@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
+from cordboard.catalog.reach import ALL_BELOW
+from cordboard.core.egress import check_url, host_key
+from cordboard.core.errors import EgressDenied
 from cordboard.core.settings import MAX_STALENESS, MaxStaleness, OptionalAddress, Settings
+
+
+def _reachable(value: str) -> str:
+    named = value.removeprefix(ALL_BELOW)
+    try:
+        plain = bool(named) and host_key(check_url(f"https://{named}/")) == named
+    except EgressDenied:
+        plain = False
+    if not plain:
+        raise ValueError("must be a host in small letters, with its port unless that is 443, or *. and a host")
+    return value
+
+
+ReachableHost = Annotated[str, AfterValidator(_reachable)]
 
 
 class CatalogSettings(Settings):
@@ -34,6 +52,17 @@ class CatalogSettings(Settings):
         None, description="what `cordboard edges bundle` wrote, to begin with before the hub is reached"
     )
     hub_address: OptionalAddress = Field("", description="HOST:PORT of the hub's Envoy, if not where it said it is")
+    reachable_hosts: tuple[ReachableHost, ...] = Field(
+        (),
+        description="the vendors' hosts that this mesh can reach, as a JSON array, `*.example.com` for all below one; "
+        "none: every host. An integration that needs another one is not shown as available",
+    )
     source_folders: tuple[Path, ...] = Field(
         (), description="folders that sources may be in, as a JSON array; none: no source on disk is read"
     )
+
+    @field_validator("edge_bundle_file", mode="before")
+    @classmethod
+    def _no_bundle(cls, value: object) -> object:
+        # A compose file cannot leave a variable out, only empty.
+        return None if value == "" else value

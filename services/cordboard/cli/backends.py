@@ -74,13 +74,31 @@ def through_gateway(
     output: Output = Format.TABLE,
 ) -> None:
     """Make the proxy of an integration vendor the candidate of a route, or what answers where there is no route yet."""
-    accounts = [one.partition("=") for one in account or []]
-    if any(not mark for _, mark, _ in accounts):
-        raise typer.BadParameter("must look like CONNECTION=NAME", param_hint="--account")
     backend = pb.Backend(
         gateway=pb.GatewayBackend(connection=f"workspaces/{workspace}/connections/{connection}", integration=name),
-        connections=[pb.RemoteConnection(connection=own, remote=there, environment=only) for own, _, there in accounts],
+        connections=_accounts(account, only),
     )
+    _put(context, _name(workspace, integration), backend, answers=answers, compare=compare, output=output)
+
+
+@app.command("hub")
+def at_the_hub(
+    context: typer.Context,
+    workspace: Workspace,
+    integration: Integration,
+    account: Annotated[
+        list[str] | None,
+        typer.Option(help="CONNECTION=NAME: the id at the hub of a connection of the workspace. Repeatable."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="The accounts are at the hub alone: the environment that they are of.")
+    ] = "",
+    answers: Annotated[bool, typer.Option("--answers", help="It answers from the first call on.")] = False,
+    compare: Annotated[float, typer.Option(help="The share of reads to compare, from 0 to 1.")] = 0.0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make the hub that this edge follows the candidate of a route, or what answers where there is no route yet."""
+    backend = pb.Backend(hub=pb.HubBackend(), connections=_accounts(account, only))
     _put(context, _name(workspace, integration), backend, answers=answers, compare=compare, output=output)
 
 
@@ -196,6 +214,13 @@ def delete(context: typer.Context, workspace: Workspace, integration: Integratio
     run(work)
 
 
+def _accounts(given: list[str] | None, environment: str) -> list[pb.RemoteConnection]:
+    accounts = [one.partition("=") for one in given or []]
+    if any(not mark for _, mark, _ in accounts):
+        raise typer.BadParameter("must look like CONNECTION=NAME", param_hint="--account")
+    return [pb.RemoteConnection(connection=own, remote=there, environment=environment) for own, _, there in accounts]
+
+
 def _put(
     context: typer.Context, name: str, backend: pb.Backend, *, answers: bool, compare: float, output: Format
 ) -> None:
@@ -220,8 +245,9 @@ def _name(workspace: str, integration: str) -> str:
 
 
 def _shown(backend: pb.Backend) -> str:
-    if backend.WhichOneof("kind") != "gateway":
-        return "direct"
+    kind = backend.WhichOneof("kind")
+    if kind != "gateway":
+        return kind or "direct"
     return f"gateway {backend.gateway.connection.rpartition('/')[2]}"
 
 

@@ -11,11 +11,12 @@ import typer
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Environment, Output, target
-from cordboard.cli.output import Format, errors, moment, show_json, show_rows
+from cordboard.cli.output import Format, errors, marked, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
+from cordboard.proxy.v1 import sealed_input_service_pb2 as sealed_pb
 
-app = typer.Typer(no_args_is_help=True, help="Look at calls that were made.")
+app = typer.Typer(no_args_is_help=True, help="Look at calls that were made, and seal secrets of inputs.")
 
 
 def call(
@@ -39,7 +40,7 @@ def call(
                 count = 0
                 async for items in mesh.pages(name, action, values, max_pages=pages):
                     count += 1
-                    errors.print(f"[dim]page {count}: {len(items)} items[/dim]")
+                    errors.print(f"page {count}: {len(items)} items", style="dim")
                     show_json(items)
                 return
             result = await mesh.execute(name, action, values, idempotency_key=idempotency_key)
@@ -51,11 +52,10 @@ def call(
             tries = "1 attempt" if result.call.attempts == 1 else f"{result.call.attempts} attempts"
             took = result.call.duration.ToMilliseconds()
             version, trace = result.call.definition_version, result.call.trace_id
-            errors.print(
-                f"[dim]HTTP {result.vendor_status}, {tries}, {took} ms, version {version}, trace {trace}[/dim]"
-            )
+            told = f"HTTP {result.vendor_status}, {tries}, {took} ms, version {version}, trace {trace}"
+            errors.print(told, style="dim")
             if result.stale:
-                errors.print(f"[yellow]from copies, for their source is away:[/yellow] {result.stale}")
+                errors.print(marked("yellow", "from copies, for their source is away:", result.stale))
 
     run(work)
 
@@ -89,6 +89,37 @@ def list_calls(
                 for each in page.calls
             ),
         )
+
+    run(work)
+
+
+@app.command("seal")
+def seal(
+    context: typer.Context,
+    workspace: Annotated[str, typer.Argument(help="The workspace's id.")],
+    integration: Annotated[str, typer.Argument(help="The integration's slug.")],
+    action: Annotated[str, typer.Argument(help="The action's id.")],
+    pointer: Annotated[str, typer.Argument(help="Where the secret stands in the input: a JSON Pointer, as /password.")],
+    environment: Environment = "production",
+    output: Output = Format.TABLE,
+) -> None:
+    """Read a secret from standard input, or ask for it, and print a reference to write in its place."""
+    piped = None if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    secret: str = piped if piped is not None else typer.prompt("secret", hide_input=True, err=True)
+
+    async def work() -> None:
+        request = sealed_pb.SealInputRequest(
+            parent=f"workspaces/{workspace}",
+            integration=f"integrations/{integration}",
+            action=action,
+            secrets=[sealed_pb.InputSecret(pointer=pointer, secret=secret)],
+        )
+        async with as_workspace(target(context), workspace, environment) as mesh:
+            answer = await mesh.sealed_inputs.SealInput(request)
+        if output is Format.JSON:
+            show_json(plain(answer))
+        else:
+            typer.echo(answer.references[0])
 
     run(work)
 

@@ -9,13 +9,12 @@ from typing import Annotated, Final
 from xml.etree import ElementTree
 
 import typer
-from rich.markup import escape
 
 from cordboard.catalog.folder import RULES, File, Finding, Report, check_files
 from cordboard.cli.documents import read
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output
-from cordboard.cli.output import Format, console, errors, show_json
+from cordboard.cli.output import Format, console, errors, marked, show_json
 from cordboard.cli.session import run
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
@@ -89,7 +88,7 @@ def junit_xml(reports: list[Report]) -> str:
 def _show(reports: list[Report]) -> None:
     for report in reports:
         for finding in report.findings:
-            console.print(f"[red]{finding.rule}[/red] {escape(_line(report, finding))}", soft_wrap=True)
+            console.print(marked("red", finding.rule, _line(report, finding)), soft_wrap=True)
     actions, examples = sum(one.actions for one in reports), sum(one.examples for one in reports)
     well = len([one for one in reports if not one.findings])
     errors.print(f"{well} of {len(reports)} definitions are well: {actions} actions, {examples} recorded examples")

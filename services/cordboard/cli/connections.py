@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from cordboard.auth.v1 import connect_link_service_pb2 as links
 from cordboard.auth.v1 import connect_service_pb2 as connecting
@@ -17,7 +18,7 @@ from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.cli.calls import connection_name
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Environment, Output, Workspace, target
-from cordboard.cli.output import Format, console, errors, show_fields, show_rows
+from cordboard.cli.output import Format, console, errors, marked, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.client import Client, CordboardError, InvalidRequest
 from cordboard.client.paging import list_all
@@ -138,7 +139,7 @@ async def _by_page(mesh: Client, session: connecting.ConnectSession, *, browser:
     errors.print("Open this page and allow the access:")
     errors.print(session.verification_uri or page, markup=False, highlight=False, soft_wrap=True)
     if session.user_code:
-        errors.print(f"and type in this code: [bold]{session.user_code}[/bold]")
+        errors.print(Text.assemble("and type in this code: ", (session.user_code, "bold")))
     if browser:
         webbrowser.open(page)
     with errors.status("waiting for the vendor's answer"):
@@ -177,7 +178,7 @@ async def _checked(mesh: Client, made: pb.Connection) -> pb.Connection:
     try:
         await mesh.execute(made.name, version.definition.check_action, {})
     except CordboardError as error:
-        errors.print(f"[yellow]the check call failed:[/yellow] {error.message}")
+        errors.print(marked("yellow", "the check call failed:", error.message))
     get = pb.GetConnectionRequest(name=made.name)
     # The news goes its own way from the Proxy to Auth.
     for _ in range(CHECK_POLLS):

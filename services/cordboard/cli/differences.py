@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from rich.text import Text
+
 from cordboard.catalog.v1 import governance_service_pb2 as pb
 from cordboard.cli.output import console
 
 _ACTION: Final = re.compile(r"actions\[([^\]]+)\]")
 _WORDS: Final = {pb.DefinitionChange.KIND_ADDED: "added", pb.DefinitionChange.KIND_REMOVED: "removed"}
 SIGNS = {
-    pb.DefinitionChange.KIND_ADDED: "[green]+[/green]",
-    pb.DefinitionChange.KIND_REMOVED: "[red]-[/red]",
-    pb.DefinitionChange.KIND_CHANGED: "[yellow]~[/yellow]",
+    pb.DefinitionChange.KIND_ADDED: Text("+ ", "green"),
+    pb.DefinitionChange.KIND_REMOVED: Text("- ", "red"),
+    pb.DefinitionChange.KIND_CHANGED: Text("~ ", "yellow"),
 }
 
 
@@ -27,17 +29,19 @@ def show_difference(found: pb.DefinitionDifference, *, limit: int = 0) -> None:
     shown = found.changes[: limit or None]
     for change in shown:
         values = " -> ".join(value for value in (change.old_value, change.new_value) if value)
-        console.print(f"{SIGNS.get(change.kind, '')} ", end="")
+        console.print(SIGNS.get(change.kind, " "), end="")
         console.print(f"{change.field}: {values}", markup=False, highlight=False)
     if len(found.changes) > len(shown):
-        console.print(f"[dim]and {len(found.changes) - len(shown)} more; `-o json` has all of them[/dim]")
+        console.print(f"and {len(found.changes) - len(shown)} more; `-o json` has all of them", style="dim")
     if not found.old_version:
         return
     for holds, mode, who in (
         (found.backward, "BACKWARD", f"users of {found.old_version} can use {found.new_version}"),
         (found.forward, "FORWARD", f"users of {found.new_version} can go back to {found.old_version}"),
     ):
-        console.print(f"[green]{mode}[/green]: {who}" if holds else f"[red]not {mode}[/red]:")
+        console.print(
+            Text.assemble((mode, "green"), f": {who}") if holds else Text.assemble((f"not {mode}", "red"), ":")
+        )
         direction = getattr(pb.Incompatibility, f"DIRECTION_{mode}")
         for one in found.incompatibilities:
             if one.direction == direction:
@@ -66,7 +70,7 @@ def show_refusals(compatibility: str, refusals: Iterable[pb.Incompatibility]) ->
     """Shows what a definition promises, and what of it this one breaks."""
     console.print(f"declared compatibility: {compatibility}")
     for one in refusals:
-        console.print("[red]refused[/red] ", end="")
+        console.print("refused ", style="red", end="")
         console.print(incompatibility_text(one), markup=False, highlight=False)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import typer
 from cryptography import x509
+from rich.text import Text
 
 from cordboard.cli.diagnosis import Finding, diagnose
 from cordboard.cli.failures import CommandFailed
@@ -38,8 +39,8 @@ def doctor(context: typer.Context, output: Output = Format.TABLE) -> None:
         show_json([vars(each) for each in found])
     else:
         for each in found:
-            mark = "[green]✓[/green]" if each.well else "[red]✗[/red]"
-            console.print(f"{mark} {each.subject}: ", end="")
+            mark = ("✓", "green") if each.well else ("✗", "red")
+            console.print(Text.assemble(mark, f" {each.subject}: "), end="")
             console.print(each.text, markup=False, highlight=False)
             if not each.well:
                 console.print(f"    {each.remedy}", markup=False, highlight=False)

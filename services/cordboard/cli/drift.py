@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cordboard.catalog.v1 import drift_service_pb2 as pb
 from cordboard.cli.options import Output, target
@@ -22,6 +21,11 @@ class Kind(StrEnum):
     DEPRECATION = "deprecation"
     SCOPE = "scope"
     ENDPOINT = "endpoint"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the group of the catalog."""
+    app.command("drift")(drift)
 
 
 def drift(
@@ -42,7 +46,7 @@ def drift(
             console.print("no drift was seen in the answers of the last 30 days that were looked at")
             return
         # The rest, such as the trace, is in the JSON: lines that are too long are read by nobody.
-        columns = ("version", "action", "what", "where", "rule", "answers", "last")
+        columns = ("version", "action", "what", "where", "rule", "answers", "last", "edge")
         show_rows(output, found, columns, map(_row, found))
 
     run(work)
@@ -54,8 +58,9 @@ def _row(each: pb.Drift) -> tuple[str, ...]:
         f"{slug} {version}",
         each.action,
         pb.DriftKind.Name(each.kind).removeprefix("DRIFT_KIND_").lower(),
-        escape(each.place),
-        escape(each.rule),
+        each.place,
+        each.rule,
         f"{each.answers} of {each.answers_looked_at}",
         moment(each.last_time),
+        each.edge.removeprefix("edges/"),
     )

@@ -43,15 +43,7 @@ def register_edge(
         request = pb.RegisterEdgeRequest(edge_id=edge, edge=pb.Edge(title=title, workspaces=workspace or []))
         async with found.client() as mesh:
             made = await mesh.sync.RegisterEdge(request)
-        bootstrap = Bootstrap(
-            hub=made.hub,
-            edge=edge,
-            address=made.address or found.address,
-            authority=found.ca_file.read_bytes() if found.ca_file is not None else b"",
-            hub_key=made.hub_key.public_key,
-            private_key=Secret(made.private_key),
-        )
-        _write(file, bootstrap.to_json())
+        write_private(file, bootstrap_of(made, found.address, found.ca_file).to_json())
         if output is Format.JSON:
             show_json({"edge": plain(made.edge), "file": str(file)})
             return
@@ -59,6 +51,18 @@ def register_edge(
         console.print(f"there: cordboard up --role edge --bootstrap {file.name}", markup=False)
 
     run(work)
+
+
+def bootstrap_of(made: pb.RegisterEdgeResponse, address: str, ca_file: Path | None) -> Bootstrap:
+    """Returns what an edge begins with: who it is, and its hub, at this address where the hub says no other."""
+    return Bootstrap(
+        hub=made.hub,
+        edge=made.edge.name.partition("/")[2],
+        address=made.address or address,
+        authority=ca_file.read_bytes() if ca_file is not None else b"",
+        hub_key=made.hub_key.public_key,
+        private_key=Secret(made.private_key),
+    )
 
 
 @app.command("list")
@@ -172,8 +176,20 @@ def sync_state(context: typer.Context, output: Output = Format.TABLE) -> None:
                 "last error": state.last_error or "none",
             },
         )
+        if output is Format.TABLE and (hint := hint_of(state)):
+            console.print(hint, markup=False)
 
     run(work)
+
+
+def hint_of(state: pb.SyncState) -> str:
+    """Returns what somebody has to know of an edge that has nothing yet; empty: it has something."""
+    if not state.hub or state.sequence:
+        return ""
+    return (
+        "nothing has come from the hub yet, so there are no integrations here: mend the link, or begin with what "
+        "`cordboard edges bundle` writes at the hub (`cordboard up --bundle`)"
+    )
 
 
 def _unknown(edge: pb.Edge) -> str:
@@ -185,7 +201,8 @@ def _age(edge: pb.Edge) -> str:
     return f"{edge.staleness.ToTimedelta().total_seconds():.0f} s" if edge.HasField("staleness") else "never current"
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_private(file: Path, content: bytes) -> None:
+    """Writes a new file that its owner alone can read."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(content)

@@ -1,24 +1,21 @@
-"""Flags before and after a change: whom it would move, why somebody gets what they get, what is stale; in and out."""
+"""Flags before and after a change: whom it would move, why somebody gets what they get, what is stale."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
+from rich.text import Text
 
 from cordboard.cli import proposals
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.flag_difference import difference, show_difference
-from cordboard.cli.foreign_flags.documents import read
-from cordboard.cli.foreign_flags.unleash import to_unleash
-from cordboard.cli.foreign_flags.words import Unsayable
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, show_fields, show_json, show_rows
 from cordboard.cli.proposals import Propose, all_workspaces, context_of, put_forward
@@ -34,14 +31,6 @@ File = Annotated[Path, typer.Argument(help="The flag as `cordboard flag show -o 
 Environments = Annotated[list[str] | None, typer.Option("--environment", "-e", help="Repeatable. Default: production.")]
 # Contexts of one preview, as the service takes them.
 MOST_CONTEXTS = 10_000
-UNUSABLE = 2
-
-
-class Foreign(StrEnum):
-    """Whose format."""
-
-    FLAGD = "flagd"
-    UNLEASH = "unleash"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,8 +41,6 @@ def add_to(app: typer.Typer) -> None:
         ("explain", explain),
         ("diff", diff),
         ("stale", stale),
-        ("export", export),
-        ("import", import_flags),
     ):
         app.command(name)(function)
     app.add_typer(proposals.app, name="proposals")
@@ -130,8 +117,8 @@ def explain(
         for rule in found.rules:
             place = f", the workspace lies at {rule.place_percent:.2f} %" if rule.HasField("place_percent") else ""
             why = "; ".join(rule.mismatches)
-            mark = "[green]matches[/green]" if rule.matched else "[dim]does not match[/dim]"
-            console.print(f"  rule {rule.index + 1} {mark}", end="")
+            mark = ("matches", "green") if rule.matched else ("does not match", "dim")
+            console.print(Text.assemble(f"  rule {rule.index + 1} ", mark), end="")
             console.print(f"{f' ({rule.description})' if rule.description else ''}{place}", end="", markup=False)
             console.print(f": {why}" if why else "", markup=False, highlight=False)
         for unmet in found.unmet_prerequisites:
@@ -176,7 +163,7 @@ def stale(
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
-            flags = await _flags(mesh)
+            flags = await all_flags(mesh)
         limit = datetime.now(UTC) - timedelta(days=days)
         found = [
             (flag, why) for flag in flags if flag.update_time.ToDatetime(UTC) <= limit and (why := staleness(flag))
@@ -187,63 +174,6 @@ def stale(
             ("key", "since", "why"),
             ((flag.name.partition("/")[2], moment(flag.update_time), why) for flag, why in found),
         )
-
-    run(work)
-
-
-def export(
-    context: typer.Context,
-    key: Annotated[list[str] | None, typer.Argument(help="Only these flags. Default: all.")] = None,
-    format_: Annotated[Foreign, typer.Option("--format", help="Whose format.")] = Foreign.FLAGD,
-) -> None:
-    """Print flags as flagd's flag definitions, or as Unleash's features."""
-
-    async def work() -> None:
-        async with as_operator(target(context)) as mesh:
-            if format_ is Foreign.FLAGD:
-                watch = mesh.flags.WatchFlags(pb.WatchFlagsRequest())
-                whole = json.loads((await anext(aiter(watch))).flag_configuration)["flags"]
-                watch.cancel()
-                _print_known(whole, key)
-                return
-            flags = {flag.name.partition("/")[2]: flag for flag in await _flags(mesh)}
-        wanted = [flags[each] for each in (key or flags) if each in flags]
-        try:
-            show_json(to_unleash(wanted))
-        except Unsayable as problem:
-            raise CommandFailed(f"Unleash cannot say it: {problem}", UNUSABLE) from None
-
-    run(work)
-
-
-def import_flags(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="flagd's flag definitions or Unleash's features, as JSON.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put.")] = False,
-    reason: Reason = "",
-    output: Output = Format.TABLE,
-) -> None:
-    """Put the flags of another tool that can be said here, and say why the others cannot."""
-    try:
-        reading = read(_document(file))
-    except Unsayable as problem:
-        raise typer.BadParameter(f"{file} {problem}", param_hint="FILE") from None
-
-    async def work() -> None:
-        rows = [(flag.name.partition("/")[2], "would be put" if dry_run else "put") for flag in reading.flags]
-        if not dry_run:
-            async with as_operator(target(context)) as mesh:
-                for flag in reading.flags:
-                    await mesh.flags.PutFlag(
-                        pb.PutFlagRequest(flag=flag, reason=reason or f"imported from {file.name}")
-                    )
-        rows += [(key, f"left out: {why}") for key, why in reading.left_out.items()]
-        if output is Format.JSON:
-            show_json([{"key": key, "outcome": outcome} for key, outcome in rows])
-        else:
-            show_rows(output, reading.flags, ("key", "outcome"), rows)
-        if reading.left_out:
-            raise typer.Exit(1)
 
     run(work)
 
@@ -266,12 +196,13 @@ def staleness(flag: pb.Flag) -> str:
 
 def _flag_in(file: Path) -> pb.Flag:
     try:
-        return json_format.ParseDict(_document(file), pb.Flag())
+        return json_format.ParseDict(document(file), pb.Flag())
     except json_format.ParseError as problem:
         raise typer.BadParameter(f"{file} is no flag: {problem}", param_hint="FILE") from None
 
 
-def _document(file: Path) -> Any:
+def document(file: Path) -> Any:
+    """Returns what a file of JSON says; raises BadParameter."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
@@ -294,12 +225,8 @@ def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str, str]],
         console.print(f"and so would some of {', '.join(others)}, which need it", markup=False)
 
 
-def _print_known(flags: dict[str, Any], wanted: Sequence[str] | None) -> None:
-    chosen = {key: flags[key] for key in (wanted or flags) if key in flags}
-    show_json({"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": chosen})
-
-
-async def _flags(mesh: Client) -> list[pb.Flag]:
+async def all_flags(mesh: Client) -> list[pb.Flag]:
+    """Returns every flag of a mesh."""
     return await list_all(mesh.flags.ListFlags, pb.ListFlagsRequest())
 
 

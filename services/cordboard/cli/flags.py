@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct, Value
+from rich.text import Text
 
 from cordboard.cli.options import Output, Reason, target
 from cordboard.cli.output import Format, console, moment, show_fields, show_rows
@@ -80,7 +81,7 @@ def list_flags(context: typer.Context, output: Output = Format.TABLE) -> None:
                 (
                     each.name.partition("/")[2],
                     each.revision,
-                    "[red]killed[/red]" if each.killed else "live",
+                    Text("killed", "red") if each.killed else "live",
                     "; ".join(rule_text(rule) for rule in each.rules),
                     each.default_variant,
                 )
@@ -238,8 +239,8 @@ def _past(key: str, revision: int | None, time: str) -> history_pb.EvaluateFlagA
 
 def _show(output: Format, flag: pb.Flag) -> None:
     if output is Format.TABLE:
-        state = "[red]killed[/red]" if flag.killed else "[green]live[/green]"
-        console.print(f"{flag.name} revision {flag.revision} is {state}")
+        state = ("killed", "red") if flag.killed else ("live", "green")
+        console.print(Text.assemble(f"{flag.name} revision {flag.revision} is ", state))
         for rule in flag.rules:
             console.print(f"  {rule_text(rule)}")
         console.print(f"  everybody else: {flag.default_variant}")

@@ -15,6 +15,7 @@ from cordboard.cli.form_table import form_table
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
+from cordboard.client.paging import list_all
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1 import query_editor_service_pb2 as editors
@@ -111,15 +112,9 @@ def forms(
     """Show how far the forms of each version of an integration are: made, being made, or why not."""
 
     async def work() -> None:
-        found: list[pb.FormSet] = []
         async with as_operator(target(context)) as mesh:
-            request = pb.ListFormSetsRequest(parent=f"integrations/{integration}", page_size=1000)
-            while True:
-                page = await mesh.forms.ListFormSets(request)
-                found += page.form_sets
-                request.page_token = page.next_page_token
-                if not request.page_token:
-                    break
+            request = pb.ListFormSetsRequest(parent=f"integrations/{integration}")
+            found: list[pb.FormSet] = await list_all(mesh.forms.ListFormSets, request)
         show_rows(output, found, ("version", "state", "forms", "since", "problems"), map(_progress, found))
 
     run(work)
@@ -168,7 +163,7 @@ def show_choices(found: pb.ListFormOptionsResponse, output: Format) -> None:
         table.add_row(Text(each.value_json), Text(each.label))
     console.print(table)
     if found.more:
-        console.print("[dim]There are more.[/dim]")
+        console.print("There are more.", style="dim")
 
 
 def show_document(found: form_pb2.FormDocument) -> None:

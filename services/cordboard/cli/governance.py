@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.text import Text
 
 from cordboard.auth.v1.workspace_service_pb2 import GetWorkspaceRequest
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
@@ -19,7 +20,7 @@ from cordboard.cli.catalog import LONG, state_text
 from cordboard.cli.differences import show_difference
 from cordboard.cli.failures import USAGE, CommandFailed
 from cordboard.cli.options import Environment, Output, target
-from cordboard.cli.output import Format, console, moment, plain, show_json, show_rows
+from cordboard.cli.output import Format, console, marked, moment, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.client.paging import list_all
 
@@ -132,7 +133,7 @@ def delete_draft(context: typer.Context, slug: Slug, version: Version) -> None:
         name = f"integrations/{slug}/versions/{version}"
         async with as_operator(target(context)) as mesh:
             await mesh.governance.DeleteDefinitionVersion(pb.DeleteDefinitionVersionRequest(name=name))
-        console.print(f"[green]deleted[/green] {name}")
+        console.print(marked("green", "deleted", name))
 
     run(work)
 
@@ -157,7 +158,8 @@ def pin(
         if output is Format.JSON:
             show_json(plain(found))
         else:
-            console.print(f"[green]pinned[/green] {workspace} ({environment}) to {slug} {found.version}")
+            told = f"{workspace} ({environment}) to {slug} {found.version}"
+            console.print(marked("green", "pinned", told))
 
     run(work)
 
@@ -169,7 +171,7 @@ def unpin(context: typer.Context, slug: Slug, workspace: Workspace, environment:
         name = _pin_name(workspace, environment, slug)
         async with as_operator(target(context)) as mesh:
             await mesh.governance.DeletePin(pb.DeletePinRequest(name=name))
-        console.print(f"[green]unpinned[/green] {workspace} ({environment}) from {slug}")
+        console.print(marked("green", "unpinned", f"{workspace} ({environment}) from {slug}"))
 
     run(work)
 
@@ -290,7 +292,7 @@ def reviews(
             (
                 each.integration.partition("/")[2],
                 each.owner,
-                ("[red]overdue[/red] " if each.overdue else "") + _day(each, "due_time"),
+                marked("red", "overdue", _day(each, "due_time")) if each.overdue else _day(each, "due_time"),
                 _day(each, "review_time"),
                 each.reviewer,
                 each.note,
@@ -321,7 +323,7 @@ def review(
         if output is Format.JSON:
             show_json(plain(found))
         else:
-            console.print(f"[green]reviewed[/green] {slug}, due again on {_day(found, 'due_time')}")
+            console.print(marked("green", "reviewed", f"{slug}, due again on {_day(found, 'due_time')}"))
 
     run(work)
 
@@ -399,7 +401,8 @@ def _show_moved(output: Format, found: catalog.DefinitionVersion) -> None:
     until = f" until {_day(found, 'sunset_time')}" if ends else ""
     instead = f", use {found.successor} instead" if found.successor else ""
     default = ", the default" if found.active else ""
-    console.print(f"{found.name} is [green]{state_text(found.state)}[/green]{default}{until}{instead}")
+    state = (state_text(found.state), "green")
+    console.print(Text.assemble(f"{found.name} is ", state, f"{default}{until}{instead}"))
 
 
 def _inventory_row(each: pb.InventoryEntry) -> tuple[Any, ...]:

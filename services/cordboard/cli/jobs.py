@@ -56,7 +56,7 @@ def submit(
             job = await mesh.jobs.SubmitJob(request)
             if wait:
                 async for told in mesh.jobs.WatchJob(pb.WatchJobRequest(name=job.name)):
-                    errors.print(f"[dim]{state_of(told.job)}[/dim]")
+                    errors.print(state_of(told.job), style="dim")
                 job = await mesh.jobs.GetJob(pb.GetJobRequest(name=job.name))
         show_job(output, job)
 

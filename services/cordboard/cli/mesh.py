@@ -17,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from cordboard.catalog.sync.bootstrap import Bootstrap
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, show_json
+from cordboard.cli.output import Format, console, marked, show_json
 from cordboard.cli.session import run
 from cordboard.local import probes
 from cordboard.local.certificates import SERVICES
@@ -174,7 +174,7 @@ def progress() -> Iterator[Any]:
 
 
 def _ready(state: MeshState, began: float) -> None:
-    console.print(f"[green]the mesh is ready[/green] after {time.monotonic() - began:.1f} s")
+    console.print(marked("green", "the mesh is ready", f"after {time.monotonic() - began:.1f} s"))
     console.print(f"  gRPC   {state.public_address}\n  JSON   {state.public_url}/v1/\n  CA     {state.ca_file}")
 
 
@@ -199,6 +199,7 @@ def status(context: typer.Context, output: Output = Format.TABLE) -> None:
             show_json(json.loads(state.to_json()))
             return
         from rich.table import Table
+        from rich.text import Text
 
         identity = Path(state.client_identity_dir)
         missing = await asyncio.gather(*(_missing(identity, process) for process in state.processes.values()))
@@ -206,9 +207,9 @@ def status(context: typer.Context, output: Output = Format.TABLE) -> None:
         for column in ("process", "ready", "address", "pid", "restarts", "misses"):
             table.add_column(column)
         for process, misses in zip(state.processes.values(), missing, strict=True):
-            ready = "[green]yes[/green]" if process.ready else "[red]no[/red]"
+            ready = Text("yes", "green") if process.ready else Text("no", "red")
             restarts = str(process.restarts)
-            table.add_row(process.name, ready, process.address, str(process.pid or "-"), restarts, misses)
+            table.add_row(process.name, ready, process.address, str(process.pid or "-"), restarts, Text(misses, "red"))
         console.print(f"{state.phase}, for {time.time() - state.started_time:.0f} s, at {state.public_url}")
         console.print(table)
 
@@ -221,7 +222,7 @@ async def _missing(identity: Path, process: ProcessState) -> str:
         return ""
     name = f"{process.name}.cordboard.internal"
     missing = await probes.away(process.address, name, identity)
-    return "[red]does not answer[/red]" if missing is None else f"[red]{', '.join(missing)}[/red]" if missing else ""
+    return "does not answer" if missing is None else ", ".join(missing)
 
 
 def logs(

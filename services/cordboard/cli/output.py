@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+# What moves the cursor, colours, or turns the reading direction around: C0 but for tab and line feed, C1, and the
+# bidirectional controls of Unicode.
+_COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_RAW: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Format(StrEnum):
@@ -22,8 +30,26 @@ class Format(StrEnum):
     JSON = "json"
 
 
-console = Console()
-errors = Console(stderr=True)
+class Terminal(Console):
+    """Prints text as it is: nothing in it becomes a style, a picture or a command to the terminal."""
+
+    def __init__(self, *, stderr: bool = False, **settings: Any) -> None:
+        """Takes whether it is standard error that is printed to, and rich's other settings."""
+        super().__init__(stderr=stderr, markup=False, emoji=False, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yields the parts of what is printed, without what a terminal would obey."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else _COMMANDS.sub("", text), style, control)
+
+
+console = Terminal()
+errors = Terminal(stderr=True)
+
+
+def marked(style: str, word: str, text: str) -> Text:
+    """Returns a word of ours in a style, and a text after it as it is."""
+    return Text.assemble((word, style), f" {text}")
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -39,8 +65,9 @@ def moment(time: Timestamp) -> str:
 
 def show_json(value: Any) -> None:
     """Prints JSON, and nothing else."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # These stand within texts alone, where JSON knows another way to write them.
+    sys.stdout.write(_RAW.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n")
 
 
 def show_rows(
@@ -57,10 +84,10 @@ def show_rows(
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
     console.print(table)
     if not messages:
-        console.print("[dim]none[/dim]")
+        console.print("none", style="dim")
 
 
 def show_fields(format: Format, message: Message, fields: dict[str, Any]) -> None:  # noqa: A002

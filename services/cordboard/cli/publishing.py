@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from cordboard.catalog.v1 import catalog_service_pb2 as pb
 from cordboard.catalog.v1 import governance_service_pb2 as governance
@@ -22,8 +22,9 @@ from cordboard.cli.documents import read
 from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import USAGE, CommandFailed, lines
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, errors, plain, show_json
+from cordboard.cli.output import Format, console, errors, marked, plain, show_json
 from cordboard.cli.session import as_operator, run
+from cordboard.cli.shipped import shipped_file, shipped_folder
 from cordboard.cli.spread import Spread, from_folder, from_server
 from cordboard.client import AlreadyExists, Client, Conflict, CordboardError, InvalidRequest
 
@@ -32,9 +33,9 @@ Tried = governance.ValidateDefinitionResponse | governance.ValidateOpenApiRespon
 MAX_LINES = 200
 MAX_LEFT = 10
 SEVERITIES = {
-    pb.ImportFinding.SEVERITY_NOTE: "[dim]note[/dim]",
-    pb.ImportFinding.SEVERITY_REPAIR: "[yellow]repaired[/yellow]",
-    pb.ImportFinding.SEVERITY_LOSS: "[red]left out[/red]",
+    pb.ImportFinding.SEVERITY_NOTE: Text("note ", "dim"),
+    pb.ImportFinding.SEVERITY_REPAIR: Text("repaired ", "yellow"),
+    pb.ImportFinding.SEVERITY_LOSS: Text("left out ", "red"),
 }
 
 
@@ -49,6 +50,12 @@ class Stage(StrEnum):
     def number(self) -> lifecycle.VersionState.ValueType:
         """Returns the state as it goes over the wire."""
         return lifecycle.VersionState.Value(f"VERSION_STATE_{self.name}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands to the group of the catalog."""
+    app.command("publish")(publish)
+    app.command("validate")(validate)
 
 
 def validate(
@@ -70,7 +77,12 @@ def validate(
 
 def publish(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A definition, YAML or JSON, or a folder of them.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A definition, YAML or JSON, or a folder of them; with --shipped a slug.")
+    ] = None,
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="Publish what comes with this release: all of it, or the one named.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, and say what would change.")] = False,
     stage: Annotated[Stage, typer.Option(help="The state to publish it in.")] = Stage.ACTIVE,
     workspace: Annotated[
@@ -81,14 +93,15 @@ def publish(
     """Publish a definition as a new version of its integration, or each that stands directly in a folder."""
 
     async def work() -> None:
-        if file.is_dir():
+        place = _place(file, shipped=shipped)
+        if place.is_dir():
             if dry_run:
-                raise CommandFailed(f"{file} is a folder: `cordboard check {file}` checks all of it", USAGE)
-            files = {each: read(each) for each in definition_files(file)}
+                raise CommandFailed(f"{place} is a folder: `cordboard check {place}` checks all of it", USAGE)
+            files = {each: read(each) for each in definition_files(place)}
             async with as_operator(target(context)) as mesh:
                 await _publish_all(output, files, lambda document: _published(mesh, document, workspace, stage))
             return
-        document = read(file)
+        document = read(place)
         async with as_operator(target(context)) as mesh:
             if dry_run:
                 _show_tried(output, await _tried(mesh, document, workspace), stage)
@@ -96,6 +109,14 @@ def publish(
                 _show_version(output, await _published(mesh, document, workspace, stage))
 
     run(work)
+
+
+def _place(file: Path | None, *, shipped: bool) -> Path:
+    if shipped:
+        return shipped_folder() if file is None else shipped_file(str(file))
+    if file is None:
+        raise CommandFailed("name a file or a folder, or say --shipped", USAGE)
+    return file
 
 
 async def _publish_all(
@@ -124,7 +145,7 @@ async def _publish_all(
     if output is Format.JSON:
         show_json([plain(version) for version in done])
     for each, problem in refused.items():
-        errors.print(f"[red]refused[/red] {escape(str(each))}: {escape('; '.join(lines(problem)))}")
+        errors.print(marked("red", "refused", f"{each}: {'; '.join(lines(problem))}"))
     if refused:
         raise CommandFailed(f"{len(refused)} of {len(files)} definitions were refused", USAGE)
 
@@ -168,7 +189,7 @@ def import_openapi(
     format_ = Format.JSON if as_json else output
 
     async def work() -> None:
-        errors.print(f"[dim]reading {escape(document)}[/dim]")
+        errors.print(f"reading {document}", style="dim")
         if is_url(document):
             text, found = await download(document)
             spread = await from_server(found, text)
@@ -204,7 +225,7 @@ def import_openapi(
 
 def _show_spread(spread: Spread) -> None:
     if spread.files:
-        errors.print(f"[dim]{len(spread.files)} more files belong to it[/dim]")
+        errors.print(f"{len(spread.files)} more files belong to it", style="dim")
     for reference, problem in list(spread.left.items())[:MAX_LEFT]:
         errors.print(f"not read: {reference}: {problem}", style="yellow", markup=False, highlight=False)
     if len(spread.left) > MAX_LEFT:
@@ -248,14 +269,14 @@ def _show_report(report: pb.ImportReport, notes: bool) -> None:
     counted = Counter(finding.severity for finding in report.findings)
     console.print(f"{report.action_count} of {report.operation_count} operations became actions")
     if not report.action_count:
-        console.print("[yellow]nothing can be called: there is no action[/yellow]")
+        console.print("nothing can be called: there is no action", style="yellow")
     console.print(
         f"{counted[pb.ImportFinding.SEVERITY_LOSS]} left out, {counted[pb.ImportFinding.SEVERITY_REPAIR]} repaired, "
         f"{counted[pb.ImportFinding.SEVERITY_NOTE]} notes"
     )
     for finding in report.findings:
         if notes or finding.severity != pb.ImportFinding.SEVERITY_NOTE:
-            console.print(f"  {SEVERITIES.get(finding.severity, '')} ", end="")
+            console.print(Text.assemble("  ", SEVERITIES.get(finding.severity, "")), end="")
             console.print(f"{finding.pointer or 'the document'}: {finding.text}", markup=False, highlight=False)
 
 
@@ -267,8 +288,8 @@ def _show_tried(output: Format, found: Tried, stage: Stage) -> None:
     if output is Format.JSON:
         show_json(plain(found))
     else:
-        how = "[red]would be refused[/red]" if refused else "[green]would be published[/green]"
-        console.print(f"{how} {version.name} ({version.content_hash[:12]}, {stage})")
+        colour, how = ("red", "would be refused") if refused else ("green", "would be published")
+        console.print(marked(colour, how, f"{version.name} ({version.content_hash[:12]}, {stage})"))
         if found.difference.old_version:
             console.print(f"since version {found.difference.old_version}, which is active:")
             show_difference(found.difference, limit=MAX_LINES)
@@ -286,7 +307,8 @@ def _show_version(output: Format, version: pb.DefinitionVersion) -> None:
     if output is Format.JSON:
         show_json(plain(version))
         return
-    console.print(f"[green]published[/green] {version.name} ({version.content_hash[:12]}, {state_text(version.state)})")
+    told = f"{version.name} ({version.content_hash[:12]}, {state_text(version.state)})"
+    console.print(marked("green", "published", told))
     if version.state == lifecycle.VERSION_STATE_ACTIVE and not version.active:
         slug, number = version.name.split("/")[1::2]
         console.print(

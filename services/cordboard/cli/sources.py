@@ -73,6 +73,10 @@ def run_source(context: typer.Context, source: SourceId, output: Output = Format
                     )
                 else:
                     console.print(f"{told.outcome:10} {told.item}: {told.text}", markup=False)
+                    if told.file_count:
+                        console.print(f"{'':10} with {told.file_count} other documents", markup=False)
+                    for reference in told.left_references:
+                        console.print(f"{'':10} not followed: {reference}", markup=False)
                     if told.HasField("difference"):
                         show_difference(told.difference, limit=SHOWN)
                 if told.HasField("run"):

@@ -10,9 +10,10 @@ import typer
 from cordboard.cli.calls import connection_name
 from cordboard.cli.jobs import full_name, short
 from cordboard.cli.options import Environment, Output, target
-from cordboard.cli.output import Format, plain, show_fields, show_rows
+from cordboard.cli.output import Format, moment, plain, show_fields, show_rows
 from cordboard.cli.session import as_operator, as_workspace, run
 from cordboard.client.paging import list_all
+from cordboard.core.times import to_duration
 from cordboard.proxy.v1 import subscription_service_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Have events handed on: to a URL, or to whoever reads them.")
@@ -116,6 +117,27 @@ def delete(context: typer.Context, name: Name) -> None:
         request = pb.DeleteSubscriptionRequest(name=full_name(name, COLLECTION))
         async with as_operator(target(context)) as mesh:
             await mesh.subscriptions.DeleteSubscription(request)
+
+    run(work)
+
+
+@app.command("rotate-secret")
+def rotate_secret(
+    context: typer.Context,
+    name: Name,
+    overlap: Annotated[
+        float, typer.Option(help="For so many hours webhooks are signed with the secret before as well.")
+    ] = 24.0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a new secret for a subscription's webhooks. It is shown once."""
+
+    async def work() -> None:
+        request = pb.RotateSubscriptionSecretRequest(name=full_name(name, COLLECTION))
+        request.overlap.CopyFrom(to_duration(overlap * 3600))
+        async with as_operator(target(context)) as mesh:
+            made = await mesh.subscriptions.RotateSubscriptionSecret(request)
+        show_fields(output, made, {"secret": made.secret, "the one before until": moment(made.previous_expire_time)})
 
     run(work)
 

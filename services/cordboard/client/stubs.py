@@ -36,7 +36,9 @@ from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.proxy.v1.polling_trigger_service_pb2_grpc import PollingTriggerServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
+from cordboard.proxy.v1.quota_service_pb2_grpc import QuotaServiceStub
 from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from cordboard.proxy.v1.sealed_input_service_pb2_grpc import SealedInputServiceStub
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from cordboard.telemetry.v1.alert_service_pb2_grpc import AlertServiceStub
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
@@ -99,12 +101,14 @@ class Stubs:
     def _proxy(self, channel: grpc.aio.Channel) -> None:
         self.proxy = ProxyServiceStub(channel)
         self.batches = BatchServiceStub(channel)
+        self.sealed_inputs = SealedInputServiceStub(channel)
         self.forwarding = ForwardServiceStub(channel)
         self.jobs = JobServiceStub(channel)
         self.dead_letters = DeadLetterServiceStub(channel)
         self.schedules = ScheduleServiceStub(channel)
         self.events = EventServiceStub(channel)
         self.breakers = BreakerServiceStub(channel)
+        self.quotas = QuotaServiceStub(channel)
         self.backends = BackendServiceStub(channel)
         self.subscriptions = SubscriptionServiceStub(channel)
         self.polling_triggers = PollingTriggerServiceStub(channel)

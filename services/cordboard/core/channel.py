@@ -23,6 +23,11 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 RETIRE_AFTER: Final = 7_200.0
 
 
+def failure(error: grpc.aio.AioRpcError | KeyError) -> str:
+    """Returns the status with which a call over one of these channels failed; KeyError is what `to` raises."""
+    return error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+
+
 class Channels:
     """The services that this one may call, by name."""
 

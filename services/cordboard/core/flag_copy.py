@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from cordboard.core.channel import failure
 from cordboard.core.copies import Copy
 from cordboard.core.errors import DependencyUnavailable, DocumentInvalid
 from cordboard.core.flagging import FlagSet
@@ -124,5 +125,5 @@ class FlagCopy:
                 stub = FlagConsumerServiceStub(self._channels.to("flags"))
                 await stub.ReportFlagConsumers(ReportFlagConsumersRequest(reports=[report]), timeout=SAY_TIMEOUT)
             except (grpc.aio.AioRpcError, KeyError) as error:
-                code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+                code = failure(error)
                 logger.info("which flags are here could not be said", extra={"code": code})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from cordboard.core.channel import failure
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -29,7 +31,7 @@ async def follow(copy: Copy, watch: Callable[[], AsyncIterator[None]]) -> None:
                 pause = _FIRST_PAUSE
                 copy.current()
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+            code = failure(error)
             logger.warning("watching was interrupted", extra={"source": copy.name, "code": code})
         except asyncio.CancelledError:
             # A channel that is closed, as after a certificate was replaced, cancels its streams, and not us.

@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from cordboard.core import access, api_keys
+from cordboard.core import access, api_keys, headers
 from cordboard.core.caller import NOBODY, Caller, set_caller
 from cordboard.core.errors import (
     AccessDenied,
@@ -113,7 +113,7 @@ class Call:
         self.context = context
         self.streams_requests, self.streams_responses = shape
         # gRPC makes the pairs anew each time it is asked.
-        self.received: Sequence[tuple[str, Any]] = context.invocation_metadata() or ()
+        self.received = headers.sent(context)
         self.metadata: dict[str, Any] = dict(self.received)
         self.started = time.monotonic()
         self.deadline: float | None = None
@@ -304,9 +304,7 @@ def shown_certificate(context: Any, peer: str) -> str:
     Behind Envoy it is the one that Envoy was shown: its header counts from Envoy alone, which never lets one through.
     """
     if peer == access.GATEWAY:
-        return forwarded_certificate(
-            [value for name, value in context.invocation_metadata() or () if name == FORWARDED_CERTIFICATE]
-        )
+        return forwarded_certificate(headers.values(context, FORWARDED_CERTIFICATE))
     for pem in context.auth_context().get("x509_pem_cert", ()):
         return _thumbprint(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).digest())
     return ""

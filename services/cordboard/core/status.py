@@ -125,5 +125,66 @@ def trailers(error: errors.CordboardError) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
+def unpacked(error: grpc.aio.AioRpcError) -> errors.CordboardError | None:
+    """Returns the error that another mesh packed, as one of ours; None where it packed none that we know."""
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    retry_after: float | None = None
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                detail.Unpack(info)
+                detail.Unpack(bad)
+                if detail.Unpack(retry):
+                    retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    kind = _KINDS.get(info.reason) if info.domain == DOMAIN else None
+    if kind is None:
+        return None
+    violations = [errors.Violation(one.field, one.description, one.reason) for one in bad.field_violations]
+    if kind is errors.InvalidFields and violations:
+        return errors.InvalidFields(violations)
+    metadata = dict(info.metadata)
+    if kind is errors.VendorError:
+        status = metadata.get("vendor_status", "")
+        return errors.VendorError(
+            metadata.get("integration", ""),
+            metadata.get("action", ""),
+            int(status) if status.isdigit() else 0,
+            error.details() or "",
+            retry_after,
+            failure=metadata.get("failure", ""),
+            words=metadata.get("vendor_message", ""),
+        )
+    # Each kind is made of parts of its own; what was packed is what all of them have in common.
+    found = kind.__new__(kind)
+    errors.CordboardError.__init__(found, error.details() or "", retry_after=retry_after, **metadata)
+    if isinstance(found, errors.InvalidFields):
+        found.violations = ()
+    return found
+
+
+# What another mesh may say that is as true here. The rest is about that mesh, or about how it was asked.
+_KINDS: Final[dict[str, type[errors.CordboardError]]] = {
+    reasons.ErrorReason.Name(kind.reason).removeprefix("ERROR_REASON_"): kind
+    for kind in (
+        errors.NotFound,
+        errors.InvalidFields,
+        errors.StateConflict,
+        errors.LimitExceeded,
+        errors.DeadlineExceeded,
+        errors.SwitchedOff,
+        errors.ReconnectRequired,
+        errors.BreakerOpen,
+        errors.VendorError,
+        errors.VendorUnreachable,
+        errors.EgressDenied,
+        errors.Indeterminate,
+        errors.IdempotencyKeyReused,
+        errors.CallInProgress,
+        errors.AuditUnavailable,
+    )
+}
+
+
 def _cut(text: str, limit: int) -> str:
     return text if len(text) * 4 <= limit else text.encode()[:limit].decode(errors="ignore")

@@ -75,6 +75,14 @@ def mark_failed(failed: Span, error: BaseException) -> None:
     failed.set_status(Status(StatusCode.ERROR))
 
 
+def mark_answered(asked: Span, status: int) -> None:
+    """Writes an HTTP answer's status into the span of its request; from 400 on the request failed (HTTP semantics)."""
+    asked.set_attribute("http.response.status_code", status)
+    if status >= 400:
+        asked.set_attribute("error.type", str(status))
+        asked.set_status(Status(StatusCode.ERROR))
+
+
 def statement_span(statement: str) -> Span | None:
     """Opens the span of a SQL statement inside a traced call; None outside one. Values are never in the text."""
     if not trace.get_current_span().is_recording():

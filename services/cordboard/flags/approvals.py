@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cordboard.core.errors import StateConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from cordboard.flags.flags import Cause
     from cordboard.flags.store import FlagRecord
@@ -57,10 +57,23 @@ class Approvals:
         """Takes the rules; without any, everybody changes flags alone."""
         self._rules = tuple(rules)
 
-    def check(self, before: FlagRecord | None, after: FlagRecord, cause: Cause, *, planned: bool = False) -> None:
+    def __bool__(self) -> bool:
+        """Tells whether any change can need a second person."""
+        return bool(self._rules)
+
+    def check(
+        self,
+        before: FlagRecord | None,
+        after: FlagRecord,
+        cause: Cause,
+        *,
+        planned: bool = False,
+        dependents: Collection[str] = (),
+    ) -> None:
         """Returns where a change may be made now; raises StateConflict, and Proposed where it is to be proposed alone.
 
-        `planned` says that more will follow by itself than the flag shows, as the stages of a plan do.
+        `planned` says that more will follow by itself than the flag shows, as the stages of a plan do. `dependents` are
+        the keys of the flags that need this one: whoever changes it changes what they give.
         """
         if cause.automatic:
             return
@@ -71,8 +84,10 @@ class Approvals:
                 raise StateConflict(after.name, "changed", f"{after.name!r} has changed since this was proposed")
             return
         for rule in self._rules:
-            if rule.is_for(after.key) and (planned or _felt(before, rule) != _felt(after, rule)):
-                text = f"{after.name!r} needs a second person's agreement: propose the change"
+            meant = next(filter(rule.is_for, (after.key, *sorted(dependents))), None)
+            if meant is not None and (planned or _felt(before, rule) != _felt(after, rule)):
+                which = "" if meant == after.key else f", as {f'flags/{meant}'!r} needs it"
+                text = f"{after.name!r} needs a second person's agreement{which}: propose the change"
                 raise StateConflict(after.name, "needs-approval", text)
 
 

@@ -72,8 +72,7 @@ def _unmet(content: Content, others: Callable[[str], Mapping[str, Any] | None]) 
             return [True, content.variant_when_killed]
     if not conditions:
         return []
-    met = conditions[0] if len(conditions) == 1 else {"and": conditions}
-    return [{"!": [met]}, content.variant_when_killed]
+    return [{"!": [_joined("and", conditions)]}, content.variant_when_killed]
 
 
 def outcome(definition: Mapping[str, Any]) -> Any:
@@ -100,9 +99,7 @@ def _condition(rule: Rule, others: Callable[[str], Mapping[str, Any] | None]) ->
     tests += map(_within, rule.slices)
     if rule.segments:
         tests.append(_in_one_of(rule.segments, others))
-    if not tests:
-        return True
-    return tests[0] if len(tests) == 1 else {"and": tests}
+    return _joined("and", tests) if tests else True
 
 
 def _in_one_of(segments: Iterable[str], others: Callable[[str], Mapping[str, Any] | None]) -> Any:
@@ -118,9 +115,11 @@ def _in_one_of(segments: Iterable[str], others: Callable[[str], Mapping[str, Any
             conditions.append({"in": [given, members]})
         elif given in members:
             return True
-    if not conditions:
-        return False
-    return conditions[0] if len(conditions) == 1 else {"or": conditions}
+    return _joined("or", conditions) if conditions else False
+
+
+def _joined(operator: str, conditions: list[Any]) -> Any:
+    return conditions[0] if len(conditions) == 1 else {operator: conditions}
 
 
 def _within(part: Slice) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.audit import Entry
 from cordboard.core.errors import EtagMismatch, InvalidFields, NotFound, StateConflict
-from cordboard.flags.prerequisites import graph_of, violations
+from cordboard.flags.prerequisites import dependents, graph_of, violations
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Flags:
             else:
                 changed = self._next(replace(current, content=content), cause.actor, reason)
             await self._check(change, changed, cause)
-            self._approvals.check(current, changed, cause)
+            await self._agree(change, current, changed, cause)
             await self._append(change, changed, "flags.flag.put")
         await self._live.catch_up(change.sequence)
         return changed
@@ -114,7 +114,7 @@ class Flags:
             content = replace(content, when_stale=current.content.when_stale)
         if current is not None and current.content.to_json() == content.to_json():
             if planned:
-                self._approvals.check(current, current, cause, planned=True)
+                await self._agree(change, current, current, cause, planned=True)
             return current
         if current is None:
             now = self._clock.now()
@@ -122,7 +122,7 @@ class Flags:
         else:
             changed = self._next(replace(current, content=content), cause.actor, reason)
         await self._check(change, changed, cause)
-        self._approvals.check(current, changed, cause, planned=planned)
+        await self._agree(change, current, changed, cause, planned=planned)
         await self._append(change, changed, "flags.flag.put")
         return changed
 
@@ -147,7 +147,7 @@ class Flags:
                 raise NotFound(f"flags/{key}/revisions/{number}")
             changed = self._next(replace(current, content=target.content), cause.actor, reason)
             await self._check(change, changed, cause)
-            self._approvals.check(current, changed, cause)
+            await self._agree(change, current, changed, cause)
             await self._append(change, changed, "flags.flag.rollback")
         await self._live.catch_up(change.sequence)
         return changed
@@ -161,7 +161,7 @@ class Flags:
             changed = self._next(replace(current, killed=act == "kill"), cause.actor, reason)
             # A fire does not wait for a second person.
             if act != "kill":
-                self._approvals.check(current, changed, cause)
+                await self._agree(change, current, changed, cause)
             await self._append(change, changed, f"flags.flag.{act}")
         await self._live.catch_up(change.sequence)
         return changed
@@ -174,13 +174,20 @@ class Flags:
         content = record.content
         if cause.automatic or not content.needs:
             return
-        referring = {each.key: each for each in await change.referring()}
         named = {key: await change.flag(key) for key in content.needs}
         there = {key: one.content for key, one in named.items() if one is not None}
-        graph = graph_of((key, one.content) for key, one in referring.items())
+        graph = graph_of([(each.key, each.content) for each in await change.referring()])
         problems = list(violations(record.key, content, graph, there))
         if problems:
             raise InvalidFields(problems)
+
+    async def _agree(
+        self, change: FlagChange, before: FlagRecord | None, after: FlagRecord, cause: Cause, *, planned: bool = False
+    ) -> None:
+        """Raises StateConflict where a second person has to agree, and Proposed where the change is to be proposed."""
+        referring = await change.referring() if self._approvals else ()
+        concerned = dependents([after.key], graph_of((each.key, each.content) for each in referring))
+        self._approvals.check(before, after, cause, planned=planned, dependents=concerned)
 
     def _next(self, flag: FlagRecord, actor: str, reason: str) -> FlagRecord:
         # Two machines' clocks differ, and a history does not go back in time.

@@ -54,12 +54,8 @@ def graph_of(contents: Iterable[tuple[str, Content]]) -> Graph:
 
 def dependents(keys: Iterable[str], graph: Graph) -> set[str]:
     """Returns the flags that refer to one of these, directly or by way of others."""
-    found: set[str] = set()
-    wanted = set(keys)
-    while wanted:
-        wanted = {key for key, others in graph.items() if wanted.intersection(others)} - found
-        found |= wanted
-    return found
+    turned = _turned(graph)
+    return _reached((flag for key in keys for flag in turned.get(key, ())), turned)
 
 
 def violations(key: str, content: Content, graph: Graph, flags: Mapping[str, Content]) -> Iterator[Violation]:
@@ -68,7 +64,7 @@ def violations(key: str, content: Content, graph: Graph, flags: Mapping[str, Con
     `graph` is that of all flags, and `flags` those that the content names and that there are.
     """
     new = {**graph, **graph_of([(key, content)])}
-    circles = {other for other in content.needs if key in _reached(other, new)}
+    circles = {other for other in content.needs if key in _reached([other], new)}
     for path, other, kind in _named(content):
         if other not in flags:
             yield Violation(path, f"names {other!r}, which is no flag", f"UNKNOWN_{kind}")
@@ -80,11 +76,7 @@ def violations(key: str, content: Content, graph: Graph, flags: Mapping[str, Con
             if variant not in known:
                 path = f"flag.prerequisites[{index}].variants[{number}]"
                 yield Violation(path, f"names {variant[:100]!r}, which is none of its variants", "UNKNOWN_VARIANT")
-    above: dict[str, list[str]] = {}
-    for name, others in new.items():
-        for one in others:
-            above.setdefault(one, []).append(name)
-    if not circles and _longest(key, new, MAX_CHAIN) + _longest(key, above, MAX_CHAIN) - 1 > MAX_CHAIN:
+    if not circles and _longest(key, new, MAX_CHAIN) + _longest(key, _turned(new), MAX_CHAIN) - 1 > MAX_CHAIN:
         field = "flag.prerequisites" if content.prerequisites else "flag.rules"
         yield Violation(field, f"must need {MAX_CHAIN} flags in a row at most, this one too", "TOO_DEEP")
 
@@ -98,9 +90,19 @@ def _named(content: Content) -> Iterator[tuple[str, str, str]]:
             yield f"flag.rules[{index}].segments[{number}]", segment_key(name), "SEGMENT"
 
 
-def _reached(key: str, graph: Graph) -> set[str]:
+def _turned(graph: Graph) -> dict[str, list[str]]:
+    """Returns the flags that refer to each flag, by key, of those that others refer to."""
+    turned: dict[str, list[str]] = {}
+    for key, others in graph.items():
+        for other in others:
+            turned.setdefault(other, []).append(key)
+    return turned
+
+
+def _reached(keys: Iterable[str], graph: Mapping[str, Iterable[str]]) -> set[str]:
+    """Returns these flags, and those that they lead to in a graph."""
     found: set[str] = set()
-    wanted = {key}
+    wanted = set(keys)
     while wanted:
         found |= wanted
         wanted = {other for each in wanted for other in graph.get(each, ())} - found

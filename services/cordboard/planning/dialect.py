@@ -67,12 +67,15 @@ def _quota(limits: pb.RateLimitHeaders, headers: Mapping[str, str], now: datetim
 
 
 def _count(text: str, letter: str, word: str) -> int | None:
-    """Returns a count: of `100`, `100, 100;w=60`, `"default";q=100`, `limit=100`, or `32/40`, used of all."""
-    value = number(text.partition(",")[0].partition(";")[0])
+    """Returns a count: of `100`, `100, 100;w=60`, `"default";q=100`, `limit=100`, or `32/40` and `calls=32/40`, used of
+    all.
+    """
+    first = text.partition(",")[0].partition(";")[0]
+    value = number(first)
     if value is None:
         value = number(_told(text, letter, word))
-    if value is None and len(text) <= _MOST_CHARACTERS and "/" in text:
-        used, of_all = (number(part) for part in text.split("/", 1))
+    if value is None and len(text) <= _MOST_CHARACTERS and "/" in first:
+        used, of_all = (number(part) for part in first.rpartition("=")[2].partition("/")[::2])
         if used is not None and of_all is not None:
             value = of_all if letter == "q" else max(0.0, of_all - used)
     return None if value is None else min(int(value), _LARGEST)

@@ -45,6 +45,11 @@ class Statement:
         return Query(method, template, "", {}, None, self.text, self._numbered, values)
 
 
+def questioned(text: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the statement with `?` for each parameter, and their names in the order in which they stand there."""
+    return _PARAMETER.sub("?", text), tuple(_PARAMETER.findall(text))
+
+
 def parameters(text: str) -> tuple[str, ...]:
     """Returns the names of a statement's parameters, each once, in order."""
     return tuple(dict.fromkeys(_PARAMETER.findall(text)))

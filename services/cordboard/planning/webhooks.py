@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import math
@@ -29,6 +30,8 @@ MAX_NAME: Final = 255
 MAX_CHALLENGE: Final = 1024
 # A header with more signatures than any vendor sends is not looked at to its end.
 _CANDIDATES: Final = 16
+# While a secret is replaced by another one, both are good.
+_SECRETS: Final = 2
 _UNIX_MILLISECONDS: Final = 100_000_000_000
 _PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|id)\}")
 _HASHES: Final = {
@@ -108,13 +111,23 @@ class WebhookPlan:
                 continue
             if not challenge.query_parameter and not challenge.unsigned:
                 self.verify(arrived, secret, now)
-            return self._answered(challenge, text, secret)
+            return self._answered(challenge, text, _lines(secret)[0])
         if arrived.method == "GET":
             raise Forged
         return None
 
     def verify(self, arrived: Arrived, secret: str, now: datetime) -> None:
-        """Returns when the vendor signed these bytes, a short time ago where it says when; raises Forged."""
+        """Returns when the vendor signed these bytes, a short time ago where it says when; raises Forged.
+
+        A secret of two lines is two that are good, the newer one first.
+        """
+        good = _lines(secret)
+        for one in good[:-1]:
+            with contextlib.suppress(Forged):
+                return self._verify(arrived, one, now)
+        return self._verify(arrived, good[-1], now)
+
+    def _verify(self, arrived: Arrived, secret: str, now: datetime) -> None:
         signature = self._signature
         given = arrived.header(signature.header)
         pieces = given.split(signature.separator) if signature.separator else [given]
@@ -218,6 +231,10 @@ class WebhookPlan:
         if challenge.hmac_member:
             answer[challenge.hmac_member] = hmac.digest(self._key(secret), text.encode(), "sha256").hex()
         return orjson.dumps(answer)
+
+
+def _lines(secret: str) -> list[str]:
+    return [line for line in secret.split("\n") if line.strip()][:_SECRETS] or [""]
 
 
 def moment(text: str, form: int = 0) -> datetime | None:

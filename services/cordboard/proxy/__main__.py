@@ -18,7 +18,7 @@ from cordboard.proxy.backends.carrier import Direct
 from cordboard.proxy.backends.gateway import Gateway
 from cordboard.proxy.backends.route import Kind
 from cordboard.proxy.backends.shadow import Shadow
-from cordboard.proxy.backends.wiring import start_backends
+from cordboard.proxy.backends.wiring import reach_hub, start_backends
 from cordboard.proxy.batch import Batches
 from cordboard.proxy.batch_servicer import BatchServicer
 from cordboard.proxy.breakers.store import BreakerStore
@@ -40,11 +40,13 @@ from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.outcomes import Outcomes
 from cordboard.proxy.pipeline import Pipeline
-from cordboard.proxy.quotas.quotas import Quotas
 from cordboard.proxy.quotas.store import QuotaStore
+from cordboard.proxy.quotas.wiring import start_quotas
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.retry import RetryPolicy
 from cordboard.proxy.retry_budget import RetryBudget
+from cordboard.proxy.sealed_input_servicer import SealedInputServicer
+from cordboard.proxy.sealed_inputs import SealedInputs
 from cordboard.proxy.sealing import SealingKeys
 from cordboard.proxy.sender import Sender, attempt_durations
 from cordboard.proxy.servicer import ProxyServicer
@@ -55,6 +57,7 @@ from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server
 from cordboard.proxy.v1.proxy_service_pb2_grpc import add_ProxyServiceServicer_to_server
+from cordboard.proxy.v1.sealed_input_service_pb2_grpc import add_SealedInputServiceServicer_to_server
 from cordboard.proxy.walking import Walking
 from cordboard.proxy.workspaces import Workspaces
 
@@ -79,9 +82,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
     flags = Flags(mesh.channels, settings.flag_max_staleness_seconds)
     usage, outcomes = Usage(mesh.channels), Outcomes(mesh.channels)
     drift = Drift(mesh.channels, every=settings.drift_look_seconds)
-    quota_store = QuotaStore(mesh.database())
-    quotas = Quotas(quota_store, monotonic=clock.monotonic)
-    mesh.on_close(quotas.close)
+    quotas, quota_store = start_quotas(mesh, clock)
     breakers, breaker_store = start_breakers(mesh, clock)
     observe_breakers(mesh.measures, breakers)
     guard = Guard(breakers, quotas)
@@ -95,6 +96,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         recorder=recorder,
         limits=limits_of(settings),
         routes=backends.routes,
+        sealed=start_sealing(mesh, keys),
     )
     sender = Sender(session, clock, settings.max_response_bytes, attempt_durations(mesh.measures))
     exchange = Exchange(
@@ -110,7 +112,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         RetryBudget(settings.budget_policy, clock.monotonic),
         drift,
     )
-    asking = Asking(exchange)
+    asking = Asking(exchange, reach_hub(mesh, guard))
     pipeline = Pipeline(
         admission=admission,
         asking=asking,
@@ -162,6 +164,13 @@ def limits_of(settings: ProxySettings) -> Limits:
         Pace("workspace_rate", settings.workspace_rate),
         Pace("caller_rate", settings.caller_rate),
     )
+
+
+def start_sealing(mesh: Process[ProxySettings], keys: SealingKeys) -> SealedInputs:
+    """Serves SealedInputService, and returns what opens its references."""
+    sealed = SealedInputs(keys)
+    add_SealedInputServiceServicer_to_server(SealedInputServicer(sealed), mesh.server)
+    return sealed
 
 
 def start_forward(mesh: Process[ProxySettings], pipeline: Pipeline, egress: Egress, guard: Guard) -> Forwarding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cordboard.auth.v1.credential_service_pb2 import LeaseCredentialResponse
@@ -18,11 +18,12 @@ from cordboard.proxy.definitions import Definition
 from cordboard.proxy.ledger import check_key
 from cordboard.proxy.limits import Bulkhead, Pace
 from cordboard.proxy.recorder import Recorder
+from cordboard.proxy.sealed_inputs import SealedInputs
 from cordboard.proxy.snapshot import Definitions, Flags
 from cordboard.proxy.stages import ADMIT, AUTHORISE, GATE, GUARD, RESOLVE
 from cordboard.proxy.target import Target, aim
 from cordboard.proxy.usage import Usage
-from cordboard.proxy.workspaces import Workspaces
+from cordboard.proxy.workspaces import About, Workspaces, context_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Admission:
     recorder: Recorder
     limits: Limits
     routes: Routes
+    sealed: SealedInputs
 
     @contextlib.contextmanager
     def admitted(self, call: Call) -> Iterator[None]:
@@ -70,8 +72,13 @@ class Admission:
             yield
 
     async def target(self, call: Call) -> Target:
-        """Returns what an action's call reaches, and as whom; raises as `resolved` does, and StateConflict."""
-        definition, lease = await self.resolved(call, call.order.action)
+        """Returns what an action's call reaches, and as whom, and puts secrets in the place of references in its input.
+
+        Raises as `resolved` does, StateConflict, and InvalidFields for a reference that cannot be opened.
+        """
+        order = call.order
+        definition, lease = await self.resolved(call, order.action)
+        call.given = await self.sealed.opened(order.workspace, definition.slug, order.action, order.given)
         action = definition.action(call.order.action)
         call.backend = self.routes.primary(call.order.workspace, definition.slug)
         return aim(definition, action, lease, call.backend)
@@ -132,26 +139,21 @@ class Admission:
         if lease.environment != environment:
             raise NotFound(connection)
         context = await self._context(call, lease)
-        version, _ = self.flags.version(lease.integration, context)
-        definition = self.definitions.resolve(
-            lease.integration, version, workspace=call.order.workspace, environment=lease.environment
-        )
+        definition = self.definition(call.order.workspace, lease, context)
         self.flags.gate(lease.integration, GATEWAY, context)
         return definition, lease
+
+    def definition(self, workspace: str, lease: Lease, context: Mapping[str, str]) -> Definition:
+        """Returns the version that a workspace's connection uses; raises NotFound and DependencyUnavailable."""
+        version, _ = self.flags.version(lease.integration, context)
+        return self.definitions.resolve(lease.integration, version, workspace=workspace, environment=lease.environment)
 
     async def _context(self, call: Call, lease: Lease) -> dict[str, str]:
         caller, workspace = call.order.caller, call.order.workspace
         if caller.workspace != workspace:
             # What a token says holds for its own workspace alone, and not where an operator calls in another.
             return await self.workspaces.context(workspace, lease.environment, max(0.0, call.left()))
-        return {
-            "targetingKey": workspace,
-            "workspace": workspace,
-            "customer": caller.customer,
-            "tier": caller.tier,
-            "region": caller.region,
-            "environment": caller.environment,
-        }
+        return context_of(workspace, caller.environment, About(caller.customer, caller.tier, caller.region))
 
     async def _lease(self, call: Call) -> Lease:
         elsewhere = self.routes.elsewhere(call.order.connection)

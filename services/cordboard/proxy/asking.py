@@ -11,6 +11,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.planning.answers import Answer
 from cordboard.planning.decoders import Undecodable
 from cordboard.planning.plan import Outbound
+from cordboard.proxy.backends.hub import Errand, Hub
 from cordboard.proxy.calls import Call
 from cordboard.proxy.definitions import Action
 from cordboard.proxy.exchange import Exchange
@@ -26,9 +27,10 @@ T = TypeVar("T")
 class Asking:
     """The stages from the plan to the output."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        """Takes what sends requests and gets answers."""
+    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+        """Takes what sends requests and gets answers, and what runs actions at the hub."""
         self.exchange = exchange
+        self.hub = hub
 
     @staticmethod
     def planned(call: Call, target: Target, given: Mapping[str, Any]) -> Outbound:
@@ -36,6 +38,8 @@ class Asking:
         call.stages.enter(PLAN)
         action = target.action
         action.check(dict(given))
+        if target.elsewhere:
+            return Errand.of(given)
         place = target.place
         if action.statement is not None:
             return action.statement.query(action.plan.method, given, place.template)
@@ -51,6 +55,10 @@ class Asking:
 
     async def output(self, call: Call, target: Target, request: Outbound) -> tuple[Answer, Target]:
         """Returns the output of a request; raises VendorError where the answer cannot be read."""
+        if isinstance(request, Errand):
+            answer = await self.hub.output(call, target, request)
+            call.received += len(answer.body)
+            return answer, target
         answer, target = await self.answered(call, target, request)
         return await read_beside(call, target, answer, target.action.interpretation.output), target
 

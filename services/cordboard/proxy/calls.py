@@ -94,6 +94,8 @@ class Call:
     def __init__(self, order: Order) -> None:
         """Begins now."""
         self.order = order
+        # The input, with secrets where the order has references to them: for the vendor alone.
+        self.given: Mapping[str, Any] = order.given
         self.id = new_id()
         self.created = datetime.now(UTC)
         self.began = time.monotonic()

@@ -117,11 +117,13 @@ class Connections:
             raise _error_of(error, lease.connection) from None
         if report.state == connection_pb.Connection.STATE_RECONNECT_REQUIRED:
             raise ReconnectRequired(lease.connection, "rejected")
-        newer = await self.lease(lease.connection, timeout)
-        if newer.generation <= lease.generation:
-            self._forget(lease.connection)
+        if report.generation <= lease.generation:
             raise ReconnectRequired(lease.connection, "rejected")
-        return newer
+        known = self.known(lease.connection)
+        if known is None or known.generation < report.generation:
+            # Whoever leased in the meantime may have been given, or wait for, what was refused.
+            self._forget(lease.connection)
+        return await self.lease(lease.connection, timeout)
 
     async def _ask(self, connection: str) -> Lease:
         stub = CredentialServiceStub(self._channels.to("auth"))

@@ -18,7 +18,7 @@ import grpc
 
 from cordboard.catalog.v1.drift_service_pb2 import ReportDriftRequest
 from cordboard.catalog.v1.drift_service_pb2_grpc import DriftServiceStub
-from cordboard.core.channel import Channels
+from cordboard.core.channel import Channels, failure
 from cordboard.planning.answers import Answer
 from cordboard.proxy.definitions import Action
 from cordboard.proxy.drift_signs import Sign, signs_of_answer, signs_of_refusal
@@ -143,7 +143,7 @@ class Drift:
             stub = DriftServiceStub(self._channels.to("catalog"))
             await stub.ReportDrift(_request(found), timeout=REPORT_SECONDS)
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+            code = failure(error)
             logger.warning("drift was not reported", extra={"code": code})
             # What is refused would be refused again.
             if code != grpc.StatusCode.INVALID_ARGUMENT.name:

@@ -11,7 +11,7 @@ from typing import Final
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import check_url
-from cordboard.core.errors import CordboardError
+from cordboard.core.errors import CordboardError, ReconnectRequired
 from cordboard.planning.answers import Answer
 from cordboard.planning.dialect import NO_QUOTA
 from cordboard.planning.paging import joined
@@ -110,7 +110,7 @@ class Exchange:
                 call.stages.enter(INTERPRET)
                 verdict = target.action.interpretation.verdict(answer)
                 if progress.passage is not None:
-                    _conclude(progress.passage, progress.target, answer, verdict)
+                    _conclude(progress.passage, progress.target, answer, verdict, renewed=progress.renewed)
                 if verdict.good:
                     self._connections.accepted(progress.target.lease)
                     if verdict.action == pb.ERROR_ACTION_IGNORE:
@@ -203,7 +203,12 @@ class Exchange:
         if refused and progress.target.shows_credential and not progress.renewed:
             progress.renewed = True
             with call.stages.working(AUTHORISE):
-                lease = await self._connections.renew(progress.target.lease, max(0.0, call.left()))
+                try:
+                    lease = await self._connections.renew(progress.target.lease, max(0.0, call.left()))
+                except ReconnectRequired:
+                    if progress.passage is not None:
+                        progress.passage.rejected()
+                    raise
             progress.target = replace(progress.target, lease=lease)
             call.generation = lease.generation
             progress.attempt -= 1
@@ -223,12 +228,14 @@ def _failure(answer: Answer, verdict: Verdict) -> Failure:
     return Failure(Fate.ANSWERED, answer.status, answer.wait(limited=limited), limited, again)
 
 
-def _conclude(passage: Passage, target: Target, answer: Answer, verdict: Verdict) -> None:
+def _conclude(passage: Passage, target: Target, answer: Answer, verdict: Verdict, *, renewed: bool) -> None:
     """Tells the breakers what an answer means for the credential, and for the calls after this one."""
     refused = verdict.action == pb.ERROR_ACTION_REFRESH_TOKEN_THEN_RETRY and target.shows_credential
     limited = verdict.action == pb.ERROR_ACTION_RATE_LIMITED
-    # A server that fails or is full need not have looked at the credential.
-    passage.shown(accepted=False if refused else None if limited or answer.status >= 500 else True)
+    # A server that fails or is full need not have looked at the credential; and a token that ended is renewed first:
+    # many calls meet its end at once, and none of them has to wait for a person.
+    silent = limited or answer.status >= 500 or (refused and not renewed)
+    passage.shown(accepted=None if silent else not refused)
     wait = answer.wait(limited=True) if limited else None
     if wait:
         passage.limited(wait)

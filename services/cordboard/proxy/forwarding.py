@@ -197,7 +197,7 @@ class Forwarding:
         try:
             async with self._answer(sending, trace_headers(span), left) as response:
                 call.vendor_status = response.status
-                span.set_attribute("http.response.status_code", response.status)
+                telemetry.mark_answered(span, response.status)
                 healthy = response.status < 500
                 if response.status < 400:
                     self._pipeline.admission.connections.accepted(sending.aim.lease)

@@ -79,7 +79,11 @@ class Passage:
         if accepted:
             self.breakers.accepted(self.way.lease.connection)
         elif accepted is False:
-            self.breakers.rejected(self.way.credential, self.way.lease.generation)
+            self.rejected()
+
+    def rejected(self) -> None:
+        """Says that the vendor refused the credential, and that there is no other one."""
+        self.breakers.rejected(self.way.credential, self.way.lease.generation)
 
     def left(self) -> None:
         """Says that the request ended without showing anything."""

@@ -20,7 +20,7 @@ from typing import Final
 import grpc
 
 from cordboard.common.v1 import error_reason_pb2 as reasons
-from cordboard.core.channel import Channels
+from cordboard.core.channel import Channels, failure
 from cordboard.core.measures import SECONDS
 from cordboard.core.names import new_id
 from cordboard.flags.v1.outcome_service_pb2 import OutcomeStratum, ReportOutcomesRequest
@@ -128,7 +128,7 @@ class Outcomes:
                 (await service.ReportOutcomes(request, timeout=REPORT_SECONDS)).subject_flags
             )
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+            code = failure(error)
             logger.warning("outcomes were not reported", extra={"code": code})
             # What is refused would be refused again.
             if code != grpc.StatusCode.INVALID_ARGUMENT.name:

@@ -61,7 +61,8 @@ class Pipeline:
     async def rehearse(self, order: Order) -> None:
         """Raises what a call would raise before anything of it is sent."""
         call = Call(order)
-        self.asking.planned(call, await self.admission.target(call), order.given)
+        target = await self.admission.target(call)
+        self.asking.planned(call, target, call.given)
 
     @contextlib.asynccontextmanager
     async def passage(self, order: Order, switch: str, *, safe: bool) -> AsyncGenerator[tuple[Call, Definition, Lease]]:
@@ -110,12 +111,12 @@ class Pipeline:
 
     # The stages, in order.
 
-    async def _begun(self, call: Call, action: Action) -> Answer | None:
+    async def _begun(self, call: Call, target: Target) -> Answer | None:
         """Takes the idempotency key; returns the answer that is kept under it, if there is one."""
         if not call.order.idempotency_key:
             return None
         with call.stages.working(GUARD):
-            return await self.ledger.begin(call, repeatable=action.repeatable or action.takes_key)
+            return await self.ledger.begin(call, repeatable=target.replays)
 
     async def _intended(self, call: Call, action: Action) -> None:
         """Notes a call that may change something before it is sent: without that note it is not begun."""
@@ -151,9 +152,9 @@ class Pipeline:
 
     async def _run(self, call: Call) -> Answer:
         target = await self.admission.target(call)
-        request = self.asking.planned(call, target, call.order.given)
+        request = self.asking.planned(call, target, call.given)
         with self.admission.room(call, target.definition.slug):
-            kept = await self._begun(call, target.action)
+            kept = await self._begun(call, target)
             if kept is not None:
                 call.replayed = True
                 call.vendor_status = kept.status
@@ -166,7 +167,7 @@ class Pipeline:
         await self._intended(call, target.action)
         answer, target = await self.asking.output(call, target, request)
         job = target.action.job
-        if job is None:
+        if job is None or target.elsewhere:
             self.shadow.consider(call, target, answer)
             return answer
         done = await self.asking.finished(call, target, answer, job)
@@ -179,10 +180,9 @@ class Pipeline:
         try:
             answer = await self._done(call, target, request)
         except BaseException:
-            repeatable = target.action.repeatable or target.action.takes_key
             # The lease of the key ends by itself where this cannot be written.
             with contextlib.suppress(CordboardError):
-                await self.ledger.release(call, repeatable=repeatable)
+                await self.ledger.release(call, repeatable=target.replays)
             raise
         # It is done, and its caller is told so even where the answer cannot be kept: the key is then indeterminate.
         with contextlib.suppress(CordboardError):

@@ -112,10 +112,8 @@ class Sender:
             raise
         else:
             status = str(answer.status)
-            span.set_attribute("http.response.status_code", answer.status)
-            if answer.status >= 400:
-                problem = status
-                span.set_attribute("error.type", status)
+            problem = status if answer.status >= 400 else ""
+            telemetry.mark_answered(span, answer.status)
             return answer
         finally:
             integration = labels.get(telemetry.INTEGRATION, "")

@@ -15,6 +15,8 @@ from cordboard.proxy.definitions import Action, Definition
 from cordboard.proxy.quotas.bucket import Draw, draw
 
 _NO_SCHEME: Final = pb.AuthScheme()
+# Whoever runs the action knows where it goes.
+_NOWHERE: Final = Place("", "", frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,17 @@ class Target:
         """Returns how its requests are sent."""
         direct = self.via.kind is Kind.DIRECT
         return Kind.DATABASE if direct and self.definition.database is not None else self.via.kind
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tells whether another mesh runs the action: nothing of it is planned, tried again or read here."""
+        return self.via.kind is Kind.HUB
+
+    @property
+    def replays(self) -> bool:
+        """Tells whether a request may be sent again under the same idempotency key after doubt."""
+        # The hub has a ledger of its own, and judges by it.
+        return self.elsewhere or self.action.repeatable or self.action.takes_key
 
     @property
     def shows_credential(self) -> bool:
@@ -63,6 +76,8 @@ class Target:
 
 def aim(definition: Definition, action: Action, lease: Lease, via: Backend = DIRECT) -> Target:
     """Returns an action as a target of a connection; raises StateConflict where the connection cannot run it."""
+    if via.kind is Kind.HUB:
+        return Target(definition, action, _NO_SCHEME, _NOWHERE, lease, via=via)
     scheme = definition.schemes.get(lease.auth_scheme)
     if via.kind is not Kind.DIRECT:
         # Whoever stands between has a credential of its own for the vendor.

@@ -16,7 +16,7 @@ import grpc
 
 from cordboard.catalog.v1.governance_service_pb2 import ReportUsageRequest
 from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceStub
-from cordboard.core.channel import Channels
+from cordboard.core.channel import Channels, failure
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Usage:
             stub = GovernanceServiceStub(self._channels.to("catalog"))
             await stub.ReportUsage(_request(counts), timeout=REPORT_SECONDS)
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "NO_ADDRESS"
+            code = failure(error)
             logger.warning("usage was not reported", extra={"code": code})
             self._keep(counts)
 

@@ -14,6 +14,7 @@ from cordboard.planning.events import reader_of
 from cordboard.planning.paging import Pages, Step
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.asking import Asking, read_beside, vendor_key
+from cordboard.proxy.backends.hub import Errand
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.definitions import Action
 from cordboard.proxy.feed import Feed
@@ -46,7 +47,12 @@ class Walking:
 
     async def pages(self, call: Call, target: Target) -> AsyncGenerator[Page]:
         """Yields each page of a call as it comes."""
-        job, given = target.action.job, call.order.given
+        job, given = target.action.job, call.given
+        if target.elsewhere:
+            async with contextlib.aclosing(self._relayed(call, target)) as relayed:
+                async for page in relayed:
+                    yield page
+            return
         if target.action.interpretation.streaming:
             async with contextlib.aclosing(self._fed(call, target)) as feed:
                 async for page in feed:
@@ -70,13 +76,23 @@ class Walking:
         found = _value(target, picked(target, answer, job))
         yield Page(found if isinstance(found, list) else [found], 1, answer, last=True)
 
+    async def _relayed(self, call: Call, target: Target) -> AsyncGenerator[Page]:
+        """Yields the pages that another mesh gives."""
+        self._asking.planned(call, target, call.given)
+        number = 0
+        errand = Errand.of(call.given)
+        async with contextlib.aclosing(self._asking.hub.pages(call, target, errand)) as sheets:
+            async for sheet in sheets:
+                number += 1
+                yield Page(sheet.items, number, sheet.answer, sheet.last)
+
     async def _fed(self, call: Call, target: Target) -> AsyncGenerator[Page]:
         """Yields what comes of one answer as it comes; the last page may be empty."""
         reading, most = target.action.interpretation, _most_pages(call.order, target.action)
         reader = reader_of(reading.streaming)
         number = 0
         async with Feed(call.left()) as feed:
-            request = self._asking.planned(call, target, call.order.given)
+            request = self._asking.planned(call, target, call.given)
             answer, target = await self._asking.answered(call, target, request, feed)
             async with contextlib.aclosing(self._asking.exchange.pieces(call, target, feed)) as pieces:
                 async for piece in pieces:

@@ -29,6 +29,18 @@ class About:
     region: str = ""
 
 
+def context_of(workspace: str, environment: str, about: About) -> dict[str, str]:
+    """Returns what flags are asked with for an environment of a workspace."""
+    return {
+        "targetingKey": workspace,
+        "workspace": workspace,
+        "customer": about.customer,
+        "tier": about.tier,
+        "region": about.region,
+        "environment": environment,
+    }
+
+
 class Workspaces:
     """What this process knows about workspaces."""
 
@@ -42,15 +54,7 @@ class Workspaces:
 
         Raises DependencyUnavailable where Auth does not answer within so many seconds and has not answered before.
         """
-        about = await self._about(workspace, min(timeout, _ASK_SECONDS))
-        return {
-            "targetingKey": workspace,
-            "workspace": workspace,
-            "customer": about.customer,
-            "tier": about.tier,
-            "region": about.region,
-            "environment": environment,
-        }
+        return context_of(workspace, environment, await self._about(workspace, min(timeout, _ASK_SECONDS)))
 
     async def _about(self, workspace: str, timeout: float) -> About:
         known = self._known.get(workspace)

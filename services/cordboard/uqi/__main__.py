@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cordboard.core.hub_age import HubAge
+from cordboard.core.names import new_id
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
@@ -12,9 +13,11 @@ from cordboard.uqi.feed import CatalogFeed
 from cordboard.uqi.form_sets import FormSets
 from cordboard.uqi.forms import FormCache, Forms
 from cordboard.uqi.options import Options
-from cordboard.uqi.progress import ProgressBoard
+from cordboard.uqi.progress import ProgressBoard, ProgressNews
+from cordboard.uqi.progress_store import ProgressStore
 from cordboard.uqi.proxied import ProxiedActions
 from cordboard.uqi.query_editors import QueryEditors
+from cordboard.uqi.sealing import Sealing
 from cordboard.uqi.servicer import FormServicer, QueryEditorServicer
 from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
@@ -36,11 +39,15 @@ async def start(mesh: Process[UqiSettings]) -> None:
     forms = Forms(store, cache, upkeep)
     proxy = (lambda: mesh.channels.to("proxy")) if mesh.settings.proxy_address else None
     options = Options(forms, ProxiedActions(proxy), SystemClock())
-    servicer = FormServicer(forms, options, FormSets(store, board), ttl=mesh.settings.form_ttl_seconds)
-    add_FormServiceServicer_to_server(servicer, mesh.server)
-    add_QueryEditorServiceServicer_to_server(QueryEditorServicer(QueryEditors(forms), forms), mesh.server)
+    ttl = mesh.settings.form_ttl_seconds
+    news = ProgressNews(board, ProgressStore(mesh.database()), new_id())
+    sets, sealing = FormSets(store, news), Sealing(proxy)
+    add_FormServiceServicer_to_server(FormServicer(forms, options, sets, sealing, ttl=ttl), mesh.server)
+    editors = QueryEditorServicer(QueryEditors(forms), forms, sealing, ttl=ttl)
+    add_QueryEditorServiceServicer_to_server(editors, mesh.server)
     mesh.copies.add(upkeep.copy)
     mesh.background(upkeep.run())
+    mesh.background(news.run())
     mesh.background(HubAge(lambda: mesh.channels.to("catalog"), mesh.copies, SystemClock()).run())
     mesh.on_close(upkeep.close)
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.schema import JsonSchema
+from cordboard.core.secrets import Secret as Secrecy
 from cordboard.uqi.appsmith import DATASOURCE_KEYS, option_texts
 from cordboard.uqi.conditions import holds, same
 from cordboard.uqi.fields import (
@@ -55,6 +56,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _EXPRESSION: Final = re.compile(r"\{\{.{1,10000}?\}\}", re.DOTALL)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_REFERENCE: Final = re.compile(r"cordboard-sealed-v1:[A-Za-z0-9_-]{100,400000}={0,2}", re.ASCII)
 _WORDS: Final = {"true": True, "false": False}
 
 
@@ -119,6 +121,8 @@ class Bound:
     deferred: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
     secrets: tuple[SecretPlace, ...] = ()
+    withheld: tuple[Secrecy[str], ...] = ()
+    """The secrets themselves, in the order of their places."""
     revision: str = ""
     """The revision of the form that it was bound by."""
 
@@ -153,7 +157,7 @@ def bound(
     except InvalidFields as error:
         return Bound({}, tuple(Problem("", "", violation) for violation in error.violations))
     found = binder.object(tree.fields, members, place, is_open=False)
-    said = (*(steps for steps, _ in binder.found), *binder.deferred)
+    said = (*(steps for steps, _ in binder.found), *binder.deferred, *binder.references)
     problems = list(binder.found)
     for steps, violation in judge.located(found, "values"):
         if not any(steps[: len(each)] == each for each in said):
@@ -171,6 +175,11 @@ def bound(
         dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
         deferred=tuple(pointer(steps) for steps in binder.deferred),
     )
+
+
+def is_reference(value: Any) -> bool:
+    """Tells whether a value is a reference to a secret, as the Proxy's SealInput makes them."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
 def value_of(field: Field, raw: Any) -> Any:
@@ -244,6 +253,7 @@ class _Binder:
     found: list[tuple[tuple[str | int, ...], Violation]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     deferred: list[tuple[str | int, ...]] = field(default_factory=list)
+    references: list[tuple[str | int, ...]] = field(default_factory=list)
 
     def refuse(self, place: _Place, text: str) -> None:
         self.found.append((place.steps, Violation(place.path, text)))
@@ -309,7 +319,10 @@ class _Binder:
     def text(self, _: Field, raw: Any, place: _Place) -> Any:
         return json_text(raw) if place.keyed and isinstance(raw, bool | int | float) else raw
 
-    def secret(self, _: Field, raw: Any, __: _Place) -> Any:
+    def secret(self, _: Field, raw: Any, place: _Place) -> Any:
+        if is_reference(raw):
+            # What it stands for fitted when it was sealed; the Proxy checks it again.
+            self.references.append(place.steps)
         return raw
 
     def integer(self, _: Field, raw: Any, place: _Place) -> Any:

@@ -20,6 +20,7 @@ from cordboard.uqi.rendering import Rendering
 from cordboard.uqi.revisions import Revision, Wires, carried, wires_of
 from cordboard.uqi.secrecy import SECRET_FORMAT, Secrets
 from cordboard.uqi.v1 import form_pb2
+from cordboard.uqi.wording import worded
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
@@ -89,14 +90,19 @@ class FormCache:
 
     def language(self, record: FormRecord, ranges: Ranges) -> str:
         """Returns the language to show a form in; empty for that of its own texts."""
-        if not ranges:
-            return ""
+        return self._known(record).chosen(ranges) if ranges else ""
+
+    def spoken(self, record: FormRecord, ranges: Ranges) -> str:
+        """Returns the language that a form is in for who asks for these; empty where nobody says it."""
+        return self._known(record).chosen(ranges) or self._known(record).own if ranges else ""
+
+    def _known(self, record: FormRecord) -> Languages:
         found = self._languages.get(record.etag)
         if found is None:
             found = self._languages[record.etag] = rendering.languages(record)
             if len(self._languages) > MOST_LANGUAGES:
                 self._languages.popitem(last=False)
-        return found.chosen(ranges)
+        return found
 
     def rendering(self, record: FormRecord, target: form_pb2.FormTarget.ValueType, language: str = "") -> Rendering:
         """Returns a form in a client's format; raises InvalidFields for a format that there is none of."""
@@ -173,6 +179,8 @@ class Settings:
     client: Client = ""
     expressions: bool = False
     revision: str = ""
+    ranges: Ranges = ()
+    """The languages to say in what is wrong; empty: English."""
 
 
 class Forms:
@@ -274,6 +282,11 @@ class Forms:
         Raises NotFound, and InvalidFields for a revision that is not kept.
         """
         record = await self.form(integration, form, version)
+        found = await self._bound(record, values, settings)
+        return worded(found, self._cache.spoken(record, settings.ranges)) if found.problems else found
+
+    async def _bound(self, record: FormRecord, values: dict[str, Any], settings: Settings) -> Bound:
+        integration, form = record.integration, record.form
         ready = self._cache.binder((integration, record.version, form), record)
         client, expressions = settings.client, settings.expressions
         if settings.revision in ("", ready.revision):

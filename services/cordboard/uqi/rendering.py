@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import InvalidFields
+from cordboard.core.http_answers import entity_tag
 from cordboard.uqi import appsmith, canonical, json_forms, json_schema, react
 from cordboard.uqi.appsmith import Projection
 from cordboard.uqi.languages import Languages, localized
@@ -37,6 +38,10 @@ class Rendering:
     text: str
     etag: str
     losses: tuple[str, ...]
+
+    def tag(self, version: str) -> str:
+        """Returns the entity tag of the answer that says it of a version."""
+        return entity_tag(self.etag.encode(), version.encode(), *(loss.encode() for loss in self.losses))
 
 
 def document(record: FormRecord) -> pb.FormDocument:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from cordboard.uqi.binding import Bound, SecretPlace, field_at, pointer
+from cordboard.core.secrets import Secret
+from cordboard.uqi.binding import Bound, SecretPlace, field_at, is_reference, pointer
 from cordboard.uqi.fields import Field, Schema
 
 # What a secret's schema says in any case.
@@ -28,7 +29,7 @@ class Secrets:
     def withheld(self, found: Bound, submitted: Mapping[str, Any]) -> Bound:
         """Returns what was bound with null for each secret, and where each goes and stood in what was submitted.
 
-        What is empty is no secret.
+        What is empty is no secret, and neither is a reference to one.
         """
         walk = _Walk(self.schema)
         taken = walk.taken(found.input)
@@ -37,7 +38,8 @@ class Secrets:
             SecretPlace(field_at(self.fields, steps), pointer(steps), pointer(_origin(sent, steps, secret)))
             for steps, secret in walk.found.items()
         )
-        return replace(found, input=taken, secrets=places)
+        withheld = tuple(Secret(text) for text in walk.found.values())
+        return replace(found, input=taken, secrets=places, withheld=withheld)
 
 
 class _Walk:
@@ -59,7 +61,7 @@ class _Walk:
             return
         self._seen.add((id(schema), steps))
         if isinstance(value, str):
-            if value and schema.get("format") == SECRET_FORMAT:
+            if value and schema.get("format") == SECRET_FORMAT and not is_reference(value):
                 self.found[steps] = value
         elif isinstance(value, Mapping):
             self._members(schema, value, steps)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
+from cordboard.core.errors import InvalidFields
+from cordboard.core.http_answers import NOT_MODIFIED, OVER_HTTP, STATUS, entity_tag, is_held
 from cordboard.core.layers import API_KEY
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
@@ -16,6 +19,7 @@ from cordboard.uqi.form_sets import SetState
 from cordboard.uqi.forms import Settings
 from cordboard.uqi.languages import wanted
 from cordboard.uqi.options import Question
+from cordboard.uqi.sealing import Owner
 from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
 from cordboard.uqi.v1 import form_service_pb2 as pb
@@ -35,27 +39,34 @@ if TYPE_CHECKING:
     from cordboard.uqi.query_editor import QueryEditor
     from cordboard.uqi.query_editors import QueryEditors
     from cordboard.uqi.rendering import Rendering
+    from cordboard.uqi.sealing import Sealing
     from cordboard.uqi.store import FormRecord
 
 
 class FormServicer(FormServiceServicer):
     """Serves forms."""
 
-    def __init__(self, forms: Forms, options: Options, sets: FormSets, *, ttl: int) -> None:
-        """Takes the forms, the choices that only vendors know, and what knows how far forms are.
+    def __init__(self, forms: Forms, options: Options, sets: FormSets, sealing: Sealing, *, ttl: int) -> None:
+        """Takes the forms, the choices that only vendors know, what knows how far forms are, and what seals secrets.
 
         A browser may keep a form for `ttl` seconds.
         """
         self._forms = forms
         self._options = options
         self._sets = sets
+        self._sealing = sealing
         self._ttl = ttl
 
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
-        return _message(await self._forms.form_in(integration, form, request.version, ranges), self._forms.silence())
+        record = await self._forms.form_in(integration, form, request.version, ranges)
+        # Headers cost a quarter of such a call, and a form says its etag itself.
+        tagged = headers.first(context, OVER_HTTP)
+        if tagged and await self._held(entity_tag(record.etag.encode(), record.version.encode()), context):
+            return pb.Form()
+        return _message(record, self._forms.silence())
 
     async def ListForms(self, request: pb.ListFormsRequest, context: Any) -> pb.ListFormsResponse:
         (integration,) = parse(request.parent, "integrations/*", field="parent")
@@ -71,24 +82,29 @@ class FormServicer(FormServiceServicer):
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
         found = await self._forms.document(integration, form, request.version, ranges)
-        await context.send_initial_metadata(_freshness(self._ttl, self._forms.silence()))
-        return found
+        tag = entity_tag(found.SerializeToString(deterministic=True))
+        return form_pb2.FormDocument() if await self._held(tag, context) else found
 
     async def RenderForm(self, request: pb.RenderFormRequest, context: Any) -> pb.RenderFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
         record, found = await self._forms.rendering(integration, form, request.version, request.target, ranges)
-        await context.send_initial_metadata(_freshness(self._ttl, self._forms.silence()))
+        if await self._held(found.tag(record.version), context):
+            return pb.RenderFormResponse()
         return _rendered(record.version, found, request.etag, self._forms.silence())
 
     async def BindForm(self, request: pb.BindFormRequest, context: Any) -> pb.BindFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
         ensure_seen(integration)
         values = from_struct(request.values, "values")
-        settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions, request.revision)
+        ranges = _ranges(request.language, context)
+        settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions, request.revision, ranges)
         found = await self._forms.bound(integration, form, request.version, values, settings)
-        return _bound(found if request.report_problems else accepted(found))
+        bound = found if request.report_problems else accepted(found)
+        return _bound(
+            await self._sealing.sealed(bound, _owner(request.workspace, integration, form), _credentials(context))
+        )
 
     async def ListFormOptions(self, request: pb.ListFormOptionsRequest, context: Any) -> pb.ListFormOptionsResponse:
         integration, form = parse(request.form, "integrations/*/forms/*", field="form")
@@ -112,14 +128,22 @@ class FormServicer(FormServiceServicer):
         token = paging.token(page[-1].version) if len(found) > len(page) else ""
         return pb.ListFormSetsResponse(form_sets=(_set(each, silence) for each in page), next_page_token=token)
 
+    async def _held(self, tag: str, context: Any) -> bool:
+        return await _told(tag, self._ttl, self._forms.silence(), context)
+
 
 class QueryEditorServicer(QueryEditorServiceServicer):
     """Serves editors over all actions of an integration."""
 
-    def __init__(self, editors: QueryEditors, forms: Forms) -> None:
-        """Takes the editors, and the forms that know how old they are."""
+    def __init__(self, editors: QueryEditors, forms: Forms, sealing: Sealing, *, ttl: int) -> None:
+        """Takes the editors, the forms that know how old they are, and what seals secrets.
+
+        A browser may keep an editor for `ttl` seconds.
+        """
         self._editors = editors
         self._forms = forms
+        self._sealing = sealing
+        self._ttl = ttl
 
     async def GetQueryEditor(self, request: editor_pb.GetQueryEditorRequest, context: Any) -> editor_pb.QueryEditor:
         (integration,) = parse(request.name, EDITOR)
@@ -133,16 +157,21 @@ class QueryEditorServicer(QueryEditorServiceServicer):
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
         editor, found = await self._editors.rendering(integration, request.version, request.target, ranges)
+        if await _told(found.tag(editor.version), self._ttl, self._forms.silence(), context):
+            return pb.RenderFormResponse()
         return _rendered(editor.version, found, request.etag, self._forms.silence())
 
     async def BindQuery(self, request: editor_pb.BindQueryRequest, context: Any) -> editor_pb.BindQueryResponse:
         (integration,) = parse(request.name, EDITOR)
         ensure_seen(integration)
-        settings = Settings("appsmith", request.allow_expressions, request.form_revision)
+        ranges = _ranges(request.language, context)
+        settings = Settings("appsmith", request.allow_expressions, request.form_revision, ranges)
         values = from_struct(request.values, "values")
         command, found = await self._editors.bound(integration, request.version, values, settings)
-        bound = _bound(found if request.report_problems else accepted(found))
-        return editor_pb.BindQueryResponse(action=command.action, bound=bound)
+        bound, form = found if request.report_problems else accepted(found), command.form.rpartition("/")[2]
+        owner = _owner(request.workspace, integration, form)
+        sealed = await self._sealing.sealed(bound, owner, _credentials(context))
+        return editor_pb.BindQueryResponse(action=command.action, bound=_bound(sealed))
 
 
 EDITOR: Final = "integrations/*/queryEditor"
@@ -237,27 +266,46 @@ def _options(found: Listed) -> pb.ListFormOptionsResponse:
     )
 
 
+def _owner(workspace: str, integration: str, form: str) -> Owner | None:
+    if not workspace:
+        return None
+    (found,) = parse(workspace, "workspaces/*", field="workspace")
+    kind, _, action = form.partition(".")
+    if kind != "action":
+        raise InvalidFields.one(
+            "workspace", "is for actions: SubmitConnectSession puts the values of a scheme into the vault"
+        )
+    return Owner(found, integration, action)
+
+
 def _asker() -> str:
     caller = current_caller()
     return f"{caller.actor} {caller.workspace} {caller.environment} {sorted(caller.roles)}"
 
 
 def _credentials(context: Any) -> Credentials:
-    sent = context.invocation_metadata() or ()
-    return tuple((name, str(value)) for name, value in sent if name in ("authorization", API_KEY))
+    return tuple((name, str(value)) for name, value in headers.sent(context) if name in ("authorization", API_KEY))
 
 
-def _freshness(ttl: int, silence: float) -> tuple[tuple[str, str], ...]:
-    """Returns the headers that say how long an answer may be kept (RFC 9111, RFC 5861), and how old it is already."""
+async def _told(tag: str, ttl: int, silence: float, context: Any) -> bool:
+    """Sends ahead of an answer its tag, how long it may be kept (RFC 9111, RFC 5861) and how old it is already.
+
+    Returns whether the caller has the answer, so that an empty one is to follow, which Envoy does not hand on.
+    """
     # Whose forms they are depends on the caller; nobody between may keep them.
     kept = f"private, max-age={ttl}, stale-if-error=86400"
-    said = (("cache-control", kept), ("vary", "authorization, accept-language"))
-    return (*said, ("age", str(int(silence)))) if silence else said
+    said = [("cache-control", kept), ("vary", "authorization, accept-language"), ("etag", tag)]
+    if silence:
+        said.append(("age", str(int(silence))))
+    held = is_held(tag, headers.combined(context, "if-none-match"))
+    if held:
+        said.append((STATUS, str(NOT_MODIFIED)))
+    await context.send_initial_metadata(said)
+    return held
 
 
 def _ranges(asked: str, context: Any) -> Ranges:
-    sent = context.invocation_metadata() or ()
-    return wanted(asked, next((str(value) for name, value in sent if name == "accept-language"), ""))
+    return wanted(asked, headers.combined(context, "accept-language"))
 
 
 def _stale(silence: float) -> Duration | None:

@@ -27,6 +27,7 @@ from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.egress import Egress
 from cordboard.core.errors import InvalidFields, OAuthFailed
 from cordboard.core.secrets import Secret
+from tests.fixtures.sites import listening
 
 CLIENT = Client("c", Secret("s"))
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -244,12 +245,9 @@ async def vendor() -> AsyncIterator[Vendor]:
     served = Vendor()
     app = web.Application()
     app.add_routes([web.route("*", "/{anything:.*}", served.handle)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    await runner.cleanup()
+    async with listening(app) as url:
+        served.url = url
+        yield served
 
 
 @pytest.mark.parametrize("case", HOSTILE)

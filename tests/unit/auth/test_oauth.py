@@ -34,6 +34,7 @@ from cordboard.auth.schemes import OAuth
 from cordboard.core.egress import Egress
 from cordboard.core.errors import OAuthFailed
 from cordboard.core.secrets import Secret
+from tests.fixtures.sites import listening
 
 CLIENT = Client("our client", Secret("pa:ss&word"))
 GOOD = {"access_token": "at-1", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt-1", "scope": "a b"}
@@ -69,13 +70,9 @@ async def endpoint() -> AsyncIterator[Endpoint]:
     served = Endpoint()
     app = web.Application()
     app.add_routes([web.route("*", "/{anything:.*}", served.handle)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    await runner.cleanup()
+    async with listening(app) as url:
+        served.url = url
+        yield served
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from cordboard.auth.oidc import OpenIdProvider, Person, Registration, challenge
 from cordboard.core.egress import Egress
 from cordboard.core.errors import CordboardError, DependencyUnavailable, OAuthFailed
 from cordboard.core.secrets import Secret
+from tests.fixtures.sites import listening
 
 CLIENT: Final = "cordboard"
 NONCE: Final = "n" * 43
@@ -96,13 +97,10 @@ async def provider() -> AsyncIterator[Provider]:
     served = Provider()
     app = web.Application()
     app.add_routes([web.route("*", "/{anything:.*}", served.handle)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    served.gives()
-    yield served
-    await runner.cleanup()
+    async with listening(app) as url:
+        served.issuer = url
+        served.gives()
+        yield served
 
 
 async def sign_in(

@@ -23,7 +23,7 @@ WITHOUT_CHECK = {"google-sheets", "open-meteo"}
 # Servers of one's own, limits by plan or resource, and vendors that publish none.
 WITHOUT_LIMITS = {
     *("aws-dynamodb", "aws-s3", "clickhouse", "couchdb", "dropbox", "elasticsearch", "mailchimp"),
-    *("mailchimp-transactional", "openweather", "paypal", "salesforce", "snowflake", "twilio"),
+    *("mailchimp-transactional", "openweather", "paypal", "snowflake", "twilio"),
 }
 
 

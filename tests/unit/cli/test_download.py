@@ -10,6 +10,7 @@ from aiohttp import web
 from cordboard.cli.documents import MAX_BYTES
 from cordboard.cli.download import download, is_url
 from cordboard.cli.failures import CommandFailed
+from tests.fixtures.sites import listening
 
 
 @pytest.fixture
@@ -37,12 +38,8 @@ async def server() -> AsyncIterator[str]:
     app = web.Application()
     for handler in (document, detour, circle, outside, large, latin):
         app.router.add_get(f"/{handler.__name__}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with listening(app) as url:
+        yield url
 
 
 async def test_a_document_and_where_it_was_at_last_come_back(server: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cordboard.cli.flag_review import staleness
 from cordboard.cli.foreign_flags.documents import read
+from cordboard.cli.foreign_flags.own import to_own
 from cordboard.cli.foreign_flags.unleash import to_unleash
 from cordboard.cli.foreign_flags.words import Unsayable
 from cordboard.core.flagging import FlagSet
@@ -67,7 +68,7 @@ def test_what_cannot_be_said_is_left_out_with_the_reason(flag: dict[str, Any], w
     assert found.left_out["bad"].startswith(why)
 
 
-@pytest.mark.parametrize("document", [{}, [], 7, {"flags": []}, {"features": {}}])
+@pytest.mark.parametrize("document", [{}, [], 7, {"flags": 7}, {"features": {}}])
 def test_a_document_of_neither_tool_is_refused(document: Any) -> None:
     with pytest.raises(Unsayable):
         read(document)
@@ -177,3 +178,41 @@ def test_a_flag_is_stale_once_it_gives_the_same_to_everybody() -> None:
     assert staleness(flag(pb.Rule(tiers=["free"], variant="on"))) == ""
     split = pb.Rule(split=[pb.WeightedVariant(variant="on", weight=1)])
     assert staleness(flag(split)) == ""
+
+
+def a_flag(key: str, *rules: pb.Rule, **fields: Any) -> pb.Flag:
+    variants = {name: to_value(value) for name, value in ON_OFF.items()}
+    return pb.Flag(name=f"flags/{key}", default_variant="off", variants=variants, rules=rules, **fields)
+
+
+def test_ours_come_back_whole_and_in_the_order_in_which_they_can_be_put() -> None:
+    needing = a_flag(
+        "a", pb.Rule(segments=["vip"], variant="on", description="friends"), description="what it is for",
+        prerequisites=[pb.Prerequisite(flag="flags/b", variants=["on"])], when_stale=pb.WHEN_STALE_DEFAULT,
+        off_variant="off", killed=True, revision=7, etag="x",
+    )  # fmt: skip
+    flags = [needing, a_flag("b"), a_flag("segment.vip", pb.Rule(workspaces=["acme"], variant="on"))]
+    found = read(to_own(flags))
+    assert found.left_out == {}
+    assert [flag.name for flag in found.flags][-1] == "flags/a", "the last: it needs the others"
+    wanted = pb.Flag()
+    wanted.CopyFrom(needing)
+    wanted.ClearField("revision")
+    wanted.ClearField("etag")
+    assert {flag.name: flag for flag in found.flags} == {"flags/a": wanted, **{one.name: one for one in flags[1:]}}
+
+
+def test_what_is_wrong_with_one_of_ours_costs_that_one() -> None:
+    good = to_own([a_flag("good")])["flags"]
+    bad = [7, {"name": "flags/odd", "colour": 1}, {"name": "flags/a b"}, {}, *good]
+    found = read({"flags": [*good, *bad]})
+    assert [flag.name for flag in found.flags] == ["flags/good"]
+    assert set(found.left_out) == {"flags[1]", "odd", "a b", "flags[4]", "good"}
+    assert "colour" in found.left_out["odd"]
+    assert found.left_out["good"].startswith("stands in the document twice")
+
+
+def test_a_circle_is_left_to_the_mesh_to_refuse() -> None:
+    pair = [a_flag(one, prerequisites=[pb.Prerequisite(flag=f"flags/{other}", variants=["on"])])
+            for one, other in ("ab", "ba")]  # fmt: skip
+    assert [flag.name for flag in read(to_own(pair)).flags] == ["flags/a", "flags/b"]

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from cordboard.cli import spread
 from cordboard.cli.spread import from_folder, from_server
+from tests.fixtures.sites import listening
 
 MAIN = "paths: {/a: {$ref: paths/a.yaml}, /b: {$ref: 'paths/b.json#/x'}}"
 
@@ -95,12 +96,8 @@ async def server() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with listening(app) as url:
+        yield url
 
 
 async def test_a_server_gives_its_own_files_alone(server: str) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -259,3 +261,19 @@ async def test_a_service_serves_once_it_has_auths_keys_and_goes_on_without_them(
                 while await status("") != health_pb2.HealthCheckResponse.SERVING:  # noqa: ASYNC110 - it looks by itself
                     await asyncio.sleep(0.02)
         assert await status("auth") == await status("") == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processes that are not dumpable")
+def test_a_process_that_holds_secrets_is_not_dumpable() -> None:
+    program = """
+import ctypes, resource
+from cordboard.core import server
+def told():
+    return [ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE)]
+before = told()[0]
+server._harden()
+print(before, *told())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    # The first figure is the control: without it a process is dumpable.
+    assert done.stdout.split() == ["1", "0", "0", "0"]

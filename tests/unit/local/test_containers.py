@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from cordboard.auth.settings import AuthSettings
 from cordboard.catalog.settings import CatalogSettings
@@ -149,11 +150,22 @@ def test_a_mesh_in_containers_is_a_hub_and_its_key_is_made_once(compose: dict[st
     assert (tmp_path / "hub" / "seal.key").read_bytes() == first
 
 
-def test_what_makes_an_edge_of_it_names_settings_of_the_catalog_and_mounts_what_they_name() -> None:
+def test_what_makes_an_edge_of_it_names_settings_of_the_catalog_and_mounts_what_they_name(
+    identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edge = yaml.safe_load((ROOT / "deploy" / "compose.edge.yaml").read_text())["services"]
     assert set(edge) == {"catalog"}
     given = edge["catalog"]["environment"]
     assert set(given) <= known(CatalogSettings)
-    [mounted] = edge["catalog"]["volumes"]
-    assert mounted["target"] == given["CORDBOARD_EDGE_BOOTSTRAP_FILE"]
-    assert mounted["read_only"]
+    bootstrap, bundle = edge["catalog"]["volumes"]
+    assert bootstrap["target"] == given["CORDBOARD_EDGE_BOOTSTRAP_FILE"]
+    # Nobody has to have a bundle: without one the setting is empty, which is none.
+    assert given["CORDBOARD_EDGE_BUNDLE_FILE"] == f"${{CORDBOARD_EDGE_BUNDLE:+{bundle['target']}}}"
+    assert bundle["source"] == "${CORDBOARD_EDGE_BUNDLE:-/dev/null}"
+    monkeypatch.setenv("CORDBOARD_EDGE_BUNDLE_FILE", "")
+    url = SecretStr("postgresql+asyncpg://catalog@postgres/cordboard")
+    where = identities.directory("catalog")
+    told = CatalogSettings(listen_address="127.0.0.1:0", identity_dir=where, database_url=url)
+    assert told.edge_bundle_file is None
+    assert bootstrap["read_only"]
+    assert bundle["read_only"]

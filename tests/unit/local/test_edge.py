@@ -301,6 +301,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.auth.v1.TokenService/IssueToken", "auth"),
         ("/cordboard.auth.v1.LoginService/BeginLogin", "auth"),
         ("/cordboard.auth.v1.RevocationService/RevokeToken", "auth"),
+        ("/cordboard.auth.v1.EdgeTokenService/IssueEdgeToken", "auth"),
         ("/cordboard.auth.v1.ApiKeyService/CreateApiKey", "auth"),
         ("/cordboard.auth.v1.WorkspaceService/GetWorkspace", "auth"),
         ("/cordboard.auth.v1.ConnectService/CreateConnectSession", "auth"),
@@ -326,11 +327,13 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.proxy.v1.ForwardService/Forward", "proxy"),
         ("/cordboard.proxy.v1.JobService/SubmitJob", "proxy"),
         ("/cordboard.proxy.v1.BatchService/ExecuteBatch", "proxy"),
+        ("/cordboard.proxy.v1.SealedInputService/SealInput", "proxy"),
         ("/cordboard.proxy.v1.DeadLetterService/ListDeadLetters", "proxy"),
         ("/cordboard.proxy.v1.ScheduleService/CreateSchedule", "proxy"),
         ("/cordboard.proxy.v1.EventService/ListEvents", "proxy"),
         ("/cordboard.proxy.v1.BreakerService/OverrideBreaker", "proxy"),
         ("/cordboard.proxy.v1.BackendService/CutOver", "proxy"),
+        ("/cordboard.proxy.v1.QuotaService/ListQuotas", "proxy"),
         ("/cordboard.proxy.v1.PollingTriggerService/GetPollingTrigger", "proxy"),
         ("/cordboard.proxy.v1.SubscriptionService/Subscribe", "proxy"),
         ("/cordboard.telemetry.v1.TraceService/GetTrace", "telemetry"),
@@ -481,6 +484,27 @@ def test_an_oauth_code_comes_in_and_is_neither_passed_on_nor_written_down(edge: 
     # The line is there, and holds the path alone.
     wait_for(lambda: "HandleCallback" in edge.log.read_text(), edge.log)
     assert code not in edge.log.read_text()
+
+
+@pytest.mark.parametrize("path", ["forms/action.x", "forms/action.x:document", "queryEditor:render?target=1"])
+def test_a_form_that_the_caller_has_is_answered_without_a_body(edge: Edge, path: str) -> None:
+    token, path = edge.keys.token(), f"/v1/integrations/acme/{path}"
+    again = edge.json("GET", path, token=token, **{"answer-with": "304", "if-none-match": '"a"'})
+    assert (again.status, again.body) == (304, b"")
+    assert not {"content-type", "cordboard-http-status"} & set(again.headers)
+    assert again.seen["metadata"]["if-none-match"] == '"a"'
+    assert again.seen["metadata"]["x-cordboard-over-http"] == "true"
+    # The negative control: without that word of the service the same call has a body.
+    first = edge.json("GET", path, token=token)
+    assert (first.status, first.headers["content-type"]) == (200, "application/json")
+    assert json.loads(first.body)
+
+
+def test_nobody_but_envoy_says_that_a_call_came_over_http_or_what_its_status_is(edge: Edge) -> None:
+    said = {"x-cordboard-over-http": "true", "answer-with": "304"}
+    found = edge.json("GET", "/v1/integrations/acme/forms", token=edge.keys.token(), **said)
+    assert "x-cordboard-over-http" not in found.seen["metadata"]
+    assert (found.status, found.headers["cordboard-http-status"]) == (200, "304")
 
 
 def test_who_signs_in_needs_no_token_and_brings_cookies(edge: Edge) -> None:

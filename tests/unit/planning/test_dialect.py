@@ -87,6 +87,8 @@ def test_the_window_with_the_fewest_calls_left_is_told() -> None:
         (dict.fromkeys(("limit", "left", "reset"), "limit=100, remaining=9, reset=5"), (100, 9, 5)),
         ({"limit": '"hour";q=100;w=3600', "left": '"hour";r=9;t=5', "reset": '"hour";r=9;t=5'}, (100, 9, 5)),
         ({"limit": "32/40", "left": "32/40"}, (40, 8, None)),
+        ({"limit": "api-usage=18/5000; bursts=1/750", "left": "api-usage=18/5000"}, (5000, 4982, None)),
+        ({"limit": "a=b/c", "left": "a=/"}, (None, None, None)),
         ({"limit": "42/40", "left": "42/40"}, (40, 0, None)),
         ({"limit": "a/b", "left": "q=", "reset": ";;=;"}, (None, None, None)),
         ({"limit": "q=1;" * 200, "left": "1/" * 400}, (None, None, None)),

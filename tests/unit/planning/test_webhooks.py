@@ -140,6 +140,18 @@ def test_what_was_signed_long_ago_is_refused(scheme: Any) -> None:
             plan.verify(request, secret, NOW + timedelta(seconds=away))
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_while_a_secret_is_replaced_both_are_good_and_no_third(scheme: Any) -> None:
+    plan, request = scheme()
+    secret = SECRETS.get(scheme, SECRET)
+    other = base64.b64encode(b"x" * 32).decode() if scheme is not discord_like else "ab" * 32
+    for both in (f"{secret}\n{other}", f"{other}\n{secret}", f"\n{other}\r\n\n{secret}\n"):
+        plan.verify(request, both, NOW)
+    for without in (other, f"{other}\n{other}", f"{other}\n{other}\n{secret}", f"{other} {secret}", "\n", ""):
+        with pytest.raises(Forged):
+            plan.verify(request, without, NOW)
+
+
 def test_a_time_that_is_none_is_refused() -> None:
     plan, _ = slack_like()
     for text in ("", "soon", "nan", "-1", "9" * 70):

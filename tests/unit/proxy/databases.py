@@ -29,7 +29,8 @@ def a_statement(action_id: str, text: str, *names: str, method: str = "GET", **f
 
 def a_database(url: str, *actions: pb.Action, **fields: Any) -> pb.Definition:
     """Makes the definition of a database behind this address."""
-    about = pb.Database(engine=pb.DATABASE_ENGINE_POSTGRESQL, name="{database}", authority_variable="ca", **fields)
+    fields.setdefault("engine", pb.DATABASE_ENGINE_POSTGRESQL)
+    about = pb.Database(name="{database}", authority_variable="ca", **fields)
     return pb.Definition(
         slug=SLUG,
         version="1.0.0",

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from cordboard.catalog.document import read
 from cordboard.catalog.v1 import definition_pb2 as pb
+from tests.fixtures.sites import listening
 
 FOLDER = Path(__file__).parents[3] / "integrations" / "gateways"
 KEY = "the-gateways-own-key"
@@ -84,16 +85,8 @@ async def a_gateway(vendor: str, vendor_key: str) -> AsyncIterator[StandInGatewa
     app = web.Application()
     app.router.add_route("*", "/proxy/{path:.*}", gateway.by_header)
     app.router.add_route("*", "/projects/{project}/sdk/proxy/{integration}/{path:.*}", gateway.by_path)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    gateway.url = f"http://{host}:{port}"
-    try:
+    async with listening(app) as gateway.url:
         yield gateway
-    finally:
-        await runner.cleanup()
 
 
 def shipped(shape: str, url: str) -> pb.Definition:

@@ -71,6 +71,9 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
         self.renewed: dict[str, credential_pb.LeaseCredentialResponse] = {}
         self.asked: list[str] = []
         self.reported: list[tuple[str, int]] = []
+        self.renewing = asyncio.Event()
+        self.renewing.set()
+        """Cleared: whoever reports a credential waits."""
         self.drift: list[drift_pb.AnswersLookedAt] = []
         self.lease_failure: grpc.StatusCode | None = None
         self.sealing_failure: grpc.StatusCode | None = None
@@ -222,7 +225,10 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
 
     async def ReportCredential(self, request: Any, context: Any) -> Any:
         self.reported.append((request.connection, request.generation))
-        newer = self.renewed.pop(request.connection, None)
+        await self.renewing.wait()
+        held = self.leases.get(request.connection)
+        newer = held if held is not None and held.generation > request.generation else None
+        newer = newer or self.renewed.pop(request.connection, None)
         if newer is None:
             return credential_pb.ReportCredentialResponse(
                 generation=request.generation, state=connection_pb.Connection.STATE_RECONNECT_REQUIRED

@@ -19,6 +19,7 @@ from yarl import URL
 from cordboard.core import egress
 from cordboard.core.egress import Egress, ResponseTooLarge, check_url, host_key, read_limited
 from cordboard.core.errors import EgressDenied
+from tests.fixtures.sites import listening
 
 # Addresses that are not public, however they are written. `{port}` is a listener that counts who reaches it.
 INSIDE = [
@@ -271,14 +272,8 @@ def test_a_host_off_the_list_is_refused(url: str, allowed: set[str]) -> None:
 async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     application = web.Application()
     application.router.add_get("/", handler)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield "http://{}:{}/".format(*runner.addresses[0])
-    finally:
-        await runner.cleanup()
+    async with listening(application) as url:
+        yield f"{url}/"
 
 
 async def read(url: str, limit: int) -> bytes:

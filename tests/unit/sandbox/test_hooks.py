@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from tests.fixtures.sites import listening
 from tests.unit.proxy.running import until
 from tests.unit.sandbox.client import Client
 
@@ -37,12 +38,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     one = Receiver()
     application = web.Application()
     application.router.add_post("/in", one.take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/in"
-    yield one
-    await runner.cleanup()
+    async with listening(application) as url:
+        one.url = f"{url}/in"
+        yield one
 
 
 async def test_every_event_is_sent_signed_and_again_until_it_is_taken(client: Client, receiver: Receiver) -> None:

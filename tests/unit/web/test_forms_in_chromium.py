@@ -207,3 +207,12 @@ def test_what_must_not_be_would_be_seen(drawn: Browser) -> None:
     (found,) = drawn(asked(the_draft(an_input(a=TEXT)), audit=True, spoil=True))
     assert any(each.startswith("axe label") for each in found["wrong"])
     assert any(each.startswith("policy: style-src") for each in found["wrong"])
+
+
+def test_a_form_says_its_own_words_in_the_language_of_its_texts(drawn: Browser) -> None:
+    requests = [asked(the_draft(EVERYTHING)) for _ in range(2)]
+    requests[0]["document"]["language"] = "de-CH"
+    requests[1]["document"]["language"] = "ja"
+    german, other = drawn(*requests)
+    assert "Title ist erforderlich" in german["summary"]
+    assert "Title is required" in other["summary"]

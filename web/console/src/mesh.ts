@@ -8,6 +8,7 @@ import { useContext } from "preact/hooks";
 import { ConnectionService } from "../gen/cordboard/auth/v1/connection_service_pb.ts";
 import { WorkspaceService } from "../gen/cordboard/auth/v1/workspace_service_pb.ts";
 import { CatalogService } from "../gen/cordboard/catalog/v1/catalog_service_pb.ts";
+import { DriftService } from "../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { GovernanceService } from "../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { SyncService } from "../gen/cordboard/catalog/v1/sync_service_pb.ts";
 import { AuditService } from "../gen/cordboard/common/v1/audit_service_pb.ts";
@@ -42,6 +43,7 @@ function meshOf(transport: Transport) {
     workspaces: createClient(WorkspaceService, transport),
     connections: createClient(ConnectionService, transport),
     catalog: createClient(CatalogService, transport),
+    drifts: createClient(DriftService, transport),
     governance: createClient(GovernanceService, transport),
     sync: createClient(SyncService, transport),
     audit: createClient(AuditService, transport),

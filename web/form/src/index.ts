@@ -6,7 +6,8 @@ import { kindOf } from "./document.ts";
 import type { FormDocument, FormField, Json, JsonObject } from "./document.ts";
 import { make } from "./dom.ts";
 import { Boxes, FileLine, Line, SecretLine, Select, YesNo } from "./simple.ts";
-import { ENGLISH, said } from "./words.ts";
+import { wordsIn } from "./languages.ts";
+import { said } from "./words.ts";
 import type { Words } from "./words.ts";
 
 export type { Options } from "./control.ts";
@@ -14,6 +15,7 @@ export type { Condition, FormDocument, FormField, Json, JsonObject } from "./doc
 export { active, holds, isRequired } from "./conditions.ts";
 export { putSecrets } from "./secrets.ts";
 export type { SecretPlace } from "./secrets.ts";
+export { LANGUAGES } from "./languages.ts";
 export { ENGLISH } from "./words.ts";
 export type { Words } from "./words.ts";
 
@@ -25,7 +27,7 @@ export interface Given {
   stored?: Iterable<string>;
   /** Answers with what can be chosen where only the vendor knows; `values` go by the ids of fields. */
   options?: (fieldId: string, values: JsonObject, search: string) => Promise<Options>;
-  /** Words in another language. */
+  /** Words in the place of those that the form has in the language of the document. */
   words?: Partial<Words>;
   /** The largest file, in bytes. */
   fileBytes?: number;
@@ -62,7 +64,7 @@ let forms = 0;
 
 /** Draws a form. */
 export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
-  const words = { ...ENGLISH, ...given.words };
+  const words = { ...wordsIn(document.language), ...given.words };
   forms += 1;
   const prefix = `cbf${forms}`;
   let ids = 0;

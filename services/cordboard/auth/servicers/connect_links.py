@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from google.api.httpbody_pb2 import HttpBody
@@ -18,6 +17,7 @@ from cordboard.auth.v1 import connect_page_service_pb2 as page_pb
 from cordboard.auth.v1.connect_link_service_pb2_grpc import ConnectLinkServiceServicer
 from cordboard.auth.v1.connect_page_service_pb2_grpc import ConnectPageServiceServicer
 from cordboard.auth.wishes import Wish
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
 from cordboard.core.names import parse
 from cordboard.core.secrets import Secret
@@ -73,7 +73,7 @@ class ConnectPageServicer(ConnectPageServiceServicer):
         return HttpBody(content_type=file.content_type, data=file.data)
 
     async def OpenConnectPage(self, request: page_pb.OpenConnectPageRequest, context: Any) -> page_pb.ConnectPage:
-        languages = next((str(value) for name, value in _sent(context) if name == ACCEPT_LANGUAGE), "")
+        languages = headers.combined(context, ACCEPT_LANGUAGE)
         page = await self._links.open(request.link, request.key, brief=request.brief, languages=languages)
         await context.send_initial_metadata((NO_STORE,))
         return _page_message(page)
@@ -86,11 +86,6 @@ class ConnectPageServicer(ConnectPageServiceServicer):
         )
         await context.send_initial_metadata((NO_STORE, _cookie(browser)))
         return _page_message(page)
-
-
-def _sent(context: Any) -> Sequence[tuple[str, Any]]:
-    sent: Sequence[tuple[str, Any]] = context.invocation_metadata() or ()
-    return sent
 
 
 def _cookie(browser: Secret[str]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from cordboard.auth.login import ATTEMPT_SECONDS, SignedIn, Wish
 from cordboard.auth.v1 import login_service_pb2 as pb
 from cordboard.auth.v1.login_service_pb2_grpc import LoginServiceServicer
 from cordboard.common.v1 import options_pb2
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import DependencyUnavailable, OAuthFailed
 from cordboard.core.times import to_timestamp
@@ -103,12 +104,11 @@ def _cookie(name: str, value: str, seconds: int, same_site: str) -> tuple[str, s
 
 def _sent(context: Any, name: str) -> str:
     # HTTP/2 may send each cookie in a header of its own.
-    for key, value in context.invocation_metadata() or ():
-        if key == "cookie":
-            try:
-                found = SimpleCookie(str(value)).get(name)
-            except CookieError:
-                continue
-            if found is not None:
-                return found.value
+    for cookies in headers.values(context, "cookie"):
+        try:
+            found = SimpleCookie(cookies).get(name)
+        except CookieError:
+            continue
+        if found is not None:
+            return found.value
     return ""

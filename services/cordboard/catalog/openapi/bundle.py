@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urldefrag, urljoin
 
 from cordboard.catalog.openapi.source import join, mapping
 from cordboard.catalog.text import MAX_BYTES, MAX_NODES, parse
@@ -28,7 +28,7 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class Files:
-    """The files beside a document, by their paths, and what the document itself is called there."""
+    """The files beside a document, by their paths, and what the document itself is called there; or all by URL."""
 
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
     path: str = ""
@@ -60,8 +60,10 @@ def is_below(path: str) -> bool:
 def named(reference: str, holder: str) -> str | None:
     """Returns the path of the file that a reference in the file `holder` names; None: it names none below the folder.
 
-    A reference within the same file names that file.
+    A reference within the same file names that file. A file that is called by its URL refers to URLs (RFC 3986, 5.2).
     """
+    if "://" in holder:
+        return _joined(reference, holder)
     document = unquote(reference.partition("#")[0])
     if not document:
         return holder
@@ -69,6 +71,14 @@ def named(reference: str, holder: str) -> str | None:
         return None
     path = posixpath.normpath(posixpath.join(posixpath.dirname(holder), document))
     return path if is_below(path) else None
+
+
+def _joined(reference: str, holder: str) -> str | None:
+    try:
+        url = urldefrag(urljoin(holder, reference.strip())).url
+    except ValueError:
+        return None
+    return url if url.startswith(("https://", "http://")) else None
 
 
 def references(value: Any) -> Iterator[str]:

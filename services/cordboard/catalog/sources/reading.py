@@ -27,6 +27,8 @@ class Found:
     problem: str = ""
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The source's other files that belong to it, by path; `item` is what it is called among them."""
+    left: tuple[str, ...] = ()
+    """The references to other documents that were not followed, each with the reason."""
 
 
 class Reader(Protocol):

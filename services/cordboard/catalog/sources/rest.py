@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ import yaml
 from yarl import URL
 
 from cordboard.catalog.sources.reading import MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, Found, SourceUnreadable
-from cordboard.core.egress import check_url, host_key
+from cordboard.core.egress import ResponseTooLarge, check_url, host_key, read_limited
 from cordboard.core.errors import EgressDenied
 
 if TYPE_CHECKING:
@@ -75,15 +74,13 @@ class RestReader:
                     raise SourceUnreadable(f"it answers with HTTP status {answer.status}")
                 if first:
                     self.revision = answer.headers.get("ETag", "")[:200]
-                body = await answer.content.read(MAX_DOCUMENT_BYTES + 1)
-                while len(body) <= MAX_DOCUMENT_BYTES and not answer.content.at_eof():
-                    body += await answer.content.read(MAX_DOCUMENT_BYTES + 1 - len(body))
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+                body = await read_limited(answer, MAX_DOCUMENT_BYTES)
+        except ResponseTooLarge:
+            raise SourceUnreadable(f"a page is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise SourceUnreadable(f"it cannot be reached: {type(error).__name__}") from None
         except EgressDenied as error:
             raise SourceUnreadable(error.text) from None
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise SourceUnreadable(f"a page is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB")
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:

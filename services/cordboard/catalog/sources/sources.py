@@ -23,7 +23,7 @@ from cordboard.catalog.sources.spread import describes_api
 from cordboard.catalog.sources.store import SourceRecord
 from cordboard.catalog.v1 import source_service_pb2 as pb
 from cordboard.core.audit import Entry
-from cordboard.core.egress import check_url
+from cordboard.core.egress import check_url, host_key
 from cordboard.core.errors import CordboardError, EgressDenied, EtagMismatch, InvalidFields, NotFound, StateConflict
 from cordboard.core.names import check_id, parse
 from cordboard.core.times import to_seconds, to_timestamp
@@ -45,6 +45,7 @@ DEFAULT_SECONDS: Final = 6 * 3600.0
 SHORTEST_SECONDS: Final = 60.0
 JITTER: Final = 0.1
 MAX_ERROR: Final = 500
+MAX_HOSTS: Final = 20
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('cordboard source'), hashtext($1))"
 
 
@@ -202,6 +203,8 @@ class Sources:
             owner=wanted.owner,
             source_uri=found.item,
             server_url=wanted.server_url,
+            # They are called by their URLs, and as many and as large as the reader lets them be.
+            files=Files(found.files, found.item if found.files else ""),
         )
         followed = await self._catalog.follow_openapi(description, stage=wanted.stage or DRAFT)
         name = followed.version.name
@@ -215,6 +218,8 @@ class Sources:
             outcome=("held" if held else "published") if new else "unchanged",
             text=f"{name} {run.notice}".strip(),
             difference=difference_message(followed.difference) if followed.difference.changes else None,
+            file_count=len(found.files),
+            left_references=found.left,
         )
 
     async def _keep(self, record: SourceRecord, run: pb.SourceRun, **values: object) -> None:
@@ -265,8 +270,21 @@ class Sources:
             raise InvalidFields.one("source.rest.fields", "must say where the slug is", "REQUIRED")
         if kind == "openapi":
             check_id(source.openapi.slug, "source.openapi.slug")
+            self._check_hosts(source.openapi.reference_hosts)
             if source.openapi.stage and source.openapi.stage not in STAGES:
                 raise InvalidFields.one("source.openapi.stage", "must be DRAFT, STAGED or ACTIVE")
+
+    def _check_hosts(self, hosts: Sequence[str]) -> None:
+        if len(hosts) > MAX_HOSTS:
+            raise InvalidFields.one("source.openapi.reference_hosts", f"must be at most {MAX_HOSTS}")
+        for index, host in enumerate(hosts):
+            try:
+                plain = host_key(check_url(f"https://{host}/")) == host
+            except EgressDenied:
+                plain = False
+            if not plain:
+                field = f"source.openapi.reference_hosts[{index}]"
+                raise InvalidFields.one(field, "must be a host in small letters, with its port unless that is 443")
 
     def _check_url(self, url: str, field: str) -> None:
         try:

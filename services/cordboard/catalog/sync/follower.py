@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cordboard.catalog.sync.bootstrap import Bootstrap
+    from cordboard.catalog.sync.drift_reports import EdgeDrift
     from cordboard.catalog.sync.replica import Replica
     from cordboard.core.database import Database
 
@@ -63,16 +64,18 @@ class Follower:
         release: str,
         open_channel: Callable[[], grpc.aio.Channel],
         *,
+        drift: EdgeDrift,
         bundle_file: Path | None = None,
     ) -> None:
-        """Takes the database, where to put what comes, who this edge is, its release, the way to the hub, and what to
-        begin with before that is reached.
+        """Takes the database, where to put what comes, who this edge is, its release, the way to the hub, what the hub
+        is told of drift, and what to begin with before the hub is reached.
         """
         self._database = database
         self._replica = replica
         self._bootstrap = bootstrap
         self._release = release
         self._open_channel = open_channel
+        self._drift = drift
         self._bundle = bundle_file
         self.connected = False
 
@@ -147,6 +150,7 @@ class Follower:
     async def _converse(self, channel: grpc.aio.Channel) -> bool:
         stream: Any = SyncServiceStub(channel).WatchDeltas()
         applied = False
+        self._drift.begin()
         try:
             challenge = await _next(stream)
             if challenge is None or not challenge.HasField("challenge"):
@@ -187,7 +191,8 @@ class Follower:
             logger.warning("an envelope was rejected", extra={"reason": error.word, "problem": error.text})
             await self._replica.note(f"{error.word}: {error.text}")
             return pb.WatchDeltasRequest(rejection=pb.Rejection(reason=error.reason, text=error.text))
-        acknowledged = pb.Acknowledgement(sequence=place.sequence, hash=place.hash)
+        drifts = await self._drift.next()
+        acknowledged = pb.Acknowledgement(sequence=place.sequence, hash=place.hash, drifts=drifts)
         return pb.WatchDeltasRequest(acknowledgement=acknowledged)
 
     @contextlib.asynccontextmanager

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cordboard.catalog.sync.customer_store import CustomerStore
+    from cordboard.catalog.sync.drift_reports import HubDrift
     from cordboard.catalog.sync.keys import HubKeys, SigningKeys
     from cordboard.catalog.sync.store import HubStore
     from cordboard.core.audit import Journal
@@ -61,17 +62,19 @@ class Hub:
         changes: Changes,
         journal: Journal,
         clock: Clock,
+        drift: HubDrift,
         *,
         heartbeat: float = 10.0,
     ) -> None:
-        """Takes the tables, the signing keys, what tells of changes, the journal, the time, and after how many seconds
-        without a change an edge is told that there is none.
+        """Takes the tables, the signing keys, what tells of changes, the journal, the time, what keeps the drift that
+        edges tell, and after how many seconds without a change an edge is told that there is none.
         """
         self._store = store
         self._keys = keys
         self._changes = changes
         self._journal = journal
         self._clock = clock
+        self._drift = drift
         self._heartbeat = heartbeat
         self._feed = Feed(store, customers, PinStore())
         self._sent: Notes[Issue, set[str]] = Notes(lambda issues: store.note_issues("sent", issues))
@@ -258,6 +261,7 @@ class Hub:
             if Place(answer.acknowledgement.sequence, answer.acknowledgement.hash) != place:
                 raise AccessDenied(METHOD, "it acknowledges what it was not sent")
             await self._answered.put(Answered(edge.id, place, now, current))
+            await self._drift.take(edge, answer.acknowledgement.drifts)
         elif kind == "rejection":
             rejected = Rejected(answer.rejection.reason, answer.rejection.text)
             async with self._store.reading() as connection:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DELTA: Final = b"cordboard delta v1"
 HUB_KEY: Final = b"cordboard hub key v1"
 EDGE: Final = b"cordboard edge v1"
+EDGE_TOKEN: Final = b"cordboard edge token v1"
 
 
 def labelled(label: bytes, *parts: bytes) -> bytes:

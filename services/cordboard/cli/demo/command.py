@@ -64,7 +64,7 @@ async def _demo(folder: Path, documents: list[Path], prism: Path | None, *, keep
     limit = RateLimit(per_second=50)
     options = MeshOptions(state_dir=folder, rate_limit=limit, egress_allowed_networks=(LOOPBACK,))
     narrator = Narrator(console)
-    console.print("[bold]Cordboard plugs any SaaS API into a product by configuration.[/bold]")
+    console.print("Cordboard plugs any SaaS API into a product by configuration.", style="bold")
     console.print("This demo runs a whole mesh on this machine, and a stand-in vendor, Acme Desk, to talk to.")
     async with vendor(folder) as acme:
         with narrator.step(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
 class StepFailed(Exception):
@@ -41,17 +42,17 @@ class Narrator:
         """Tells one step: its title, why it matters, and how long it took."""
         step = Step(title)
         self.steps.append(step)
-        self._console.print(f"\n[bold cyan]{len(self.steps)}. {title}[/bold cyan]")
+        self._console.print(f"\n{len(self.steps)}. {title}", style="bold cyan")
         if why:
-            self._console.print(f"   [dim]{why}[/dim]")
+            self._console.print(f"   {why}", style="dim")
         began = time.monotonic()
         try:
             yield step
         finally:
             step.seconds = time.monotonic() - began
         for text in step.results:
-            self._console.print(f"   [green]✓[/green] {text}", highlight=False)
-        self._console.print(f"   [dim]{step.seconds:.2f} s[/dim]")
+            self._console.print(Text.assemble("   ", ("✓", "green"), f" {text}"))
+        self._console.print(f"   {step.seconds:.2f} s", style="dim")
 
     def say(self, text: str) -> None:
         """Prints a line below the running step."""
@@ -70,4 +71,5 @@ class Narrator:
         for number, step in enumerate(self.steps, 1):
             table.add_row(f"{number}. {step.title}", "; ".join(step.results), f"{step.seconds:.2f} s")
         self._console.print(table)
-        self._console.print(f"[bold green]Everything worked[/bold green], in {time.monotonic() - self._began:.0f} s.")
+        took = f", in {time.monotonic() - self._began:.0f} s."
+        self._console.print(Text.assemble(("Everything worked", "bold green"), took))

@@ -120,7 +120,9 @@ async def _there(path: Path) -> bool:
     return await asyncio.to_thread(path.exists)
 
 
-async def until(look: Callable[[], Awaitable[T]], what: str, *, patience: float = PATIENCE, every: float = 0.02) -> T:
+async def until(
+    look: Callable[[], Awaitable[T | None]], what: str, *, patience: float = PATIENCE, every: float = 0.02
+) -> T:
     """Returns the first true thing that `look` gives; what is not there yet is asked for again. Raises StepFailed."""
     deadline = time.monotonic() + patience
     problem: CordboardError | None = None

@@ -48,9 +48,8 @@ async def tell(cast: Cast, documents: list[Path], prism: Path | None, folder: Pa
         return
     program = prism or next((place for place in PLACES if place.exists()), None) or shutil.which("prism")
     if program is None or shutil.which("node") is None:
-        console.print(
-            "\n[yellow]Real API descriptions: SKIPPED. They need Node.js and prism: `npm ci` in tests/node.[/yellow]"
-        )
+        told = "\nReal API descriptions: SKIPPED. They need Node.js and prism: `npm ci` in tests/node."
+        console.print(told, style="yellow")
         return
     for document in documents:
         await _one(cast, document, str(program), folder)

@@ -8,12 +8,18 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.struct_pb2 import Struct, Value
-
-from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.auth.v1 import connection_service_pb2 as connections
-from cordboard.auth.v1 import workspace_service_pb2 as workspaces
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
+from cordboard.cli.demo.desk import (
+    FLAG,
+    SLUG,
+    connect_by_consent,
+    connect_by_key,
+    create_workspace,
+    import_desk,
+    register_client,
+    roll_out,
+)
 from cordboard.cli.demo.narrator import Narrator, StepFailed
 from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, until
 from cordboard.cli.form_table import form_table
@@ -21,16 +27,13 @@ from cordboard.cli.waterfall import waterfall
 from cordboard.client import Client, CordboardError, LimitExceeded, SwitchedOff, Unavailable
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
-from cordboard.sandbox import consent
 from cordboard.telemetry.v1 import trace_service_pb2 as traces
 from cordboard.uqi.v1 import form_service_pb2 as forms
 
-SLUG: Final = "acme-desk"
 BUSINESS, STARTER = "northwind", "corner-shop"
 DESK: Final = f"workspaces/{BUSINESS}/connections/desk"
 SHOP: Final = f"workspaces/{STARTER}/connections/desk"
 CREATE, LIST = "create_ticket", "list_tickets"
-FLAG: Final = f"flags/integration.{SLUG}"
 
 
 @dataclass
@@ -52,11 +55,7 @@ async def begin(narrator: Narrator, vendor: Vendor, callers: Callers) -> Cast:
         "An API description becomes an integration",
         "Acme Desk publishes an OpenAPI document. Importing it is all it takes: no code is written or generated.",
     ) as step:
-        answer = await operator.catalog.ImportOpenApi(
-            catalog.ImportOpenApiRequest(
-                document=await vendor.document(), slug=SLUG, owner="integrations@example.com", source_uri=vendor.url
-            )
-        )
+        answer = await import_desk(operator, vendor)
         report = answer.report
         step.result(f"{report.action_count} of {report.operation_count} operations are actions now")
         step.result(f"published as {answer.definition_version.name}")
@@ -64,31 +63,14 @@ async def begin(narrator: Narrator, vendor: Vendor, callers: Callers) -> Cast:
         "It is rolled out to tier business, in production",
         "Nobody has it before. A rollout is data: it takes effect in every process without a deployment.",
     ) as step:
-        rule = flags.Rule(tiers=["business"], environments=[PRODUCTION], variant="on")
-        flag = await operator.flags.PutFlag(
-            flags.PutFlagRequest(
-                flag=flags.Flag(
-                    name=FLAG,
-                    description="Who may use Acme Desk.",
-                    variants={"on": Value(bool_value=True), "off": Value(bool_value=False)},
-                    rules=[rule],
-                    default_variant="off",
-                    off_variant="off",
-                ),
-                reason="first rollout",
-            )
-        )
+        flag = await roll_out(operator, flags.Rule(tiers=["business"], environments=[PRODUCTION], variant="on"))
         step.result(f"revision {flag.revision}: tier business in production gets it, everybody else does not")
     with narrator.step(
         "Two customers get their workspaces and tokens",
         "A token is an RS256 JWT for one workspace in one environment; Envoy checks it, and every service again.",
     ) as step:
         for workspace, tier in ((BUSINESS, "business"), (STARTER, "starter")):
-            await operator.workspaces.CreateWorkspace(
-                workspaces.CreateWorkspaceRequest(
-                    workspace_id=workspace, workspace=workspaces.Workspace(customer=workspace, tier=tier, region="eu")
-                )
-            )
+            await create_workspace(operator, workspace, tier)
             step.result(f"{workspace}: tier {tier}")
     business = await callers.workspace(operator, BUSINESS)
     starter = await callers.workspace(operator, STARTER)
@@ -97,68 +79,18 @@ async def begin(narrator: Narrator, vendor: Vendor, callers: Callers) -> Cast:
 
 async def connect(cast: Cast) -> None:
     """Connects the one workspace by OAuth and the other by an API key."""
-    credentials = await cast.vendor.control("GET", "credentials")
     with cast.narrator.step(
         "An account is connected by OAuth",
         "Authorization code with PKCE against the vendor's real OAuth server. The consent is clicked by a script.",
     ) as step:
-        client = await cast.operator.connect.SetOAuthClient(
-            connecting.SetOAuthClientRequest(
-                name=f"integrations/{SLUG}/oauthClient",
-                client_id="cordboard",
-                client_secret=credentials["client_secret"],
-            )
-        )
-        await cast.vendor.control(
-            "POST",
-            "clients",
-            {
-                "client_id": client.client_id,
-                "client_secret": credentials["client_secret"],
-                "redirect_uris": [client.redirect_uri],
-            },
-        )
-        session = await cast.business.connect.CreateConnectSession(
-            connecting.CreateConnectSessionRequest(
-                parent=f"workspaces/{BUSINESS}",
-                integration=f"integrations/{SLUG}",
-                auth_scheme=await _scheme(cast.operator, "oauth2"),
-                connection_id="desk",
-            )
-        )
-        async with cast.callers.browser() as browser:
-            back = await consent(browser, session.authorization_url)
-            async with browser.get(back) as page:
-                if page.status != 200:
-                    raise StepFailed(f"the callback answered {page.status}: {await page.text()}")
+        await register_client(cast.operator, cast.vendor)
+        await connect_by_consent(cast.operator, cast.business, cast.callers, DESK)
         connection = await cast.business.connections.GetConnection(connections.GetConnectionRequest(name=DESK))
         step.result(f"{connection.name} may {' '.join(connection.scopes)}")
         step.result("its tokens are in the vault; nothing but the Proxy can lease them")
     with cast.narrator.step("Another is connected by an API key", "What a person would type into the form.") as step:
-        session = await cast.starter.connect.CreateConnectSession(
-            connecting.CreateConnectSessionRequest(
-                parent=f"workspaces/{STARTER}",
-                integration=f"integrations/{SLUG}",
-                auth_scheme=await _scheme(cast.operator, "api_key"),
-                connection_id="desk",
-            )
-        )
-        values = Struct()
-        values.update({"api_key": credentials["api_key"]})
-        made = await cast.starter.connect.SubmitConnectSession(
-            connecting.SubmitConnectSessionRequest(name=session.name, values=values)
-        )
+        made = await connect_by_key(cast.operator, cast.starter, cast.vendor, SHOP)
         step.result(made.name)
-
-
-async def _scheme(operator: Client, kind: str) -> str:
-    version = await operator.catalog.GetDefinitionVersion(
-        catalog.GetDefinitionVersionRequest(name=f"integrations/{SLUG}/versions/active")
-    )
-    for scheme in version.definition.auth_schemes:
-        if scheme.WhichOneof("kind") == kind:
-            return scheme.id
-    raise StepFailed(f"the definition has no {kind} scheme")
 
 
 async def use(cast: Cast) -> str:
@@ -341,8 +273,6 @@ async def trace(cast: Cast, trace_id: str) -> None:
             return found if {"envoy", "proxy"} <= set(found.services) else None
 
         found = await until(whole, "the trace")
-        if found is None:
-            raise StepFailed("the trace is not whole")
         cast.narrator.show(waterfall(found))
         step.result(f"{found.span_count} spans of {', '.join(sorted(found.services))}")
 

@@ -1,4 +1,4 @@
-"""Reads a document of either tool."""
+"""Reads a document of flags, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cordboard.cli.foreign_flags.flagd import from_flagd
+from cordboard.cli.foreign_flags.own import from_own, in_order, named
 from cordboard.cli.foreign_flags.unleash import features_of, from_unleash
 from cordboard.cli.foreign_flags.words import KEY, Unsayable
 from cordboard.flags.v1 import flag_service_pb2 as pb
@@ -14,29 +15,35 @@ from cordboard.flags.v1 import flag_service_pb2 as pb
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of another tool's document."""
+    """What was read of a document."""
 
     flags: tuple[pb.Flag, ...]
+    """Each after those that it needs."""
     left_out: Mapping[str, str]
     """The flags that ours cannot say, each with the reason."""
 
 
 def read(document: Any) -> Reading:
-    """Returns the flags of a document of either tool; raises Unsayable where it is of neither."""
+    """Returns the flags of a document of ours, flagd's or Unleash's; raises Unsayable where it is none of them."""
+    if isinstance(document, dict) and isinstance(document.get("flags"), list):
+        return _reading(named(document["flags"]), from_own)
     if isinstance(document, dict) and isinstance(document.get("flags"), dict):
         return _reading(document["flags"].items(), from_flagd)
     if isinstance(document, dict) and isinstance(document.get("features"), list):
         return _reading(features_of(document), from_unleash)
-    raise Unsayable("is neither flagd's (an object `flags`) nor Unleash's (a list `features`)")
+    raise Unsayable("has no flags: ours are a list `flags`, flagd's an object `flags`, Unleash's a list `features`")
 
 
 def _reading(named: Iterable[tuple[str, Any]], convert: Callable[[str, Any], pb.Flag]) -> Reading:
-    flags, left_out = [], {}
+    flags: dict[str, pb.Flag] = {}
+    left_out = {}
     for key, content in named:
         try:
             if not KEY.fullmatch(key):
                 raise Unsayable("its name is no key: letters, digits, dots, underscores and hyphens, at most 200")
-            flags.append(convert(key, content))
+            if key in flags:
+                raise Unsayable("stands in the document twice; the first one is taken")
+            flags[key] = convert(key, content)
         except Unsayable as problem:
             left_out[key] = str(problem)
-    return Reading(tuple(flags), left_out)
+    return Reading(in_order(flags.values()), left_out)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cordboard.core.errors import CordboardError, FlagBroken, FlagFailed, NotFound
+from cordboard.core.http_answers import NOT_MODIFIED, entity_tag, is_held
 from cordboard.flags.openfeature.resolution import resolution
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cordboard.core.flagging import FlagSet
 
 OK: Final = 200
-NOT_MODIFIED: Final = 304
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 
@@ -84,8 +83,8 @@ def every(flags: FlagSet, context: Mapping[str, Any], known: str, streams: Seque
     `streams` says where the client hears of changes.
     """
     body = encoded({"flags": [_evaluated(flags, key, context) for key in sorted(flags)], "eventStreams": streams})
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    if any(each.strip().removeprefix("W/") in (tag, "*") for each in known.split(",")):
+    tag = entity_tag(body)
+    if is_held(tag, known):
         return Answer(NOT_MODIFIED, b"", tag)
     return Answer(OK, body, tag)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from google.api.httpbody_pb2 import HttpBody
 
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
+from cordboard.core.http_answers import STATUS
 from cordboard.flags.evaluation import context_of
 from cordboard.flags.openfeature import ofrep
 from cordboard.flags.openfeature.ofrep_events import CONTENT_TYPE, streams
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from cordboard.flags.experiments.exposures import Exposures
     from cordboard.flags.openfeature.ofrep_events import OfrepEvents
     from cordboard.flags.openfeature.tickets import Tickets
-
-# What Envoy makes the status of the HTTP answer: a gRPC status would bring a body of its own.
-STATUS: Final = "cordboard-http-status"
 
 
 class OfrepServicer(OfrepServiceServicer):
@@ -49,17 +48,13 @@ class OfrepServicer(OfrepServiceServicer):
         except ofrep.RequestUnusable as problem:
             return await sent(ofrep.refusal(problem), context)
         told = streams(await self._tickets.give())
-        seen = _header(context, "if-none-match")
+        seen = headers.combined(context, "if-none-match")
         return await sent(ofrep.every(self._live.flags, known, seen, told), context)
 
     async def WatchOfrepEvents(self, request: pb.WatchOfrepEventsRequest, context: Any) -> AsyncIterator[HttpBody]:
-        stream = self._events.stream(request.ticket, _header(context, "last-event-id"))
+        stream = self._events.stream(request.ticket, headers.combined(context, "last-event-id"))
         async for text in stream:
             yield HttpBody(content_type=CONTENT_TYPE, data=text)
-
-
-def _header(context: Any, name: str) -> str:
-    return ",".join(str(value) for key, value in context.invocation_metadata() or () if key == name)
 
 
 async def sent(answer: ofrep.Answer, context: Any) -> HttpBody:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cordboard.core import headers
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import InvalidFields
 
@@ -16,8 +17,7 @@ def check_selector(context: Any, field: str = "") -> None:
 
     The header wins over `field`, which is deprecated. A name alone is that of a source, as flagd has it.
     """
-    header = next((value for key, value in context.invocation_metadata() or () if key == HEADER), "")
-    selector = str(header or field)
+    selector = headers.first(context, HEADER) or field
     if not selector:
         return
     member, _, name = selector.rpartition("=")

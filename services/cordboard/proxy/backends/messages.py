@@ -60,14 +60,15 @@ def to_message(route: Route) -> pb.BackendRoute:
 
 
 def _problems(message: pb.Backend, workspace: str, field: str) -> Iterator[Violation]:
-    if message.WhichOneof("kind") == "gateway":
+    kind = message.WhichOneof("kind")
+    if kind == "gateway":
         pattern = f"workspaces/{workspace}/connections/"
         connection = message.gateway.connection
         if not connection.startswith(pattern) or not _ID.fullmatch(connection.removeprefix(pattern)):
             yield Violation(f"{field}.gateway.connection", "must be a connection of the same workspace")
         if message.gateway.integration and not _REMOTE.fullmatch(message.gateway.integration):
             yield Violation(f"{field}.gateway.integration", "must be one word of at most 255 ASCII characters")
-    elif message.connections:
+    elif kind != "hub" and message.connections:
         yield Violation(f"{field}.connections", "are called what they are called here: the backend is direct")
         return
     if len(message.connections) > MOST_CONNECTIONS:
@@ -96,34 +97,34 @@ def _listed(message: pb.Backend, field: str) -> Iterator[Violation]:
 
 
 def _backend(message: pb.Backend) -> Backend:
-    if message.WhichOneof("kind") != "gateway":
-        return DIRECT
-    return Backend(
-        Kind.GATEWAY,
-        message.gateway.connection,
-        message.gateway.integration,
-        tuple(
-            RemoteConnection(one.connection, one.remote, one.environment, dict(one.configuration))
-            for one in message.connections
-        ),
+    kind = message.WhichOneof("kind")
+    connections = tuple(
+        RemoteConnection(one.connection, one.remote, one.environment, dict(one.configuration))
+        for one in message.connections
     )
+    if kind == "hub":
+        return Backend(Kind.HUB, connections=connections)
+    if kind != "gateway":
+        return DIRECT
+    return Backend(Kind.GATEWAY, message.gateway.connection, message.gateway.integration, connections)
 
 
 def _message(backend: Backend) -> pb.Backend:
     if backend.kind is Kind.DIRECT:
         return pb.Backend(direct=pb.DirectBackend())
-    return pb.Backend(
-        gateway=pb.GatewayBackend(connection=backend.connection, integration=backend.integration),
-        connections=[
-            pb.RemoteConnection(
-                connection=one.connection,
-                remote=one.remote,
-                environment=one.environment,
-                configuration=one.configuration,
-            )
-            for one in backend.connections
-        ],
-    )
+    connections = [
+        pb.RemoteConnection(
+            connection=one.connection,
+            remote=one.remote,
+            environment=one.environment,
+            configuration=one.configuration,
+        )
+        for one in backend.connections
+    ]
+    if backend.kind is Kind.HUB:
+        return pb.Backend(hub=pb.HubBackend(), connections=connections)
+    gateway = pb.GatewayBackend(connection=backend.connection, integration=backend.integration)
+    return pb.Backend(gateway=gateway, connections=connections)
 
 
 def to_comparison(name: str, sums: list[Sums], seen: list[Seen]) -> pb.Comparison:

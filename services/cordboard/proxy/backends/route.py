@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     DIRECT = "direct"
     GATEWAY = "gateway"
+    HUB = "hub"
+    """The hub that this mesh follows: it runs the whole action."""
     DATABASE = "database"
     """A database's own protocol: no route has it, the definition does."""
 

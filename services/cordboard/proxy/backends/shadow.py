@@ -79,6 +79,7 @@ class Shadow:
     async def _compare(self, route: Route, call: Call, target: Target, answer: Answer, took: float) -> None:
         order = replace(call.order, idempotency_key="", background=True, remaining=LONGEST)
         shadow = Call(order)
+        shadow.given = call.given
         shadow.integration, shadow.version = call.integration, call.version
         found: list[Difference] = []
         failure = ""
@@ -102,7 +103,7 @@ class Shadow:
     async def _asked(self, shadow: Call, route: Route, target: Target) -> Answer:
         with self._admission.admitted(shadow):
             other = await self._admission.candidate(shadow, route, target)
-            request = self._asking.planned(shadow, other, shadow.order.given)
+            request = self._asking.planned(shadow, other, shadow.given)
             with self._admission.room(shadow, target.definition.slug):
                 answer, _ = await self._asking.output(shadow, other, request)
                 return answer

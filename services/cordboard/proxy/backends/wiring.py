@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.database import Changes
 from cordboard.proxy.backends.findings import Findings
+from cordboard.proxy.backends.hub import Hub
+from cordboard.proxy.backends.hub_line import HubLine
 from cordboard.proxy.backends.routes import Routes
 from cordboard.proxy.backends.servicer import BackendServicer
 from cordboard.proxy.backends.store import CHANNEL, RouteStore
@@ -14,6 +16,7 @@ from cordboard.proxy.v1.backend_service_pb2_grpc import add_BackendServiceServic
 
 if TYPE_CHECKING:
     from cordboard.core.server import Process
+    from cordboard.proxy.guard import Guard
     from cordboard.proxy.settings import ProxySettings
 
 # News come by notification; one that was lost is found so many seconds later.
@@ -26,6 +29,13 @@ class Backends:
 
     routes: Routes
     findings: Findings
+
+
+def reach_hub(mesh: Process[ProxySettings], guard: Guard) -> Hub:
+    """Returns what has actions run at the hub that this mesh follows; nothing is opened before one is."""
+    line = HubLine(mesh.channels, mesh.settings.max_response_bytes)
+    mesh.on_close(line.close)
+    return Hub(line, guard)
 
 
 def start_backends(mesh: Process[ProxySettings]) -> Backends:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -23,6 +24,7 @@ from cordboard.planning.plan import Outbound
 from cordboard.planning.statements import Query
 from cordboard.planning.variables import refusal
 from cordboard.proxy.databases.link import Failed, Limits, Link, Open, Place, Unfit
+from cordboard.proxy.databases.mysql import MySqlLink
 from cordboard.proxy.databases.postgres import PostgresLink
 from cordboard.proxy.retry import Fate
 from cordboard.proxy.sender import TIMEOUT, TOO_LARGE, Unanswered
@@ -55,7 +57,8 @@ class Databases:
         """
         definition, lease = target.definition, target.lease
         about = definition.database
-        if about is None or not isinstance(request, Query):
+        engine = ENGINES.get(about.engine) if about is not None else None
+        if about is None or engine is None or not isinstance(request, Query):
             name = f"integrations/{definition.slug}/actions/{target.action.id}"
             raise StateConflict(name, "unusable", "the action has no statement, or the integration is no database")
         url = check_url(target.place.base, target.place.hosts)
@@ -63,12 +66,13 @@ class Databases:
         authority = target.values.of(about.authority_variable) if about.authority_variable else None
         name = _filled(about.name, target)
         limits = Limits(0.0, about.max_rows or ROWS, self.max_bytes, writes=not target.action.safe)
-        asked = _Asked(url, name, user, password, str(authority or ""), limits)
+        asked = _Asked(engine, url, name, user, password, str(authority or ""), limits)
         return StatementParcel(self, request, asked, (lease.connection, lease.generation, f"{url.authority}/{name}"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    engine: Engine
     url: URL
     database: str
     user: str
@@ -98,7 +102,7 @@ class StatementParcel:
             SEND,
             kind=SpanKind.CLIENT,
             attributes={
-                "db.system.name": "postgresql",
+                "db.system.name": self.asked.engine.system,
                 "db.namespace": self.asked.database,
                 # Written by who wrote the definition: no value is in it.
                 "db.query.text": self.sent.text,
@@ -125,7 +129,8 @@ class StatementParcel:
             async with self.databases.pool.link(self.key, lambda: self._open(min(timeout, CONNECT_SECONDS))) as link:
                 sent = True
                 bounds = Limits(timeout, limits.rows, limits.size, limits.writes)
-                rows = await link.run(self.sent.numbered, self.sent.arguments, bounds)
+                text = self.asked.engine.text(self.sent)
+                rows = await link.run(text, self.sent.arguments, bounds)
         except Failed as error:
             # The transaction is gone, so the answer is definite; the server's words stay here.
             return _said(error.status, {"error": {"code": error.code}})
@@ -152,7 +157,7 @@ class StatementParcel:
             tls=asked.url.scheme == "https",
             authority=asked.authority,
         )
-        return await OPEN[pb.DATABASE_ENGINE_POSTGRESQL](place, timeout)
+        return await asked.engine.open(place, timeout)
 
 
 def _filled(template: str, target: Target) -> str:
@@ -166,7 +171,21 @@ def _filled(template: str, target: Target) -> str:
     return _NAME.sub(value, template)
 
 
-OPEN: Final[Mapping[int, Open]] = {pb.DATABASE_ENGINE_POSTGRESQL: PostgresLink.open}
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A kind of database server."""
+
+    system: str
+    """As the semantic conventions of traces name it."""
+    open: Open
+    text: Callable[[Query], str]
+    """Gives a statement as the link takes it."""
+
+
+ENGINES: Final[Mapping[int, Engine]] = {
+    pb.DATABASE_ENGINE_POSTGRESQL: Engine("postgresql", PostgresLink.open, attrgetter("numbered")),
+    pb.DATABASE_ENGINE_MYSQL: Engine("mysql", MySqlLink.open, attrgetter("text")),
+}
 
 
 def _said(status: int, value: Any) -> Answer:

@@ -168,6 +168,12 @@ class DeliveryStore:
         async with self._database.workspace(found.workspace_id) as connection:
             await connection.execute(statement)
 
+    async def put_secret(self, connection: AsyncConnection, found: Subscription, secret: bytes) -> bool:
+        """Keeps another secret, unless it changed since it was read; returns whether it did not."""
+        here = sa.and_(_at(found.workspace_id, found.id), _subscription.c.secret == found.secret)
+        result = await connection.execute(sa.update(_subscription).where(here).values(secret=secret))
+        return bool(result.rowcount)
+
     async def release(self, workspace: str, subscription_id: str, holder: str) -> None:
         """Takes back what a holder has: somebody else is told it at once."""
         own = sa.and_(_of(workspace, subscription_id), _delivery.c.holder == holder, _delivery.c.state == LEASED)

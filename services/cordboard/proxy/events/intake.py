@@ -202,10 +202,7 @@ class Intake:
     async def definition(self, workspace: str, lease: Lease) -> Definition:
         """Returns the definition that a connection uses; raises NotFound, StateConflict, DependencyUnavailable."""
         context = await self._admission.workspaces.context(workspace, lease.environment)
-        version, _ = self._admission.flags.version(lease.integration, context)
-        return self._admission.definitions.resolve(
-            lease.integration, version, workspace=workspace, environment=lease.environment
-        )
+        return self._admission.definition(workspace, lease, context)
 
     async def events(self, workspace: str, lease: Lease, definition: Definition, told: Sequence[Told]) -> list[Event]:
         """Returns what was told as events that can be kept: checked against their schemas, and sealed."""

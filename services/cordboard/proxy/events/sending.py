@@ -97,7 +97,12 @@ class Sender:
                 )
                 if not handed:
                     return
-                if not all(await asyncio.gather(*(self._send(found, each) for each in handed))):
+                # What was claimed is signed with the secrets of now: others may have been made since the last round.
+                present = await self._store.subscription(found.workspace_id, found.id)
+                if present is None:
+                    return
+                sent = [self._send(present, each) for each in handed]
+                if not all(await asyncio.gather(*sent)):
                     return
         except CordboardError as error:
             # What was claimed comes again when its lease has ended.

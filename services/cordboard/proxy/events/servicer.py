@@ -12,6 +12,7 @@ from cordboard.core.caller import current_caller
 from cordboard.core.errors import InvalidFields
 from cordboard.core.names import parse
 from cordboard.core.paging import Paging
+from cordboard.core.times import to_seconds, to_timestamp
 from cordboard.proxy.events.door import WEBHOOKS
 from cordboard.proxy.events.events import Events
 from cordboard.proxy.events.intake import Intake
@@ -40,6 +41,8 @@ from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionService
 
 PATTERN: Final = "workspaces/*/subscriptions/*"
 OUTSTANDING: Final = 100
+# How long the secret before a new one is used as well, in seconds.
+OVERLAP: Final = 86_400.0
 MOST_OUTSTANDING: Final = 1000
 
 
@@ -135,6 +138,17 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         workspace, subscription_id = parse(request.name, PATTERN)
         await self._subscriptions.delete(workspace, subscription_id, current_caller())
         return Empty()
+
+    async def RotateSubscriptionSecret(
+        self, request: subscription_pb.RotateSubscriptionSecretRequest, context: Any
+    ) -> subscription_pb.RotateSubscriptionSecretResponse:
+        """Makes a new secret."""
+        workspace, subscription_id = parse(request.name, PATTERN)
+        overlap = to_seconds(request.overlap) if request.HasField("overlap") else OVERLAP
+        made = await self._subscriptions.rotate_secret(workspace, subscription_id, overlap, current_caller())
+        return subscription_pb.RotateSubscriptionSecretResponse(
+            secret=made[0], previous_expire_time=to_timestamp(made[1])
+        )
 
     async def SeekSubscription(
         self, request: subscription_pb.SeekSubscriptionRequest, context: Any

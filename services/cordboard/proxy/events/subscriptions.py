@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import ipaddress
-import os
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cordboard.core.audit import Entry
@@ -17,7 +15,9 @@ from cordboard.core.egress import check_url
 from cordboard.core.errors import AlreadyExists, CordboardError, EgressDenied, InvalidFields, NotFound, StateConflict
 from cordboard.core.names import check_id, new_id
 from cordboard.proxy.events.subscription import PULL, SECRET, WEBHOOK, Handed, Lost, Progress, Subscription
+from cordboard.proxy.events.subscription_secrets import Secrets, new_secret
 from cordboard.proxy.jobs.jobs import visible
+from cordboard.proxy.sealing import Unreadable
 
 if TYPE_CHECKING:
     from cordboard.core.audit import Journal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cordboard.proxy.sealing import SealingKeys
 
 ATTEMPTS: Final = 12
-KEY_PREFIX: Final = "whsec_"
+LONGEST_OVERLAP: Final = 30 * 86_400.0
 CLOSE_SECONDS: Final = 5.0
 
 
@@ -89,8 +89,8 @@ class Subscriptions:
             raise InvalidFields.one(f"subscription.{wanted.kind}", "is not set up by this mesh's operator")
         if wanted.kind == WEBHOOK:
             self._check_target(wanted.url)
-            secret = KEY_PREFIX + base64.b64encode(os.urandom(32)).decode()
-            sealed = (await self._keys.current(wanted.workspace)).seal(SECRET, wanted.id, secret.encode())
+            secret = new_secret()
+            sealed = (await self._keys.current(wanted.workspace)).seal(SECRET, wanted.id, Secrets(secret).plain())
         made = Subscription(
             workspace_id=wanted.workspace,
             id=wanted.id,
@@ -134,6 +134,33 @@ class Subscriptions:
         async with self._database.workspace(workspace) as connection:
             await self._store.delete(connection, found)
             await self._journal.append(connection, Entry("proxy.subscription.delete", found.name, workspace=workspace))
+
+    async def rotate_secret(
+        self, workspace: str, subscription_id: str, overlap: float, caller: Caller
+    ) -> tuple[str, datetime]:
+        """Makes a new secret; returns it, and when the one before is used no more: after `overlap` seconds.
+
+        Raises NotFound, InvalidFields, StateConflict and DependencyUnavailable.
+        """
+        if not 0 <= overlap <= LONGEST_OVERLAP:
+            raise InvalidFields.one("overlap", f"must be from 0 to {LONGEST_OVERLAP:.0f} seconds")
+        found = await self.subscription(workspace, subscription_id, caller)
+        if found.kind != WEBHOOK:
+            raise StateConflict(found.name, "target", "the subscription sends no webhooks, so there is nothing to sign")
+        try:
+            known = Secrets.read(await self._keys.opened(workspace, SECRET, found.id, found.secret))
+        except Unreadable:
+            raise NotFound(found.name) from None
+        expire_time = datetime.now(UTC) + timedelta(seconds=overlap)
+        made = Secrets(new_secret(), known.newest, expire_time)
+        sealed = (await self._keys.current(workspace)).seal(SECRET, found.id, made.plain())
+        async with self._database.workspace(workspace) as connection:
+            if not await self._store.put_secret(connection, found, sealed):
+                raise StateConflict(found.name, "secret", "somebody else replaces the secret at this moment")
+            details = {"previous_expires": expire_time.isoformat(timespec="seconds")}
+            entry = Entry("proxy.subscription.rotate_secret", found.name, workspace=workspace, details=details)
+            await self._journal.append(connection, entry)
+        return made.newest, expire_time
 
     async def seek(self, workspace: str, subscription_id: str, offset: int, caller: Caller) -> Subscription:
         """Has a subscription go on after an offset; raises NotFound."""

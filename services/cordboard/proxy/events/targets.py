@@ -16,7 +16,7 @@ import aiohttp
 from cordboard.core.errors import EgressDenied, NotFound
 from cordboard.planning.dialect import Dialect
 from cordboard.proxy.events.subscription import SECRET
-from cordboard.proxy.events.subscriptions import KEY_PREFIX
+from cordboard.proxy.events.subscription_secrets import KEY_PREFIX, Secrets
 from cordboard.proxy.sealing import Unreadable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class WebhookTarget:
     async def send(self, found: Subscription, event: Event, body: bytes) -> Answered:
         """Sends an event to a URL; a redirect is no answer."""
         try:
-            secret = (await self._keys.opened(found.workspace_id, SECRET, found.id, found.secret)).decode()
+            secrets = Secrets.read(await self._keys.opened(found.workspace_id, SECRET, found.id, found.secret))
         except (NotFound, Unreadable):
             # The workspace was shredded.
             return Answered(UNREADABLE)
@@ -72,7 +72,10 @@ class WebhookTarget:
             "Content-Type": CONTENT_TYPE,
             "webhook-id": identity,
             "webhook-timestamp": stamp,
-            "webhook-signature": signature(secret, identity, stamp, body),
+            # One for each that is good, as Standard Webhooks has it: a target looks for one that it can make itself.
+            "webhook-signature": " ".join(
+                signature(secret, identity, stamp, body) for secret in secrets.good(self._clock.now())
+            ),
         }
         try:
             async with self._session.post(found.url, data=body, headers=headers, allow_redirects=False) as response:

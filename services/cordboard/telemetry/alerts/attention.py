@@ -13,6 +13,7 @@ from cordboard.telemetry.alerts.rules import (
     BREAKER,
     BY_NAME,
     DEAD_LETTERS,
+    DRIFT,
     EDGE,
     INTEGRATION,
     OPEN,
@@ -42,6 +43,7 @@ class Kind(IntEnum):
     BREAKER_OPEN = 3
     DEAD_LETTERS = 4
     EDGE_STALE = 5
+    DRIFT = 6
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,10 @@ class Attention:
             if state.high > STALE_SECONDS:
                 text = f"the edge {edge} is {duration(state.high)} behind"
                 items.append(await self._item(Kind.EDGE_STALE, TICKET, text, edge, state.high, now))
+        for slug, state in (await self._figures.states(DRIFT, INTEGRATION, end=end)).items():
+            if state.high > 0:
+                text = f"{state.high:.0f} actions of {slug} are not any more as its definition says"
+                items.append(await self._item(Kind.DRIFT, TICKET, text, slug, state.high, now))
         return items
 
     async def _item(self, kind: Kind, severity: str, summary: str, subject: str, value: float, now: datetime) -> Item:
@@ -145,6 +151,7 @@ _RULES: Final = {
     Kind.BREAKER_OPEN: "BreakerOpen",
     Kind.DEAD_LETTERS: "DeadLettersGrowing",
     Kind.EDGE_STALE: "EdgeStale",
+    Kind.DRIFT: "IntegrationDrifting",
 }
 
 

@@ -23,13 +23,18 @@ FEWEST_FAILURES: Final = 3
 _INTEGRATION: Final = "cordboard_integration"
 
 # Attempts at vendors that failed by no fault of the caller: transport errors, and what the vendor calls its own fault.
-_FAILURES = text("""
+_FAILED: Final = """
+    status = 2 AND kind = 3 AND start_ns >= :first AND attributes ? 'url.template'
+      AND coalesce(attributes->>'http.response.status_code', '5') >= '5'"""
+_FAILURES = text(f"""
     SELECT attributes->>'cordboard.integration' AS integration, count(*) AS failures, min(start_ns) AS first,
            (array_agg(trace_id ORDER BY start_ns DESC))[1] AS trace
     FROM span
-    WHERE status = 2 AND kind = 3 AND start_ns >= :first AND attributes ? 'cordboard.integration'
-      AND attributes ? 'url.template' AND coalesce(attributes->>'http.response.status_code', '5') >= '5'
-    GROUP BY 1 ORDER BY 2 DESC LIMIT 100""")
+    WHERE {_FAILED} AND attributes ? 'cordboard.integration'
+    GROUP BY 1 ORDER BY 2 DESC LIMIT 100""")  # noqa: S608 - of constants
+_NEWEST = text(f"""
+    SELECT trace_id FROM span WHERE {_FAILED} AND attributes->>'cordboard.integration' = :integration
+    ORDER BY start_ns DESC LIMIT 1""")  # noqa: S608 - of constants
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,18 @@ class Evidence:
         self._spans = spans
 
     async def trace(self, lead: Lead, now: datetime) -> str:
-        """Returns the newest trace of the last hour, in hex: a failed one where there is one; empty: none."""
+        """Returns the newest trace of the last hour, in hex: a failed one where there is one; empty: none.
+
+        Of an integration it is one in which the vendor was asked: a call that a breaker refused shows no cause.
+        """
+        integration = dict(lead.attributes).get("cordboard.integration")
+        if integration is not None and lead.errors_only:
+            first = (int(now.timestamp()) - BACK_SECONDS) * NANOS
+            async with self._spans.database.shared() as connection:
+                found = await connection.execute(_NEWEST, {"first": first, "integration": integration})
+                newest = found.scalar_one_or_none()
+            if newest is not None:
+                return str(newest.hex)
         end = int(now.timestamp()) * NANOS + NANOS
         for errors_only in (True, False) if lead.errors_only else (False,):
             search = Search(

@@ -28,6 +28,7 @@ STATE: Final = "cordboard.state"
 BREAKER: Final = "cordboard.breaker.state"
 STALENESS: Final = "cordboard.edge.staleness"
 DEAD_LETTERS: Final = "cordboard.dead_letters"
+DRIFT: Final = "cordboard.drift.actions"
 OPEN: Final = 2.0
 STALE_SECONDS: Final = 600.0
 SLOW_INTERVAL: Final = 600.0
@@ -130,6 +131,14 @@ RULES: Final = (
         Slower(CALL, INTEGRATION, 1.2, 100),
         "{subject} takes a fifth longer than the week before",
         interval=SLOW_INTERVAL,
+    ),
+    Rule(
+        "IntegrationDrifting",
+        TICKET,
+        "a vendor does not answer, or does not do, as the integration's definition says",
+        Above(DRIFT, INTEGRATION, 0.0),
+        "{subject} is not any more as its definition says",
+        hold=60.0,
     ),
 )
 BY_NAME: Final[Mapping[str, Rule]] = {rule.name: rule for rule in RULES}

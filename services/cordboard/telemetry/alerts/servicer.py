@@ -38,6 +38,7 @@ _KINDS: Final = {
     Kind.BREAKER_OPEN: pb.AttentionItem.KIND_BREAKER_OPEN,
     Kind.DEAD_LETTERS: pb.AttentionItem.KIND_DEAD_LETTERS,
     Kind.EDGE_STALE: pb.AttentionItem.KIND_EDGE_STALE,
+    Kind.DRIFT: pb.AttentionItem.KIND_DRIFT,
 }
 _STATES: Final = {
     AlertState.PENDING: pb.Alert.STATE_PENDING,

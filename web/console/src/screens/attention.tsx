@@ -10,6 +10,7 @@ import { to } from "../route.ts";
 import { ago, before, count, last, ms, share, span, took, word } from "../say.ts";
 import { Table } from "../table.tsx";
 import { Connection_State } from "../../gen/cordboard/auth/v1/connection_service_pb.ts";
+import type { Drift } from "../../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { Breaker_Cause, Breaker_Override, Breaker_State } from "../../gen/cordboard/proxy/v1/proxy_service_pb.ts";
 import { Dimension } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import type { Rate } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
@@ -21,6 +22,7 @@ const WINDOW_SECONDS = 300;
 const MOST = 1000;
 const MOST_WORKSPACES = 200;
 const STALE_MS = 600_000;
+const DRIFT_SECONDS = 86_400;
 const CERTIFICATE_SECONDS = 7200;
 const GAUGES = ["cordboard.certificate.remaining", "cordboard.telemetry.items"];
 
@@ -183,10 +185,13 @@ async function current(mesh: Mesh): Promise<Item[]> {
   return items;
 }
 
-/** Asks workspace by workspace: connections that need somebody, and jobs that nothing will repeat. */
+/** Asks for what changes slowly: drift, and workspace by workspace connections and jobs that need somebody. */
 async function sweep(mesh: Mesh): Promise<Item[]> {
-  const { workspaces } = await mesh.workspaces.listWorkspaces({ pageSize: MOST_WORKSPACES });
-  const found: Item[] = [];
+  const [{ workspaces }, { drifts }] = await Promise.all([
+    mesh.workspaces.listWorkspaces({ pageSize: MOST_WORKSPACES }),
+    mesh.drifts.listDrifts({ parent: "integrations/-", pageSize: MOST }),
+  ]);
+  const found: Item[] = drifting(drifts);
   const waiting = workspaces.map((each) => each.name);
   const worker = async () => {
     for (let parent = waiting.pop(); parent; parent = waiting.pop()) found.push(...(await inWorkspace(mesh, parent)));
@@ -236,6 +241,28 @@ async function inWorkspace(mesh: Mesh, parent: string): Promise<Item[]> {
     });
   }
   return items;
+}
+
+/** Says of each integration whose vendor was seen within a day to do otherwise than its definition says. */
+function drifting(drifts: readonly Drift[]): Item[] {
+  const bySlug = new Map<string, Drift[]>();
+  const since = before(DRIFT_SECONDS).seconds;
+  for (const each of drifts) {
+    const slug = each.definitionVersion.split("/")[1] ?? "";
+    if ((each.lastTime?.seconds ?? 0n) >= since) bySlug.set(slug, [...(bySlug.get(slug) ?? []), each]);
+  }
+  return [...bySlug].map(([slug, signs]) => {
+    const [first] = signs;
+    const others = signs.length > 1 ? `, and ${count(signs.length - 1)} more` : "";
+    return {
+      key: `drift ${slug}`,
+      mood: "warn",
+      what: "definition is behind",
+      about: <a href={to("integrations", slug)}>{slug}</a>,
+      why: `${first?.action}: ${first?.place} ${first?.rule}${others}`,
+      see: <a href={to("integrations", slug)}>Drift</a>,
+    };
+  });
 }
 
 function failing(rate: Rate): Item {

@@ -7,6 +7,7 @@ import type { FormDocument } from "@cordboard/form";
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { DefinitionVersion } from "../../gen/cordboard/catalog/v1/catalog_service_pb.ts";
+import { DriftKind } from "../../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { DefinitionChange_Kind, Incompatibility_Direction } from "../../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { VersionState } from "../../gen/cordboard/catalog/v1/lifecycle_pb.ts";
 import { Dimension } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
@@ -16,7 +17,7 @@ import { useMesh } from "../mesh.ts";
 import { Act, Asked, Filter, Mark, Panel, TraceLink, everything } from "../parts.tsx";
 import { narrow, to } from "../route.ts";
 import type { Route } from "../route.ts";
-import { before, count, last, share, took, when, word } from "../say.ts";
+import { ago, before, count, last, share, took, when, word } from "../say.ts";
 import { Table } from "../table.tsx";
 
 const PAGE = 1000;
@@ -51,6 +52,7 @@ export function OneIntegration({ slug, route }: { slug: string; route: Route }):
             </p>
           </Panel>
           <Health slug={slug} />
+          <Drifts slug={slug} />
           {route.query.get("form") ? <FormPreview name={route.query.get("form")!} route={route} /> : null}
           <Actions slug={slug} route={route} />
           <Versions slug={slug} route={route} />
@@ -128,6 +130,41 @@ function Health({ slug }: { slug: string }): JSX.Element {
                 cell: (row) => (
                   <TraceLink trace={row.slowExemplars[0]?.trace ?? ""}>{took(row.longest) || "none"}</TraceLink>
                 ),
+              },
+            ]}
+          />
+        )}
+      </Asked>
+    </Panel>
+  );
+}
+
+function Drifts({ slug }: { slug: string }): JSX.Element | null {
+  const mesh = useMesh();
+  const request = { parent: `integrations/${slug}`, pageSize: PAGE };
+  const found = useLive(async () => (await mesh.drifts.listDrifts(request)).drifts, [slug], 15);
+  if (found.value?.length === 0) return null;
+  return (
+    <Panel title="Where the vendor is not as the definition says">
+      <Asked of={found}>
+        {(rows) => (
+          <Table
+            label="Drift"
+            rows={rows}
+            keyOf={(row) => [row.definitionVersion, row.action, row.kind, row.place, row.rule, row.edge].join(" ")}
+            empty="Nothing was seen."
+            columns={[
+              { title: "Action", cell: (row) => <code>{row.action}</code> },
+              { title: "Version", width: 11, cell: (row) => last(row.definitionVersion) },
+              { title: "What", width: 13, cell: (row) => word(DriftKind, row.kind) },
+              { title: "Where", cell: (row) => <code>{row.place}</code> },
+              { title: "Rule", cell: (row) => row.rule },
+              { title: "Answers", width: 12, cell: (row) => `${count(row.answers)} of ${count(row.answersLookedAt)}` },
+              { title: "Last", width: 16, cell: (row) => ago(row.lastTime) },
+              {
+                title: "Seen by",
+                width: 14,
+                cell: (row) => (row.edge ? last(row.edge) : <TraceLink trace={row.traceId}>a call here</TraceLink>),
               },
             ]}
           />

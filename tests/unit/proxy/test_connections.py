@@ -1,0 +1,106 @@
+"""Leases that this process holds, while the vendor refuses a token and Auth renews it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from cordboard.auth.v1 import connection_service_pb2 as connection_pb
+from cordboard.auth.v1 import credential_service_pb2 as pb
+from cordboard.auth.v1.credential_service_pb2_grpc import (
+    CredentialServiceServicer,
+    add_CredentialServiceServicer_to_server,
+)
+from cordboard.core.channel import Channels
+from cordboard.core.errors import ReconnectRequired
+from cordboard.proxy.connections import Connections
+from tests.unit.proxy.running import CONNECTION
+
+
+@dataclass
+class Auth(CredentialServiceServicer):
+    """Auth, as the Proxy sees it: a token that was refused becomes a newer one, where it can."""
+
+    generation: int = 1
+    renewable: bool = True
+    meanwhile: Callable[[], Awaitable[Any]] | None = None
+    """What happens while a token is being renewed."""
+
+    async def LeaseCredential(self, request: pb.LeaseCredentialRequest, context: Any) -> pb.LeaseCredentialResponse:
+        return pb.LeaseCredentialResponse(
+            generation=self.generation, connection=connection_pb.Connection(name=request.connection)
+        )
+
+    async def ReportCredential(self, request: pb.ReportCredentialRequest, context: Any) -> pb.ReportCredentialResponse:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        if self.renewable and request.generation == self.generation:
+            self.generation += 1
+        return pb.ReportCredentialResponse(generation=self.generation, state=connection_pb.Connection.STATE_READY)
+
+    async def WatchConnections(
+        self, request: pb.WatchConnectionsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchConnectionsResponse]:
+        raise NotImplementedError
+        yield
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What Auth does, and what the Proxy holds."""
+
+    auth: Auth
+    channel: grpc.aio.Channel
+
+    def to(self, _service: str) -> grpc.aio.Channel:
+        """Returns the channel."""
+        return self.channel
+
+    def connections(self) -> Connections:
+        """Returns the leases of a Proxy."""
+        return Connections(cast("Channels", self))
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    auth, server = Auth(), grpc.aio.server()
+    add_CredentialServiceServicer_to_server(auth, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Scene(auth, channel)
+    await server.stop(None)
+
+
+async def test_a_lease_that_somebody_takes_during_a_renewal_does_not_pass_for_the_newest(scene: Scene) -> None:
+    connections = scene.connections()
+    refused = await connections.lease(CONNECTION, 20)
+
+    async def another_call() -> None:
+        assert (await connections.lease(CONNECTION, 20)).generation == 1
+
+    scene.auth.meanwhile = another_call
+    assert (await connections.renew(refused, 20)).generation == 2
+    held = connections.known(CONNECTION)
+    assert held is not None
+    assert held.generation == 2
+
+
+async def test_whoever_comes_after_a_renewal_has_what_it_gave(scene: Scene) -> None:
+    connections = scene.connections()
+    refused = await connections.lease(CONNECTION, 20)
+    await connections.renew(refused, 20)
+    assert (await connections.renew(refused, 20)).generation == 2
+    assert scene.auth.generation == 2, "one renewal for both"
+
+
+async def test_what_cannot_be_renewed_has_to_be_connected_again(scene: Scene) -> None:
+    scene.auth.renewable = False
+    connections = scene.connections()
+    refused = await connections.lease(CONNECTION, 20)
+    with pytest.raises(ReconnectRequired):
+        await connections.renew(refused, 20)
