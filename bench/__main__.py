@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench import execute, leases, machine, processes, reads, scene, startup, tokens
+from bench import execute, forward, leases, machine, processes, reads, scene, startup, tokens
 from bench.figures import Figure, Sample, table
 from cordboard.local.mesh import Mesh
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UP_AIM_SECONDS = 6.0
 WEIGHT_AIM_MIB = 900.0
-PARTS = ("reads", "leases", "tokens", "execute")
+PARTS = ("reads", "leases", "tokens", "execute", "forward")
 VENDOR = ("--port", "0", "--rate-limit", "1000000000")
 
 
@@ -64,6 +64,10 @@ async def bench(given: argparse.Namespace, progress: Console) -> list[Figure]:
                     "execute": (
                         "Execute against a bare vendor call",
                         partial(execute.measure, mesh, stage, folder, **measure),
+                    ),
+                    "forward": (
+                        "what passes through against a bare Envoy",
+                        partial(forward.measure, mesh, stage, folder, **measure),
                     ),
                 }
                 figures: list[Figure] = []

@@ -76,10 +76,15 @@ async def serve(server: grpc.aio.Server, identity: Path, ready_file: Path) -> No
     )
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
+    await asyncio.to_thread(tell, ready_file, port)
+    await server.wait_for_termination()
+
+
+def tell(ready_file: Path, port: int) -> None:
+    """Says at which port this process serves."""
     draft = ready_file.with_suffix(".tmp")
     draft.write_text(json.dumps({"port": port}), encoding="utf-8")
     draft.replace(ready_file)
-    await server.wait_for_termination()
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:

@@ -62,7 +62,7 @@ async def set_up(mesh: Mesh, vendor_url: str) -> Scene:
         await operator.catalog.ImportOpenApi(
             catalog.ImportOpenApiRequest(document=document, slug=SLUG, owner="bench", source_uri=vendor_url)
         )
-        await operator.flags.PutFlag(flags.PutFlagRequest(flag=_flag(), reason="benchmark"))
+        await operator.flags.PutFlag(flags.PutFlagRequest(flag=_flag(SLUG), reason="benchmark"))
         workspace = workspaces.Workspace(customer=WORKSPACE, tier="business", region="eu")
         await operator.workspaces.CreateWorkspace(
             workspaces.CreateWorkspaceRequest(workspace_id=WORKSPACE, workspace=workspace)
@@ -76,10 +76,24 @@ async def set_up(mesh: Mesh, vendor_url: str) -> Scene:
             )
         )
         async with Client(mesh.public_address, token=issued.access_token, ca_file=mesh.ca_file) as member:
-            await _connect(operator, member, credentials["api_key"])
+            await _connect(operator, member, SLUG, "desk", credentials["api_key"])
             ticket_id, call = await until(lambda: _first_call(member), "the first call")
             await until(lambda: _form(member), "the form")
     return Scene(operator_token, issued.access_token, server, credentials["api_key"], ticket_id, call)
+
+
+async def another(mesh: Mesh, stage: Scene, slug: str, document: str, api_key: str) -> str:
+    """Adds an integration, and a connection that is called like it; returns a member's token."""
+    async with (
+        Client(mesh.public_address, token=stage.operator_token, ca_file=mesh.ca_file) as operator,
+        Client(mesh.public_address, token=stage.member_token, ca_file=mesh.ca_file) as member,
+    ):
+        await operator.catalog.ImportOpenApi(
+            catalog.ImportOpenApiRequest(document=document, slug=slug, owner="bench", source_uri=f"bench:{slug}")
+        )
+        await operator.flags.PutFlag(flags.PutFlagRequest(flag=_flag(slug), reason="benchmark"))
+        await _connect(operator, member, slug, slug, api_key)
+    return stage.member_token
 
 
 async def _operator_token(mesh: Mesh) -> str:
@@ -93,9 +107,9 @@ async def _operator_token(mesh: Mesh) -> str:
         return (await TokenServiceStub(to_auth).IssueToken(request, timeout=10)).access_token
 
 
-def _flag() -> flags.Flag:
+def _flag(slug: str) -> flags.Flag:
     return flags.Flag(
-        name=FLAG,
+        name=f"flags/integration.{slug}",
         variants={"on": Value(bool_value=True), "off": Value(bool_value=False)},
         rules=[flags.Rule(tiers=["business"], environments=[PRODUCTION], variant="on")],
         default_variant="off",
@@ -103,17 +117,17 @@ def _flag() -> flags.Flag:
     )
 
 
-async def _connect(operator: Client, member: Client, api_key: str) -> None:
+async def _connect(operator: Client, member: Client, slug: str, connection: str, api_key: str) -> None:
     version = await operator.catalog.GetDefinitionVersion(
-        catalog.GetDefinitionVersionRequest(name=f"{INTEGRATION}/versions/active")
+        catalog.GetDefinitionVersionRequest(name=f"integrations/{slug}/versions/active")
     )
     schemes = version.definition.auth_schemes
     session = await member.connect.CreateConnectSession(
         connecting.CreateConnectSessionRequest(
             parent=f"workspaces/{WORKSPACE}",
-            integration=INTEGRATION,
+            integration=f"integrations/{slug}",
             auth_scheme=next(scheme.id for scheme in schemes if scheme.WhichOneof("kind") == "api_key"),
-            connection_id="desk",
+            connection_id=connection,
         )
     )
     values = Struct()
