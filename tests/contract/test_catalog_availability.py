@@ -14,11 +14,11 @@ import pytest
 from cordboard.catalog.availability import Availability
 from cordboard.catalog.reach import Reach
 from cordboard.core.caller import Caller
-from cordboard.core.channel import Channels
 from cordboard.core.errors import CordboardError, DependencyUnavailable, InvalidFields, SwitchedOff
 from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.proxy.snapshot import Flags
+from tests.fixtures.ways import ways
 from tests.unit.proxy.running import until
 
 HOSTS = {
@@ -61,17 +61,6 @@ class Boards:
             await board.sets.put(text)
 
 
-@dataclass(frozen=True)
-class Way:
-    """The way to it."""
-
-    channel: grpc.aio.Channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
-
-
 def flagd(**rules: Any) -> str:
     variants = {"on": True, "off": False}
     flags = {
@@ -87,14 +76,14 @@ def flagd(**rules: Any) -> str:
 async def both() -> AsyncIterator[tuple[Boards, Availability, Flags]]:
     """Flags, the Catalog's copy of them, and the Proxy's."""
     boards, server = (Switchboard(), Switchboard()), (grpc.aio.server(), grpc.aio.server())
-    ways = []
+    there = []
     for board, each in zip(boards, server, strict=True):
         each.add_generic_rpc_handlers((board.handler(),))
         port = each.add_insecure_port("127.0.0.1:0")
         await each.start()
-        ways.append(cast("Channels", Way(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))))
+        there.append(ways(grpc.aio.insecure_channel(f"127.0.0.1:{port}")))
     reach = Reach(("*.example", "mail.other:8443"), HOSTS.__getitem__)
-    catalog, proxy = Availability(ways[0], MAX_STALENESS, reach), Flags(ways[1], MAX_STALENESS)
+    catalog, proxy = Availability(there[0], MAX_STALENESS, reach), Flags(there[1], MAX_STALENESS)
     running = [asyncio.create_task(catalog.run()), asyncio.create_task(proxy.run())]
 
     yield Boards(boards), catalog, proxy

@@ -25,6 +25,7 @@ from cordboard.flags.v1.replica_service_pb2 import FlagRecords
 from tests.fixtures.edges import until
 from tests.fixtures.hubs import Hub, MakeEdge
 from tests.fixtures.postgres import ServiceDatabase
+from tests.fixtures.ways import ways
 
 
 class Flags(FlagConsumerServiceServicer):
@@ -41,17 +42,6 @@ class Flags(FlagConsumerServiceServicer):
         return ReportFlagConsumersResponse()
 
 
-class Way:
-    """The way there."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
-
-
 async def test_an_edge_has_the_change_that_it_acknowledged(
     hub: Hub, hub_database: ServiceDatabase, make_edge: MakeEdge
 ) -> None:
@@ -64,7 +54,7 @@ async def test_an_edge_has_the_change_that_it_acknowledged(
     relay = HubFlags(None, store, ReplicaStore(database), CatalogStore(database))  # type: ignore[arg-type]
     edge = make_edge(await hub.register("shop", "acme"))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        way: Any = Way(channel)
+        way = ways(channel)
         reports = EdgeReports(way, store)
         await reports.report()
         assert noted.told == {}

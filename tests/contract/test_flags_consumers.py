@@ -26,6 +26,7 @@ from cordboard.flags.v1.flag_service_pb2 import Flag, PutFlagRequest
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.fixtures.ways import ways
 
 BOUND = 40.0
 Kind = pb.FlagConsumer.Kind
@@ -35,17 +36,6 @@ Kind = pb.FlagConsumer.Kind
 async def served(serving: Serving, database: Databases) -> AsyncIterator[Served]:
     async with serving("flags", FlagsSettings, start, database_url=database("flags").url) as running:
         yield running
-
-
-class Way:
-    """The way of a service to Flags."""
-
-    def __init__(self, served: Served, service: str) -> None:
-        self.channel = served.channel(service)
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
 
 
 async def put(served: Served, value: int, key: str = "desk") -> None:
@@ -71,7 +61,7 @@ async def until(served: Served, holds: Callable[[list[pb.FlagConsumer]], bool]) 
 @contextlib.asynccontextmanager
 async def copying(served: Served, service: str) -> AsyncIterator[FlagCopy]:
     """Follows the flags as a service does."""
-    way: Any = Way(served, service)
+    way = ways(served.channel(service))
     copy = FlagCopy(way, service, max_staleness=MAX_STALENESS)
     task = asyncio.create_task(copy.run())
     try:

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from google.protobuf import json_format
 
 from cordboard.catalog.definition import problems
 from cordboard.catalog.v1 import definition_pb2
@@ -18,8 +17,8 @@ from cordboard.local.certificates import Identities
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.postgres import Databases, ServiceDatabase
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.databases import CONNECTION, SLUG, a_database, a_door, a_statement, told
-from tests.unit.proxy.running import Mesh, a_mesh, execute, read, refusal, until
+from tests.unit.proxy.databases import CONNECTION, Ledger, a_database, a_door, a_statement, told
+from tests.unit.proxy.running import a_mesh, execute, refusal, until
 from tests.unit.proxy.samples import an_action
 
 Code = grpc.StatusCode
@@ -46,10 +45,9 @@ ACTIONS = (
 
 
 @dataclass
-class Books:
-    """A mesh that is connected to a database."""
+class Books(Ledger):
+    """A mesh that is connected to a database, and the database."""
 
-    mesh: Mesh
     database: ServiceDatabase
     root: Path
 
@@ -57,41 +55,9 @@ class Books:
         """Has the connection reach the database at this address."""
         host, port, user, password, name = told(self.database.superuser_url)
         definition = a_database(url or f"http://{host}:{port}", *ACTIONS, max_rows=50)
-        definition.version = f"1.0.{generation}"
-        await self.mesh.around.publish(definition)
         variables = {"database": name, "ca": (self.root / "ca.crt").read_text()} | changes.pop("configuration", {})
         login = {"username": user, "password": password} | changes
-        await self.mesh.around.connect(
-            CONNECTION,
-            integration=SLUG,
-            auth_scheme="login",
-            generation=generation,
-            configuration=variables,
-            basic=login,
-        )
-        await self.mesh.around.change(CONNECTION, generation)
-
-    async def call(self, action: str, values: dict[str, Any] | None = None, **fields: Any) -> Any:
-        """Returns the output of an action."""
-        response = await self.mesh.stub().Execute(execute(action, values, connection=CONNECTION, **fields))
-        return json_format.MessageToDict(response.output)
-
-    async def fails(self, reason: str = "", **metadata: str) -> None:
-        """Returns once reading everything fails in this way: what is published and connected reaches a Proxy soon."""
-
-        async def failing() -> bool:
-            try:
-                await self.call("all")
-            except grpc.aio.AioRpcError as error:
-                found = read(error)
-                return found.reason == reason and metadata.items() <= found.metadata.items()
-            return False
-
-        await until(failing)
-
-    async def refused(self, action: str, values: dict[str, Any] | None = None) -> Any:
-        """Returns the error of an action."""
-        return await refusal(self.mesh.stub().Execute(execute(action, values, connection=CONNECTION)))
+        await self.reach(definition, generation, variables, login)
 
     async def seen(self, query: str) -> Any:
         """Asks the database without the mesh."""
@@ -112,11 +78,7 @@ async def books(serving: Serving, identities: Identities, database: Databases) -
         await one.seen("CREATE SEQUENCE counter")
         await one.seen("INSERT INTO thing VALUES (1, 'one'), (2, 'two')")
         await one.connect()
-
-        async def reached() -> bool:
-            return bool(await one.call("all"))
-
-        await until(reached)
+        await one.well()
         yield one
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
 
 from cordboard.catalog.definition import problems
 from cordboard.catalog.v1 import definition_pb2
@@ -19,8 +17,8 @@ from cordboard.local.certificates import Identities
 from tests.fixtures.mariadb import MariaDb
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.databases import CONNECTION, SLUG, a_database, a_statement
-from tests.unit.proxy.running import Mesh, a_mesh, execute, read, refusal, until
+from tests.unit.proxy.databases import Ledger, a_database, a_statement
+from tests.unit.proxy.running import a_mesh, until
 
 MYSQL = definition_pb2.DATABASE_ENGINE_MYSQL
 TYPED = """
@@ -47,10 +45,9 @@ ACTIONS = (
 
 
 @dataclass
-class Books:
-    """A mesh that is connected to a database."""
+class Books(Ledger):
+    """A mesh that is connected to a database, and the database."""
 
-    mesh: Mesh
     server: MariaDb
     database: str
     authority: str
@@ -58,50 +55,9 @@ class Books:
     async def connect(self, url: str = "", generation: int = 1, **changes: Any) -> None:
         """Has the connection reach the database at this address."""
         definition = a_database(url or f"https://localhost:{self.server.port}", *ACTIONS, max_rows=50, engine=MYSQL)
-        definition.version = f"1.0.{generation}"
-        await self.mesh.around.publish(definition)
         variables = {"database": self.database, "ca": self.authority} | changes.pop("configuration", {})
         login = {"username": self.server.user, "password": self.server.password} | changes
-        await self.mesh.around.connect(
-            CONNECTION,
-            integration=SLUG,
-            auth_scheme="login",
-            generation=generation,
-            configuration=variables,
-            basic=login,
-        )
-        await self.mesh.around.change(CONNECTION, generation)
-
-    async def call(self, action: str, values: dict[str, Any] | None = None, **fields: Any) -> Any:
-        """Returns the output of an action."""
-        response = await self.mesh.stub().Execute(execute(action, values, connection=CONNECTION, **fields))
-        return json_format.MessageToDict(response.output)
-
-    async def fails(self, reason: str = "", **metadata: str) -> None:
-        """Returns once reading everything fails in this way: what is published and connected reaches a Proxy soon."""
-
-        others: Counter[str] = Counter()
-
-        async def failing() -> bool:
-            try:
-                await self.call("all")
-            except grpc.aio.AioRpcError as error:
-                found = read(error)
-                if found.reason == reason and metadata.items() <= found.metadata.items():
-                    return True
-                others[f"{found.reason} {found.metadata}"] += 1
-            else:
-                others["none"] += 1
-            return False
-
-        try:
-            await until(failing)
-        except TimeoutError:
-            raise AssertionError(f"calls ended with {others}") from None
-
-    async def refused(self, action: str, values: dict[str, Any] | None = None, **given: Any) -> Any:
-        """Returns the error of an action."""
-        return await refusal(self.mesh.stub().Execute(execute(action, values, connection=CONNECTION), **given))
+        await self.reach(definition, generation, variables, login)
 
     def seen(self, statements: str) -> list[str]:
         """Asks the database without the mesh; returns the lines of the answer."""
@@ -124,13 +80,7 @@ async def books(
         body = "BEGIN INSERT INTO thing VALUES (99, 'sly'); RETURN 1; END"
         one.seen(f"\nDELIMITER //\nCREATE FUNCTION sly() RETURNS INT MODIFIES SQL DATA {body}//")
         await one.connect()
-
-        async def reached() -> bool:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                return bool(await one.call("all"))
-            return False
-
-        await until(reached)
+        await one.well()
         yield one
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import grpc
 import pytest
 
 from cordboard.catalog.__main__ import start
@@ -26,20 +25,10 @@ from cordboard.proxy.usage import Usage
 from tests.contract.test_catalog_governance import Both, a_document, a_pin, an_admin, move, publish
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
+from tests.fixtures.ways import ways
 from tests.unit.proxy.running import until
 
 SLUG = "acme-desk"
-
-
-@dataclass(frozen=True)
-class Ways:
-    """The Proxy's way to one Catalog."""
-
-    channel: grpc.aio.Channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Pair:
 async def pair(serving: Serving, database: Databases) -> AsyncIterator[Pair]:
     """A Catalog and a copy of it, which is followed."""
     async with serving("catalog", CatalogSettings, start, database_url=database("catalog").url) as served:
-        definitions = Definitions(cast("Channels", Ways(served.channel("proxy"))))
+        definitions = Definitions(ways(served.channel("proxy")))
         with pytest.raises(DependencyUnavailable):
             definitions.resolve(SLUG)
         following = asyncio.create_task(definitions.run())
@@ -164,7 +153,7 @@ async def test_a_private_definition_is_used_by_its_workspace_alone(pair: Pair) -
 
 async def test_what_was_called_shows_in_the_inventory(pair: Pair) -> None:
     first = await publish(pair.operator, a_document("a"))
-    usage = Usage(cast("Channels", Ways(pair.served.channel("proxy"))))
+    usage = Usage(ways(pair.served.channel("proxy")))
     for workspace in ("acme", "acme", "zeta"):
         usage.count(workspace, "production", SLUG, first)
     await usage.report()
@@ -177,16 +166,16 @@ async def test_what_was_called_shows_in_the_inventory(pair: Pair) -> None:
 async def test_what_could_not_be_told_is_told_later(pair: Pair) -> None:
     first = await publish(pair.operator, a_document("a"))
     # No other service may report.
-    ways = {"now": Ways(pair.served.channel("flags"))}
+    way = {"now": ways(pair.served.channel("flags"))}
 
     class Changing:
         def to(self, service: str) -> Any:
-            return ways["now"].to(service)
+            return way["now"].to(service)
 
     usage = Usage(cast("Channels", Changing()))
     usage.count("acme", "production", SLUG, first)
     await usage.report()
-    ways["now"] = Ways(pair.served.channel("proxy"))
+    way["now"] = ways(pair.served.channel("proxy"))
     await usage.report()
     (entry,) = (await pair.operator.ListInventory(pb.ListInventoryRequest())).entries
     assert entry.versions[0].calling_workspaces == 1

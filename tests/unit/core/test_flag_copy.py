@@ -12,11 +12,11 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from cordboard.core.channel import Channels
 from cordboard.core.errors import DependencyUnavailable
 from cordboard.core.flag_copy import FlagCopy
 from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.v1 import flag_service_pb2 as pb
+from tests.fixtures.ways import ways
 
 BOUND = 40.0
 
@@ -39,17 +39,6 @@ class Flags:
         while True:
             base, sequence, text = await self.sent.get()
             yield pb.WatchFlagsResponse(sequence=sequence, flag_configuration=text, base_sequence=base)
-
-
-class Way:
-    """The way there."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
 
 
 def flagd(**values: Any) -> str:
@@ -82,7 +71,7 @@ async def copying(clock: Callable[[], float] = time.monotonic) -> AsyncIterator[
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        copy = FlagCopy(cast("Channels", Way(channel)), "proxy", max_staleness=MAX_STALENESS, clock=clock)
+        copy = FlagCopy(ways(channel), "proxy", max_staleness=MAX_STALENESS, clock=clock)
         task = asyncio.create_task(copy.run())
         try:
             flags.stop = lambda: server.stop(None)

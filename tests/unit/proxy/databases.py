@@ -1,22 +1,90 @@
-"""A PostgreSQL as an integration: its definition, and a door in front of it that speaks TLS."""
+"""A database as an integration: its definition, a mesh that is connected to it, a door with TLS to a PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+from google.protobuf import json_format
 from sqlalchemy.engine import make_url
 
 from cordboard.catalog.v1 import definition_pb2 as pb
+from tests.unit.proxy.running import Mesh, execute, read, refusal, until
 from tests.unit.proxy.samples import a_parameter, an_action
 
 SLUG = "ledger"
 CONNECTION = "workspaces/acme/connections/books"
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+
+
+@dataclass
+class Ledger:
+    """A mesh that is connected to a database."""
+
+    mesh: Mesh
+
+    async def reach(
+        self, definition: pb.Definition, generation: int, variables: dict[str, str], login: dict[str, str]
+    ) -> None:
+        """Publishes the definition of the database, and has the connection reach it."""
+        definition.version = f"1.0.{generation}"
+        await self.mesh.around.publish(definition)
+        await self.mesh.around.connect(
+            CONNECTION,
+            integration=SLUG,
+            auth_scheme="login",
+            generation=generation,
+            configuration=variables,
+            basic=login,
+        )
+        await self.mesh.around.change(CONNECTION, generation)
+
+    async def call(self, action: str, values: dict[str, Any] | None = None, **fields: Any) -> Any:
+        """Returns the output of an action."""
+        response = await self.mesh.stub().Execute(execute(action, values, connection=CONNECTION, **fields))
+        return json_format.MessageToDict(response.output)
+
+    async def well(self) -> None:
+        """Returns once everything can be read."""
+
+        async def reached() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                return bool(await self.call("all"))
+            return False
+
+        await until(reached)
+
+    async def fails(self, reason: str = "", **metadata: str) -> None:
+        """Returns once reading everything fails in this way: what is published and connected reaches a Proxy soon."""
+        others: Counter[str] = Counter()
+
+        async def failing() -> bool:
+            try:
+                await self.call("all")
+            except grpc.aio.AioRpcError as error:
+                found = read(error)
+                if found.reason == reason and metadata.items() <= found.metadata.items():
+                    return True
+                others[f"{found.reason} {found.metadata}"] += 1
+            else:
+                others["none"] += 1
+            return False
+
+        try:
+            await until(failing)
+        except TimeoutError:
+            raise AssertionError(f"calls ended with {others}") from None
+
+    async def refused(self, action: str, values: dict[str, Any] | None = None, **given: Any) -> Any:
+        """Returns the error of an action."""
+        return await refusal(self.mesh.stub().Execute(execute(action, values, connection=CONNECTION), **given))
 
 
 def a_statement(action_id: str, text: str, *names: str, method: str = "GET", **fields: Any) -> pb.Action:

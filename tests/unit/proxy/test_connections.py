@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import grpc
 import pytest
 
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
@@ -18,6 +17,7 @@ from cordboard.auth.v1.credential_service_pb2_grpc import (
 from cordboard.core.channel import Channels
 from cordboard.core.errors import ReconnectRequired
 from cordboard.proxy.connections import Connections
+from tests.fixtures.ways import leading_to
 from tests.unit.proxy.running import CONNECTION
 
 
@@ -54,26 +54,18 @@ class Scene:
     """What Auth does, and what the Proxy holds."""
 
     auth: Auth
-    channel: grpc.aio.Channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
+    channels: Channels
 
     def connections(self) -> Connections:
         """Returns the leases of a Proxy."""
-        return Connections(cast("Channels", self))
+        return Connections(self.channels)
 
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    auth, server = Auth(), grpc.aio.server()
-    add_CredentialServiceServicer_to_server(auth, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Scene(auth, channel)
-    await server.stop(None)
+    auth = Auth()
+    async with leading_to(add_CredentialServiceServicer_to_server, auth) as channels:
+        yield Scene(auth, channels)
 
 
 async def test_a_lease_that_somebody_takes_during_a_renewal_does_not_pass_for_the_newest(scene: Scene) -> None:

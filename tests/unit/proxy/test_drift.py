@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -22,6 +22,7 @@ from cordboard.proxy.credentials import Credential
 from cordboard.proxy.definitions import Definition
 from cordboard.proxy.drift import MAX_BYTES, MAX_WAITING, Drift
 from cordboard.proxy.target import Target, aim
+from tests.fixtures.ways import leading_to
 from tests.unit.proxy.running import CONNECTION, until
 from tests.unit.proxy.samples import SLUG, VERSION, a_definition, an_action
 
@@ -69,17 +70,13 @@ class Scene:
     """What looks, whom it tells, and its clock."""
 
     catalog: Catalog
-    channel: grpc.aio.Channel
+    channels: Channels
     now: float = 0.0
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
 
     @contextlib.asynccontextmanager
     async def looking(self, every: float = 60.0) -> AsyncIterator[Drift]:
         """Looks at answers inside the block."""
-        drift = Drift(cast("Channels", self), every=every, monotonic=lambda: self.now)
+        drift = Drift(self.channels, every=every, monotonic=lambda: self.now)
         task = asyncio.create_task(drift.look())
         try:
             yield drift
@@ -100,13 +97,9 @@ class Scene:
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     """A Catalog that takes reports."""
-    catalog, server = Catalog(), grpc.aio.server()
-    add_DriftServiceServicer_to_server(catalog, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Scene(catalog, channel)
-    await server.stop(None)
+    catalog = Catalog()
+    async with leading_to(add_DriftServiceServicer_to_server, catalog) as channels:
+        yield Scene(catalog, channels)
 
 
 def a_target(action: str = "get") -> Target:
@@ -166,7 +159,7 @@ async def test_what_is_too_large_or_streamed_or_switched_off_is_not_compared(sce
 
 
 async def test_more_than_can_wait_are_left_out_and_have_their_turn_later(scene: Scene) -> None:
-    drift = Drift(cast("Channels", scene), every=60.0, monotonic=lambda: scene.now)
+    drift = Drift(scene.channels, every=60.0, monotonic=lambda: scene.now)
     names = [f"a{number}" for number in range(MAX_WAITING + 1)]
     targets = {name: a_target(name) for name in names}
     for name in names:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +17,7 @@ from cordboard.flags.v1.outcome_service_pb2_grpc import OutcomeServiceServicer, 
 from cordboard.proxy.calls import CallRecord, Led
 from cordboard.proxy.outcomes import MAX_STRATA, MAX_SUBJECTS, WAITS, Outcomes
 from cordboard.proxy.v1 import proxy_service_pb2 as calls
+from tests.fixtures.ways import leading_to
 from tests.unit.proxy.running import until
 
 ON, OFF = Led("version.desk", 7, "on"), Led("version.desk", 7, "off")
@@ -62,27 +63,19 @@ class Scene:
     """The counter, what it tells, and its clock."""
 
     flags: Flags
-    channel: grpc.aio.Channel
+    channels: Channels
     now: float = 0.0
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
 
     def outcomes(self) -> Outcomes:
         """Returns a counter that tells these flags."""
-        return Outcomes(cast("Channels", self), monotonic=lambda: self.now)
+        return Outcomes(self.channels, monotonic=lambda: self.now)
 
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    flags, server = Flags(), grpc.aio.server()
-    add_OutcomeServiceServicer_to_server(flags, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Scene(flags, channel)
-    await server.stop(None)
+    flags = Flags()
+    async with leading_to(add_OutcomeServiceServicer_to_server, flags) as channels:
+        yield Scene(flags, channels)
 
 
 async def test_both_variants_of_an_action_are_told_together_with_causes_and_durations(scene: Scene) -> None:

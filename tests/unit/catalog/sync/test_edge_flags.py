@@ -17,6 +17,7 @@ from cordboard.flags.v1.replica_service_pb2_grpc import (
     FlagReplicaServiceServicer,
     add_FlagReplicaServiceServicer_to_server,
 )
+from tests.fixtures.ways import ways
 
 BOUND = 40.0
 
@@ -75,17 +76,6 @@ class Kept:
         self.woken.set()
 
 
-class Way:
-    """The way to Flags."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-
-    def to(self, _service: str) -> grpc.aio.Channel:
-        """Returns the channel."""
-        return self.channel
-
-
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(BOUND):
         while not holds():  # noqa: ASYNC110 - what it looks at says nothing by itself
@@ -104,7 +94,7 @@ async def test_a_change_is_handed_on_alone_and_much_in_parts() -> None:
     store: Any = kept
     large = [a_flag(f"large-{number}", "x" * (PART_BYTES // 3)) for number in range(5)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        way: Any = Way(channel)
+        way = ways(channel)
         task = asyncio.create_task(EdgeFlags(way, store, store).run())
         kept.put(*large, a_flag("small"))
 
