@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from cordboard.core.secrets import Secret
+from cordboard.core.secrets import SEALED, Secret
 from cordboard.local.certificates import Identities
-from cordboard.proxy.sealed_inputs import KIND, PREFIX
+from cordboard.proxy.sealed_inputs import KIND
 from cordboard.proxy.sealing import SealingKey
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy_pb
 from cordboard.proxy.v1 import sealed_input_service_pb2 as pb
@@ -55,14 +55,14 @@ async def run(
 
 async def test_a_reference_is_opened_when_its_action_is_called(mesh: Mesh) -> None:
     reference = await sealed(mesh)
-    assert reference.startswith(PREFIX)
+    assert reference.startswith(SEALED)
     assert SUBJECT not in reference
     assert reference != await sealed(mesh)
     for key in ("", "once"):
         answer = await run(mesh, reference, idempotency_key=key)
         assert json.loads(answer.output_json)["subject"] == SUBJECT
     # The negative control: text that looks like one in part is text.
-    subject = f"about {PREFIX}"
+    subject = f"about {SEALED}"
     answer = await run(mesh, subject)
     assert json.loads(answer.output_json)["subject"] == subject
 
@@ -76,8 +76,8 @@ async def test_a_reference_is_good_for_its_place_alone(mesh: Mesh) -> None:
             "another integration": await sealed(mesh, integration="integrations/acme-other"),
             "another workspace": await sealed(mesh, workspace="globex"),
             "a reference that is cut": reference[:-8],
-            "a reference that was changed": PREFIX + base64.urlsafe_b64encode(b"CS1" + bytes(120)).decode(),
-            "no base64": f"{PREFIX}!",
+            "a reference that was changed": SEALED + base64.urlsafe_b64encode(b"CS1" + bytes(120)).decode(),
+            "no base64": f"{SEALED}!",
         },
         "requester_id": {"the same text in another field": reference},
     }
@@ -112,7 +112,7 @@ async def test_without_the_key_nothing_is_sealed_and_nothing_is_sent(mesh: Mesh)
     # As the Proxy has made it in another process, under the key that this one cannot have yet.
     key = SealingKey("acme", 1, Secret(hashlib.sha256(b"workspaces/acme 1").digest()))
     record = key.seal(KIND, f"{SLUG}/create_ticket/subject", SUBJECT.encode())
-    reference = PREFIX + base64.urlsafe_b64encode(record).decode()
+    reference = SEALED + base64.urlsafe_b64encode(record).decode()
     mesh.around.sealing_failure = grpc.StatusCode.UNAVAILABLE
     for call in (sealed(mesh), run(mesh, reference)):
         assert (await refusal(call)).reason == "DEPENDENCY_UNAVAILABLE"

@@ -24,6 +24,7 @@ from cordboard.auth.assertions import KeyInvalid, client_assertion
 from cordboard.auth.schemes import OAuth
 from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied, OAuthFailed
+from cordboard.core.json_pointers import unescape
 from cordboard.core.secrets import Secret
 from cordboard.core.telemetry import span
 
@@ -337,7 +338,7 @@ def _page(value: object) -> str:
 def at(document: object, pointer: str, absent: Any = None) -> Any:
     """Returns what a JSON Pointer (RFC 6901) leads to, or `absent`."""
     for step in pointer.split("/")[1:] if pointer else ():
-        key = step.replace("~1", "/").replace("~0", "~")
+        key = unescape(step)
         if isinstance(document, list) and key.isdecimal() and len(key) < 7 and int(key) < len(document):
             document = document[int(key)]
         elif isinstance(document, dict):

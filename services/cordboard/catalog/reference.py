@@ -8,6 +8,7 @@ import orjson
 
 from cordboard.catalog.findings import shown
 from cordboard.catalog.v1.definition_pb2 import ErrorAction, Idempotency, Widget
+from cordboard.core.json_pointers import unescape
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _check_example(example: Example, action: Action, definition: Definition, fou
 
 
 def _first(pointer: str) -> str:
-    return pointer.split("/")[1].replace("~1", "/").replace("~0", "~")
+    return unescape(pointer.split("/")[1])
 
 
 def _object(text: str) -> dict[str, Any]:

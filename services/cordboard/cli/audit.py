@@ -149,7 +149,7 @@ def _summary(service: str, found: pb.VerifyAuditResponse) -> dict[str, Any]:
 def _tell(summary: dict[str, Any]) -> None:
     state = "does NOT hold" if summary["breaks"] else "holds"
     counts = f"{summary['chains']} chains, {summary['entries']} entries, {summary['anchors']} anchors"
-    console.print(f"{summary['service']}: {state} ({counts})", markup=False)
+    console.print(f"{summary['service']}: {state} ({counts})")
     for each in summary["breaks"]:
         place = f"chain {each['chain'] or '(none)'}, entry {each['sequence']}"
-        console.print(f"  {place}: {each['problem']}", style="red", markup=False)
+        console.print(f"  {place}: {each['problem']}", style="red")

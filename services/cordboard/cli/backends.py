@@ -16,6 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="Choose the way to a vendor, compar
 
 Workspace = Annotated[str, typer.Argument(help="The workspace's id.")]
 Integration = Annotated[str, typer.Argument(help="The integration's slug.")]
+Answers = Annotated[bool, typer.Option("--answers", help="It answers from the first call on.")]
+Compare = Annotated[float, typer.Option(help="The share of reads to compare, from 0 to 1.")]
 Etag = Annotated[str, typer.Option(help="Only where the route still has this etag.")]
 
 
@@ -69,8 +71,8 @@ def through_gateway(
     only: Annotated[
         str, typer.Option(help="The accounts are at the gateway alone: the environment that they are of.")
     ] = "",
-    answers: Annotated[bool, typer.Option("--answers", help="It answers from the first call on.")] = False,
-    compare: Annotated[float, typer.Option(help="The share of reads to compare, from 0 to 1.")] = 0.0,
+    answers: Answers = False,
+    compare: Compare = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
     """Make the proxy of an integration vendor the candidate of a route, or what answers where there is no route yet."""
@@ -93,8 +95,8 @@ def at_the_hub(
     only: Annotated[
         str, typer.Option(help="The accounts are at the hub alone: the environment that they are of.")
     ] = "",
-    answers: Annotated[bool, typer.Option("--answers", help="It answers from the first call on.")] = False,
-    compare: Annotated[float, typer.Option(help="The share of reads to compare, from 0 to 1.")] = 0.0,
+    answers: Answers = False,
+    compare: Compare = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
     """Make the hub that this edge follows the candidate of a route, or what answers where there is no route yet."""
@@ -107,7 +109,7 @@ def directly(
     context: typer.Context,
     workspace: Workspace,
     integration: Integration,
-    compare: Annotated[float, typer.Option(help="The share of reads to compare, from 0 to 1.")] = 0.0,
+    compare: Compare = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
     """Make the vendor itself the candidate of a route."""

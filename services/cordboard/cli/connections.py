@@ -137,7 +137,7 @@ async def _begun(
 async def _by_page(mesh: Client, session: connecting.ConnectSession, *, browser: bool) -> pb.Connection:
     page = session.authorization_url or session.verification_uri_complete or session.verification_uri
     errors.print("Open this page and allow the access:")
-    errors.print(session.verification_uri or page, markup=False, highlight=False, soft_wrap=True)
+    errors.print(session.verification_uri or page, highlight=False, soft_wrap=True)
     if session.user_code:
         errors.print(Text.assemble("and type in this code: ", (session.user_code, "bold")))
     if browser:
@@ -156,7 +156,7 @@ async def _by_page(mesh: Client, session: connecting.ConnectSession, *, browser:
 async def _by_link(mesh: Client, wanted: links.CreateConnectLinkRequest, *, browser: bool) -> pb.Connection:
     link = await mesh.connect_links.CreateConnectLink(wanted)
     errors.print("Open this page, or send it to whoever has the account; it works once, for half an hour:")
-    errors.print(link.url, markup=False, highlight=False, soft_wrap=True)
+    errors.print(link.url, highlight=False, soft_wrap=True)
     if browser:
         webbrowser.open(link.url)
     with errors.status("waiting for the person"):

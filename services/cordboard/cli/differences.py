@@ -30,7 +30,7 @@ def show_difference(found: pb.DefinitionDifference, *, limit: int = 0) -> None:
     for change in shown:
         values = " -> ".join(value for value in (change.old_value, change.new_value) if value)
         console.print(SIGNS.get(change.kind, " "), end="")
-        console.print(f"{change.field}: {values}", markup=False, highlight=False)
+        console.print(f"{change.field}: {values}", highlight=False)
     if len(found.changes) > len(shown):
         console.print(f"and {len(found.changes) - len(shown)} more; `-o json` has all of them", style="dim")
     if not found.old_version:
@@ -45,7 +45,7 @@ def show_difference(found: pb.DefinitionDifference, *, limit: int = 0) -> None:
         direction = getattr(pb.Incompatibility, f"DIRECTION_{mode}")
         for one in found.incompatibilities:
             if one.direction == direction:
-                console.print(f"  {incompatibility_text(one)}", markup=False, highlight=False)
+                console.print(f"  {incompatibility_text(one)}", highlight=False)
 
 
 def summary(changes: Iterable[pb.DefinitionChange]) -> str:
@@ -71,7 +71,7 @@ def show_refusals(compatibility: str, refusals: Iterable[pb.Incompatibility]) ->
     console.print(f"declared compatibility: {compatibility}")
     for one in refusals:
         console.print("refused ", style="red", end="")
-        console.print(incompatibility_text(one), markup=False, highlight=False)
+        console.print(incompatibility_text(one), highlight=False)
 
 
 def incompatibility_text(one: pb.Incompatibility) -> str:

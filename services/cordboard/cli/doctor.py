@@ -41,9 +41,9 @@ def doctor(context: typer.Context, output: Output = Format.TABLE) -> None:
         for each in found:
             mark = ("✓", "green") if each.well else ("✗", "red")
             console.print(Text.assemble(mark, f" {each.subject}: "), end="")
-            console.print(each.text, markup=False, highlight=False)
+            console.print(each.text, highlight=False)
             if not each.well:
-                console.print(f"    {each.remedy}", markup=False, highlight=False)
+                console.print(f"    {each.remedy}", highlight=False)
     if not all(each.well for each in found):
         raise typer.Exit(1)
 

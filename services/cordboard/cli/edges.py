@@ -47,8 +47,8 @@ def register_edge(
         if output is Format.JSON:
             show_json({"edge": plain(made.edge), "file": str(file)})
             return
-        console.print(f"registered {edge}; give {file} to it and to nobody else", markup=False)
-        console.print(f"there: cordboard up --role edge --bootstrap {file.name}", markup=False)
+        console.print(f"registered {edge}; give {file} to it and to nobody else")
+        console.print(f"there: cordboard up --role edge --bootstrap {file.name}")
 
     run(work)
 
@@ -100,7 +100,7 @@ def revoke_edge(context: typer.Context, edge: EdgeId) -> None:
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             await mesh.sync.RevokeEdge(pb.RevokeEdgeRequest(name=f"edges/{edge}"))
-        console.print(f"revoked {edge}", markup=False)
+        console.print(f"revoked {edge}")
 
     run(work)
 
@@ -124,7 +124,7 @@ def export_bundle(
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
-        console.print(f"wrote {file}: {size} bytes", markup=False)
+        console.print(f"wrote {file}: {size} bytes")
 
     run(work)
 
@@ -136,7 +136,7 @@ def rotate_key(context: typer.Context) -> None:
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             key = await mesh.sync.RotateHubKey(pb.RotateHubKeyRequest())
-        console.print(f"signing with {key.id}", markup=False)
+        console.print(f"signing with {key.id}")
 
     run(work)
 
@@ -177,7 +177,7 @@ def sync_state(context: typer.Context, output: Output = Format.TABLE) -> None:
             },
         )
         if output is Format.TABLE and (hint := hint_of(state)):
-            console.print(hint, markup=False)
+            console.print(hint)
 
     run(work)
 

@@ -197,7 +197,7 @@ def _show(output: Format, experiment: pb.Experiment) -> None:
         return
     if results.ratio_mismatch:
         text = f"the shares are not those of the flag (p = {results.ratio_p_value:.2g}): the results mean nothing"
-        console.print(text, style="red", markup=False)
+        console.print(text, style="red")
     rows = (
         (
             _named(found.metric),

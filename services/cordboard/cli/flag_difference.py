@@ -33,7 +33,7 @@ def difference(before: pb.Flag | None, after: pb.Flag, names: tuple[str, str]) -
 def show_difference(lines: Iterable[str]) -> None:
     """Prints the lines of a difference."""
     for line in lines:
-        console.print(line, markup=False, highlight=False, style=_STYLES.get(line[:1]))
+        console.print(line, highlight=False, style=_STYLES.get(line[:1]))
 
 
 def _lines(flag: pb.Flag) -> list[str]:

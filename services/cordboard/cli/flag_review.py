@@ -119,10 +119,10 @@ def explain(
             why = "; ".join(rule.mismatches)
             mark = ("matches", "green") if rule.matched else ("does not match", "dim")
             console.print(Text.assemble(f"  rule {rule.index + 1} ", mark), end="")
-            console.print(f"{f' ({rule.description})' if rule.description else ''}{place}", end="", markup=False)
-            console.print(f": {why}" if why else "", markup=False, highlight=False)
+            console.print(f"{f' ({rule.description})' if rule.description else ''}{place}", end="")
+            console.print(f": {why}" if why else "", highlight=False)
         for unmet in found.unmet_prerequisites:
-            console.print(f"  needs what does not hold: {unmet}", markup=False, highlight=False)
+            console.print(f"  needs what does not hold: {unmet}", highlight=False)
         if found.killed:
             console.print("  it is killed: no rule is asked")
         elif not found.unmet_prerequisites and not any(rule.matched for rule in found.rules):
@@ -218,11 +218,11 @@ def _show_moved(output: Format, moved: Sequence[tuple[str, str, str, str, str]],
         return
     for each in moved:
         of = f" of {each[4]}" if each[4] else ""
-        console.print(f"{each[0]} in {each[1]}: {each[2] or 'none'} -> {each[3] or 'none'}{of}", markup=False)
+        console.print(f"{each[0]} in {each[1]}: {each[2] or 'none'} -> {each[3] or 'none'}{of}")
     console.print(f"{sum(not each[4] for each in moved)} of {asked} would get another variant")
     others = sorted({each[4] for each in moved} - {""})
     if others:
-        console.print(f"and so would some of {', '.join(others)}, which need it", markup=False)
+        console.print(f"and so would some of {', '.join(others)}, which need it")
 
 
 async def all_flags(mesh: Client) -> list[pb.Flag]:

@@ -48,7 +48,7 @@ def create_key(
         if output is Format.JSON:
             show_json(plain(made))
         else:
-            errors.print(f"{made.api_key.name}: keep it now, for it cannot be read again", markup=False)
+            errors.print(f"{made.api_key.name}: keep it now, for it cannot be read again")
             typer.echo(made.secret)
 
     run(work)
@@ -95,7 +95,7 @@ def revoke_key(
         request = pb.RevokeApiKeyRequest(name=f"workspaces/{workspace}/apiKeys/{key.rpartition('/')[2]}", reason=reason)
         async with as_operator(target(context)) as mesh:
             done = await mesh.api_keys.RevokeApiKey(request)
-        errors.print(f"{done.name} is revoked", markup=False)
+        errors.print(f"{done.name} is revoked")
 
     run(work)
 
@@ -132,7 +132,7 @@ def rotate_signing_key(context: typer.Context) -> None:
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             made = await mesh.tokens.RotateSigningKey(tokens.RotateSigningKeyRequest())
-        errors.print(f"{made.name} is published", markup=False)
+        errors.print(f"{made.name} is published")
 
     run(work)
 
@@ -147,7 +147,7 @@ def revoke_signing_key(
         request = tokens.RevokeSigningKeyRequest(name=f"signingKeys/{key.rpartition('/')[2]}", reason=reason)
         async with as_operator(target(context)) as mesh:
             done = await mesh.tokens.RevokeSigningKey(request)
-        errors.print(f"revoked; {done.signing_key.name} signs now", markup=False)
+        errors.print(f"revoked; {done.signing_key.name} signs now")
 
     run(work)
 

@@ -50,7 +50,7 @@ def login(
             show_json(told)
         else:
             text = f"signed in at {profile.name} as {done.subject} ({', '.join(roles)}) until {_local(until)}"
-            console.print(text, markup=False, highlight=False)
+            console.print(text, highlight=False)
         if profiles.token_from_environment():
             errors.print(f"{profiles.TOKEN_VARIABLE} is set, and wins over what was just stored", style="yellow")
 
@@ -67,9 +67,9 @@ def logout(context: typer.Context) -> None:
         try:
             await _revoke(profile, profiles.kept_token(profile))
         except CordboardError as error:
-            errors.print(f"the mesh did not revoke the token: {error.message}", style="yellow", markup=False)
+            errors.print(f"the mesh did not revoke the token: {error.message}", style="yellow")
         profiles.forget_token(profile)
-        console.print(f"signed out at {profile.name}", markup=False, highlight=False)
+        console.print(f"signed out at {profile.name}", highlight=False)
 
     run(work)
 

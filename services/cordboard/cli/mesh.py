@@ -97,7 +97,7 @@ def up(
         else:
             asyncio.run(_foreground(options, began))
     except MeshFailure as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red")
         raise typer.Exit(1) from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -183,7 +183,7 @@ def down(context: typer.Context) -> None:
     try:
         stop(target(context).state_dir)
     except MeshFailure as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red")
         raise typer.Exit(1) from None
     console.print("stopped")
 

@@ -149,4 +149,4 @@ def _show(output: Format, proposal: pb.Proposal) -> None:
     before = proposal.before if proposal.HasField("before") else None
     show_difference(difference(before, proposal.after, ("now", "then")))
     for each in proposal.moves[:20]:
-        console.print(f"{each.workspace} in {each.environment}: {each.before or 'none'} to {each.after}", markup=False)
+        console.print(f"{each.workspace} in {each.environment}: {each.before or 'none'} to {each.after}")

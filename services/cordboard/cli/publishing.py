@@ -227,7 +227,7 @@ def _show_spread(spread: Spread) -> None:
     if spread.files:
         errors.print(f"{len(spread.files)} more files belong to it", style="dim")
     for reference, problem in list(spread.left.items())[:MAX_LEFT]:
-        errors.print(f"not read: {reference}: {problem}", style="yellow", markup=False, highlight=False)
+        errors.print(f"not read: {reference}: {problem}", style="yellow", highlight=False)
     if len(spread.left) > MAX_LEFT:
         errors.print(f"not read: {len(spread.left) - MAX_LEFT} more", style="yellow")
 
@@ -277,7 +277,7 @@ def _show_report(report: pb.ImportReport, notes: bool) -> None:
     for finding in report.findings:
         if notes or finding.severity != pb.ImportFinding.SEVERITY_NOTE:
             console.print(Text.assemble("  ", SEVERITIES.get(finding.severity, "")), end="")
-            console.print(f"{finding.pointer or 'the document'}: {finding.text}", markup=False, highlight=False)
+            console.print(f"{finding.pointer or 'the document'}: {finding.text}", highlight=False)
 
 
 def _show_tried(output: Format, found: Tried, stage: Stage) -> None:

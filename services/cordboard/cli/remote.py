@@ -40,11 +40,11 @@ def list_profiles(output: Output = Format.TABLE) -> None:
     try:
         known = profiles.all_profiles()
     except CommandFailed as error:
-        errors.print(str(error), style="red", markup=False)
+        errors.print(str(error), style="red")
         raise typer.Exit(error.exit_code) from None
     if output is Format.JSON:
         show_json([vars(each) for each in known.values()])
         return
     console.print(f"{profiles.LOCAL}  the mesh on this machine")
     for each in known.values():
-        console.print(f"{each.name}  {each.address}", markup=False)
+        console.print(f"{each.name}  {each.address}")

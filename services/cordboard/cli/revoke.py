@@ -27,7 +27,7 @@ def revoke_token(
         request = pb.RevokeTokenRequest(name=f"tokens/{token_id.removeprefix('tokens/')}", reason=reason)
         async with as_operator(target(context)) as mesh:
             done = await mesh.revocations.RevokeToken(request)
-        errors.print(f"tokens/{done.subject} is revoked", markup=False)
+        errors.print(f"tokens/{done.subject} is revoked")
 
     run(work)
 
@@ -45,7 +45,7 @@ def revoke_workspace(
         request = pb.RevokeAllTokensRequest(workspace=f"workspaces/{workspace}", api_keys=api_keys, reason=reason)
         async with as_operator(target(context)) as mesh:
             done = await mesh.revocations.RevokeAllTokens(request)
-        errors.print(f"tokens of {done.workspace} below generation {done.generation} are revoked", markup=False)
+        errors.print(f"tokens of {done.workspace} below generation {done.generation} are revoked")
 
     run(work)
 

@@ -107,10 +107,10 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(work())
     except CordboardError as error:
         for line in lines(error):
-            errors.print(line, style="red", markup=False, highlight=False)
+            errors.print(line, style="red", highlight=False)
         raise typer.Exit(exit_code(error)) from None
     except CommandFailed as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

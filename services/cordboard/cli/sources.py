@@ -72,11 +72,11 @@ def run_source(context: typer.Context, source: SourceId, output: Output = Format
                         f"{done.unchanged_count} unchanged, {done.failed_count} failed"
                     )
                 else:
-                    console.print(f"{told.outcome:10} {told.item}: {told.text}", markup=False)
+                    console.print(f"{told.outcome:10} {told.item}: {told.text}")
                     if told.file_count:
-                        console.print(f"{'':10} with {told.file_count} other documents", markup=False)
+                        console.print(f"{'':10} with {told.file_count} other documents")
                     for reference in told.left_references:
-                        console.print(f"{'':10} not followed: {reference}", markup=False)
+                        console.print(f"{'':10} not followed: {reference}")
                     if told.HasField("difference"):
                         show_difference(told.difference, limit=SHOWN)
                 if told.HasField("run"):
@@ -94,7 +94,7 @@ def delete_source(context: typer.Context, source: SourceId) -> None:
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             await mesh.sources.DeleteSource(pb.DeleteSourceRequest(name=f"sources/{source}"))
-        console.print(f"deleted {source}", markup=False)
+        console.print(f"deleted {source}")
 
     run(work)
 

@@ -41,7 +41,7 @@ def status(context: typer.Context, workspace: Only = "", output: Output = Format
             show_json(plain(found))
             return
         state = "answers" if found.key_provider_healthy else "DOES NOT ANSWER: keys in memory serve for five minutes"
-        console.print(f"key provider {found.key_provider}: {state}", markup=False)
+        console.print(f"key provider {found.key_provider}: {state}")
         show_rows(
             output,
             found.key_uses,
@@ -50,7 +50,7 @@ def status(context: typer.Context, workspace: Only = "", output: Output = Format
         )
         console.print(f"under an old key: {found.stale_count}")
         for each in found.rotations[:3]:
-            console.print(_line(each), markup=False)
+            console.print(_line(each))
 
     run(work)
 
@@ -71,7 +71,7 @@ def rotate(
             async for step in mesh.vault.RotateKeys(request):
                 last = step.rotation
                 if output is Format.TABLE:
-                    console.print(_line(last), markup=False)
+                    console.print(_line(last))
         if output is Format.JSON:
             show_json(plain(last))
         if last.state != pb.KeyRotation.STATE_DONE:
@@ -114,7 +114,7 @@ def transfer_key(
         async with as_operator(target(context)) as mesh:
             made = await mesh.vault.CreateTransferKey(pb.CreateTransferKeyRequest())
         file.write_text(made.public_key + "\n")
-        console.print(f"{made.key_id}: its public half is in {file}", markup=False)
+        console.print(f"{made.key_id}: its public half is in {file}")
 
     run(work)
 
@@ -142,7 +142,7 @@ def export(
                     lines.write(record.line + "\n")
                     count += 1
         part.replace(file)
-        console.print(f"{max(0, count - 2)} connections are in {file}", markup=False)
+        console.print(f"{max(0, count - 2)} connections are in {file}")
 
     run(work)
 

@@ -108,6 +108,14 @@ def host_key(url: URL) -> str:
     return host if url.port == 443 else f"{host}:{url.port}"
 
 
+def is_host_key(text: str) -> bool:
+    """Tells whether a text is a host as `host_key` writes one."""
+    try:
+        return host_key(check_url(f"https://{text}/")) == text
+    except EgressDenied:
+        return False
+
+
 def check_url(url: str, allowed_hosts: Collection[str] | None = None) -> URL:
     """Returns the URL, ready to be sent as it is; raises EgressDenied.
 

@@ -125,5 +125,4 @@ class FlagCopy:
                 stub = FlagConsumerServiceStub(self._channels.to("flags"))
                 await stub.ReportFlagConsumers(ReportFlagConsumersRequest(reports=[report]), timeout=SAY_TIMEOUT)
             except (grpc.aio.AioRpcError, KeyError) as error:
-                code = failure(error)
-                logger.info("which flags are here could not be said", extra={"code": code})
+                logger.info("which flags are here could not be said", extra={"code": failure(error)})

@@ -31,8 +31,7 @@ async def follow(copy: Copy, watch: Callable[[], AsyncIterator[None]]) -> None:
                 pause = _FIRST_PAUSE
                 copy.current()
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = failure(error)
-            logger.warning("watching was interrupted", extra={"source": copy.name, "code": code})
+            logger.warning("watching was interrupted", extra={"source": copy.name, "code": failure(error)})
         except asyncio.CancelledError:
             # A channel that is closed, as after a certificate was replaced, cancels its streams, and not us.
             task = asyncio.current_task()

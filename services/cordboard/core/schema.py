@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from cordboard.core.errors import Violation
+from cordboard.core.json_pointers import unescape
 
 MAX_VIOLATIONS: Final = 50
 # Schemas applied to a single value. A chain of references can square it at each link: 50 links are a denial of service.
@@ -206,7 +207,7 @@ class _Reckoning:
         if fragment and not fragment.startswith("/"):
             yield from self._anchors.get(fragment, ())
             return
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in fragment.split("/")[1:]]
+        steps = [unescape(step) for step in fragment.split("/")[1:]]
         for root in self._roots:
             node: Any = root
             for step in steps:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Generic, NoReturn, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+SEALED: Final = "cordboard-sealed-v1:"
+"""What a text begins with that stands for a secret: it was sealed, and whoever may use it opens it."""
 
 
 class Secret(Generic[T]):

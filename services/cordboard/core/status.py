@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -125,8 +126,17 @@ def trailers(error: errors.CordboardError) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
-def unpacked(error: grpc.aio.AioRpcError) -> errors.CordboardError | None:
-    """Returns the error that another mesh packed, as one of ours; None where it packed none that we know."""
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What stands beside the code and the text of an error; empty where nothing does."""
+
+    info: error_details_pb2.ErrorInfo
+    bad: error_details_pb2.BadRequest
+    retry_after: float | None
+
+
+def details(error: grpc.aio.AioRpcError) -> Details:
+    """Returns the details of an error that somebody packed."""
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
     retry_after: float | None = None
@@ -137,10 +147,17 @@ def unpacked(error: grpc.aio.AioRpcError) -> errors.CordboardError | None:
                 detail.Unpack(bad)
                 if detail.Unpack(retry):
                     retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    return Details(info, bad, retry_after)
+
+
+def unpacked(error: grpc.aio.AioRpcError) -> errors.CordboardError | None:
+    """Returns the error that another mesh packed, as one of ours; None where it packed none that we know."""
+    found = details(error)
+    info, retry_after = found.info, found.retry_after
     kind = _KINDS.get(info.reason) if info.domain == DOMAIN else None
     if kind is None:
         return None
-    violations = [errors.Violation(one.field, one.description, one.reason) for one in bad.field_violations]
+    violations = [errors.Violation(one.field, one.description, one.reason) for one in found.bad.field_violations]
     if kind is errors.InvalidFields and violations:
         return errors.InvalidFields(violations)
     metadata = dict(info.metadata)
@@ -156,11 +173,11 @@ def unpacked(error: grpc.aio.AioRpcError) -> errors.CordboardError | None:
             words=metadata.get("vendor_message", ""),
         )
     # Each kind is made of parts of its own; what was packed is what all of them have in common.
-    found = kind.__new__(kind)
-    errors.CordboardError.__init__(found, error.details() or "", retry_after=retry_after, **metadata)
-    if isinstance(found, errors.InvalidFields):
-        found.violations = ()
-    return found
+    made = kind.__new__(kind)
+    errors.CordboardError.__init__(made, error.details() or "", retry_after=retry_after, **metadata)
+    if isinstance(made, errors.InvalidFields):
+        made.violations = ()
+    return made
 
 
 # What another mesh may say that is as true here. The rest is about that mesh, or about how it was asked.

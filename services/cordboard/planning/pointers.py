@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from cordboard.core.json_pointers import unescape
+
 
 def pointed(document: Any, pointer: str, default: Any = None) -> Any:
     """Returns what an RFC 6901 JSON Pointer leads to, or `default` where it leads nowhere."""
     if not pointer:
         return document
     for raw in pointer.removeprefix("/").split("/"):
-        part = raw.replace("~1", "/").replace("~0", "~")
+        part = unescape(raw)
         if isinstance(document, dict) and part in document:
             document = document[part]
         elif isinstance(document, list) and len(part) <= 9 and part.isascii() and part.isdigit():

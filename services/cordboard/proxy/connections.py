@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
 from cordboard.auth.v1 import credential_service_pb2 as pb
@@ -21,7 +20,7 @@ from cordboard.core.copies import Copy
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound, ReconnectRequired
 from cordboard.core.following import follow
 from cordboard.core.secrets import Secret
-from cordboard.core.status import DETAILS_KEY
+from cordboard.core.status import details
 from cordboard.proxy.credentials import Credential
 
 LEASE_TIMEOUT: Final = 15.0
@@ -115,9 +114,8 @@ class Connections:
             report = await stub.ReportCredential(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise _error_of(error, lease.connection) from None
-        if report.state == connection_pb.Connection.STATE_RECONNECT_REQUIRED:
-            raise ReconnectRequired(lease.connection, "rejected")
-        if report.generation <= lease.generation:
+        ended = report.state == connection_pb.Connection.STATE_RECONNECT_REQUIRED
+        if ended or report.generation <= lease.generation:
             raise ReconnectRequired(lease.connection, "rejected")
         known = self.known(lease.connection)
         if known is None or known.generation < report.generation:
@@ -187,15 +185,5 @@ def _error_of(error: grpc.aio.AioRpcError, connection: str) -> CordboardError:
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(connection)
     if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return ReconnectRequired(connection, _metadata(error).get("problem", "rejected"))
+        return ReconnectRequired(connection, details(error).info.metadata.get("problem", "rejected"))
     return DependencyUnavailable("auth")
-
-
-def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    info = error_details_pb2.ErrorInfo()
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                if detail.Unpack(info):
-                    return dict(info.metadata)
-    return {}

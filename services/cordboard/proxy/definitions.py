@@ -8,6 +8,7 @@ import orjson
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict, Violation
+from cordboard.core.json_pointers import unescape
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.core.times import to_seconds
 from cordboard.planning.interpretation import Interpretation, retry_of
@@ -142,7 +143,7 @@ def _reachable(schema: Any, shared: dict[str, Any]) -> dict[str, Any]:
             for keyword in ("$ref", "$dynamicRef"):
                 reference = node.get(keyword)
                 if isinstance(reference, str) and reference.startswith("#/$defs/"):
-                    name = reference.removeprefix("#/$defs/").split("/")[0].replace("~1", "/").replace("~0", "~")
+                    name = unescape(reference.removeprefix("#/$defs/").split("/")[0])
                     name = name.replace("%25", "%")
                     if name in shared and name not in found:
                         found[name] = shared[name]

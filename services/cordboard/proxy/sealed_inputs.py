@@ -15,10 +15,10 @@ from typing import Any, Final
 import orjson
 
 from cordboard.core.errors import InvalidFields, NotFound, Violation
-from cordboard.core.secrets import Secret
+from cordboard.core.json_pointers import pointer_to
+from cordboard.core.secrets import SEALED, Secret
 from cordboard.proxy.sealing import SealingKeys, Unreadable
 
-PREFIX: Final = "cordboard-sealed-v1:"
 KIND: Final = "input"
 _UNUSABLE: Final = "is a reference to a secret that was sealed for another field, action or workspace, or is incomplete"
 
@@ -46,7 +46,7 @@ class SealedInputs:
         sealed = (
             key.seal(KIND, _place(integration, action, one.pointer), one.secret.reveal().encode()) for one in secrets
         )
-        return [PREFIX + base64.urlsafe_b64encode(record).decode() for record in sealed]
+        return [SEALED + base64.urlsafe_b64encode(record).decode() for record in sealed]
 
     async def opened(
         self, workspace: str, integration: str, action: str, given: Mapping[str, Any]
@@ -61,8 +61,8 @@ class SealedInputs:
         problems: list[Violation] = []
         for steps, reference in _references(given, ()):
             try:
-                record = base64.b64decode(reference.removeprefix(PREFIX), altchars=b"-_", validate=True)
-                place = _place(integration, action, _pointer(steps))
+                record = base64.b64decode(reference.removeprefix(SEALED), altchars=b"-_", validate=True)
+                place = _place(integration, action, pointer_to(steps))
                 found[steps] = (await self._keys.opened(workspace, KIND, place, record)).decode()
             except (Unreadable, NotFound, binascii.Error, UnicodeError):
                 problems.append(Violation(_path(steps), _UNUSABLE, "INVALID"))
@@ -79,7 +79,7 @@ def _place(integration: str, action: str, pointer: str) -> str:
 def _may_refer(given: Mapping[str, Any]) -> bool:
     # Nearly no input does, and each is looked at: this takes a microsecond, a walk through it many.
     try:
-        return PREFIX.encode() in orjson.dumps(given)
+        return SEALED.encode() in orjson.dumps(given)
     except (TypeError, UnicodeError):
         # What JSON cannot carry is refused where the input is checked.
         return False
@@ -87,7 +87,7 @@ def _may_refer(given: Mapping[str, Any]) -> bool:
 
 def _references(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
     if isinstance(value, str):
-        if value.startswith(PREFIX):
+        if value.startswith(SEALED):
             yield steps, value
     elif isinstance(value, Mapping):
         for name, member in value.items():
@@ -105,10 +105,6 @@ def _with(value: Any, steps: Steps, found: Mapping[Steps, str]) -> Any:
     if isinstance(value, list):
         return [_with(item, (*steps, index), found) for index, item in enumerate(value)]
     return value
-
-
-def _pointer(steps: Steps) -> str:
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def _path(steps: Steps) -> str:

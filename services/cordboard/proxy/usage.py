@@ -58,8 +58,7 @@ class Usage:
             stub = GovernanceServiceStub(self._channels.to("catalog"))
             await stub.ReportUsage(_request(counts), timeout=REPORT_SECONDS)
         except (grpc.aio.AioRpcError, KeyError) as error:
-            code = failure(error)
-            logger.warning("usage was not reported", extra={"code": code})
+            logger.warning("usage was not reported", extra={"code": failure(error)})
             self._keep(counts)
 
     def _keep(self, counts: Mapping[Used, tuple[int, float]]) -> None:

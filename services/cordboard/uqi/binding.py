@@ -15,7 +15,9 @@ from datetime import date, datetime, time
 from typing import Any, Final, Literal, TypeAlias
 
 from cordboard.core.errors import InvalidFields, Violation
+from cordboard.core.json_pointers import pointer_to
 from cordboard.core.schema import JsonSchema
+from cordboard.core.secrets import SEALED
 from cordboard.core.secrets import Secret as Secrecy
 from cordboard.uqi.appsmith import DATASOURCE_KEYS, option_texts
 from cordboard.uqi.conditions import holds, same
@@ -56,7 +58,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _EXPRESSION: Final = re.compile(r"\{\{.{1,10000}?\}\}", re.DOTALL)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_REFERENCE: Final = re.compile(r"cordboard-sealed-v1:[A-Za-z0-9_-]{100,400000}={0,2}", re.ASCII)
+_REFERENCE: Final = re.compile(SEALED + r"[A-Za-z0-9_-]{100,400000}={0,2}", re.ASCII)
 _WORDS: Final = {"true": True, "false": False}
 
 
@@ -169,11 +171,11 @@ def bound(
     return Bound(
         input=found,
         problems=tuple(
-            Problem(field_at(tree.fields, steps), pointer(steps), violation)
+            Problem(field_at(tree.fields, steps), pointer_to(steps), violation)
             for steps, violation in problems[:MAX_VIOLATIONS]
         ),
         dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
-        deferred=tuple(pointer(steps) for steps in binder.deferred),
+        deferred=tuple(pointer_to(steps) for steps in binder.deferred),
     )
 
 
@@ -186,11 +188,6 @@ def value_of(field: Field, raw: Any) -> Any:
     """Returns what was filled in for one field as the API has it; as it is where it cannot be read."""
     found = _Binder().decoded(field, raw, _Place(texts=True))
     return raw if found is _ABSENT else found
-
-
-def pointer(steps: tuple[str | int, ...]) -> str:
-    """Returns the steps into a value as a JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def field_at(fields: tuple[Field, ...], steps: tuple[str | int, ...]) -> str:
@@ -224,7 +221,7 @@ def _members(
     if not isinstance(branch, Mapping):
         raise InvalidFields.one(f"values.{own}", "must be an object")
     # Branches of other commands stay behind in Appsmith's form data; they mean nothing.
-    binder.dropped += [pointer((name,)) for name in values if name not in ("command", own)]
+    binder.dropped += [pointer_to((name,)) for name in values if name not in ("command", own)]
     return branch, _Place(keyed=True, texts=True)
 
 
@@ -259,7 +256,7 @@ class _Binder:
         self.found.append((place.steps, Violation(place.path, text)))
 
     def drop(self, place: _Place) -> None:
-        self.dropped.append(pointer(place.steps))
+        self.dropped.append(pointer_to(place.steps))
 
     def object(
         self, fields: tuple[Field, ...], members: Mapping[str, Any], place: _Place, *, is_open: bool

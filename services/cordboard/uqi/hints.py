@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.core.json_pointers import unescape
 from cordboard.uqi.fields import (
     Choice,
     Entries,
@@ -195,4 +196,4 @@ def _source(given: pb.OptionSource) -> OptionSource:
 def _path(name: str) -> tuple[str, ...]:
     if not name.startswith("/"):
         return (name,)
-    return tuple(step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/"))
+    return tuple(unescape(step) for step in name[1:].split("/"))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from cordboard.core.errors import InvalidFields
+from cordboard.core.json_pointers import unescape
 from cordboard.uqi.binding import value_of
 from cordboard.uqi.fields import Scalar
 from cordboard.uqi.hints import walk
@@ -149,7 +150,7 @@ def _options(items: tuple[Any, ...], source: OptionSource) -> Iterator[tuple[str
 def _at(value: Any, pointer: str) -> Any:
     """Returns what a JSON Pointer leads to, or None."""
     for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+        name = unescape(step)
         if isinstance(value, list):
             value = value[int(name)] if name.isdecimal() and len(name) < 7 and int(name) < len(value) else None
         else:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from cordboard.core.errors import Violation
-from cordboard.uqi.binding import Bound, Problem, pointer
+from cordboard.core.json_pointers import pointer_to
+from cordboard.uqi.binding import Bound, Problem
 from cordboard.uqi.fields import Entries, Field, Group, Items, Text
 from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
@@ -45,8 +46,8 @@ def carried(found: Bound, old: Revision, new: Revision, bind: Callable[[Mapping[
     return replace(
         fits,
         problems=tuple(_told(problem) for problem in fits.problems),
-        dropped=(*found.dropped, *map(pointer, mover.dropped), *fits.dropped),
-        moved=tuple(map(pointer, mover.moved)),
+        dropped=(*found.dropped, *map(pointer_to, mover.dropped), *fits.dropped),
+        moved=tuple(map(pointer_to, mover.moved)),
     )
 
 

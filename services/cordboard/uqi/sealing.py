@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from cordboard.core.errors import DependencyUnavailable, InvalidFields, NotFound
+from cordboard.core.json_pointers import unescape
 from cordboard.proxy.v1 import sealed_input_service_pb2 as pb
 from cordboard.proxy.v1.sealed_input_service_pb2_grpc import SealedInputServiceStub
 
@@ -91,7 +92,7 @@ def _problem(error: grpc.aio.AioRpcError, workspace: str) -> NotFound | InvalidF
 def _with(value: Any, steps: Sequence[str], reference: str) -> Any:
     if not steps:
         return reference
-    name = steps[0].replace("~1", "/").replace("~0", "~")
+    name = unescape(steps[0])
     if isinstance(value, list):
         index = int(name)
         return [*value[:index], _with(value[index], steps[1:], reference), *value[index + 1 :]]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from cordboard.core.json_pointers import pointer_to, unescape
 from cordboard.core.secrets import Secret
-from cordboard.uqi.binding import Bound, SecretPlace, field_at, is_reference, pointer
+from cordboard.uqi.binding import Bound, SecretPlace, field_at, is_reference
 from cordboard.uqi.fields import Field, Schema
 
 # What a secret's schema says in any case.
@@ -35,7 +36,7 @@ class Secrets:
         taken = walk.taken(found.input)
         sent = dict(_texts(submitted, ()))
         places = tuple(
-            SecretPlace(field_at(self.fields, steps), pointer(steps), pointer(_origin(sent, steps, secret)))
+            SecretPlace(field_at(self.fields, steps), pointer_to(steps), pointer_to(_origin(sent, steps, secret)))
             for steps, secret in walk.found.items()
         )
         withheld = tuple(Secret(text) for text in walk.found.values())
@@ -98,7 +99,7 @@ def _beside(schema: Schema, root: Schema) -> Iterator[Any]:
 
 def _resolved(node: Any, steps: list[str]) -> Any:
     for step in steps:
-        name = step.replace("~1", "/").replace("~0", "~")
+        name = unescape(step)
         if isinstance(node, list):
             node = node[int(name)] if name.isdecimal() and int(name) < len(node) else None
         else:

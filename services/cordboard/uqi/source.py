@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+from cordboard.core.json_pointers import unescape
 from cordboard.core.schema import JsonSchema, SchemaInvalid
 from cordboard.uqi.texts import JsonInvalid, check_json, read_json
 
@@ -241,7 +242,7 @@ def _names(schema: Any) -> list[str]:
 
 
 def _unescape(step: str) -> str:
-    return unquote(step).replace("~1", "/").replace("~0", "~")
+    return unescape(unquote(step))
 
 
 def _sound(value: Any) -> bool:

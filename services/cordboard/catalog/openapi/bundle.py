@@ -14,6 +14,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 from cordboard.catalog.openapi.source import join, mapping
 from cordboard.catalog.text import MAX_BYTES, MAX_NODES, parse
 from cordboard.core.errors import DocumentInvalid, InvalidFields
+from cordboard.core.json_pointers import unescape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -122,12 +123,12 @@ def told(pointer: str) -> str:
     if not pointer.startswith(_PREFIX):
         return pointer
     name, slash, rest = pointer.removeprefix(_PREFIX).partition("/")
-    return f"{name.replace('~1', '/').replace('~0', '~')}#{slash}{rest}"
+    return f"{unescape(name)}#{slash}{rest}"
 
 
 def plain_name(pointer: str) -> str:
     """Returns what a thing is called by where it stands: its key, or the name of the file that it is."""
-    last = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    last = unescape(pointer.rpartition("/")[2])
     if pointer.startswith(_PREFIX) and "/" not in pointer.removeprefix(_PREFIX):
         return posixpath.splitext(posixpath.basename(last))[0]
     return last

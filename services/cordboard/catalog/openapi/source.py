@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import unquote
 
+from cordboard.core.json_pointers import pointer_to, unescape
+
 MAX_CHAIN: Final = 32
 
 
@@ -36,7 +38,7 @@ def text(value: Any) -> str:
 
 def join(pointer: str, *steps: str | int) -> str:
     """Returns the JSON Pointer (RFC 6901) of a member."""
-    return pointer + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return pointer + pointer_to(steps)
 
 
 class Source:
@@ -73,7 +75,7 @@ class Source:
             raise Unresolved(f"{reference[:150]!r} is not in the document")
         # Keys with a percent sign of their own exist beside percent-encoded references.
         for candidate in dict.fromkeys((unquote(fragment), fragment)):
-            steps = [step.replace("~1", "/").replace("~0", "~") for step in candidate.split("/")[1:]]
+            steps = [unescape(step) for step in candidate.split("/")[1:]]
             value: Any = self.root
             for step in steps:
                 value = _member(value, step)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from cordboard.core.egress import ResponseTooLarge, check_url, host_key, read_li
 from cordboard.core.errors import DocumentInvalid, EgressDenied
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from cordboard.catalog.v1.source_service_pb2 import OpenApiDescription
     from cordboard.core.egress import Egress
@@ -40,6 +41,17 @@ _HASH: Final = "sha256:"
 
 class NotFollowed(Exception):
     """A reference to another document is left alone; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How redirects are followed."""
+
+    onward: Callable[[URL, str], URL]
+    """Returns where one leads, from where and where to it says; or raises."""
+    refused: type[SourceUnreadable | NotFollowed]
+    asks: bool = False
+    """Whether only what is not as it was is wanted."""
 
 
 @dataclass
@@ -91,22 +103,31 @@ class OpenApiReader:
 
     async def _fetched(self, session: aiohttp.ClientSession) -> tuple[str, bytes]:
         """Returns where the document is, redirects followed, and its bytes; says whether it is the same."""
-        url = check_url(self._wanted.url)
+        way = _Way(_secure, SourceUnreadable, asks=self._asks)
+        async with self._answer(session, check_url(self._wanted.url), way) as (url, answer):
+            if answer.status == 304 and self._asks:
+                self.unchanged = True
+                return "", b""
+            if answer.status != 200:
+                raise SourceUnreadable(f"it answers with HTTP status {answer.status}")
+            body = await read_limited(answer, MAX_DOCUMENT_BYTES)
+            etag = answer.headers.get("ETag", "")[:200]
+            self.revision = etag or _HASH + hashlib.sha256(body).hexdigest()
+            return str(url), body
+
+    @asynccontextmanager
+    async def _answer(
+        self, session: aiohttp.ClientSession, url: URL, way: _Way
+    ) -> AsyncIterator[tuple[URL, aiohttp.ClientResponse]]:
+        """Yields the answer at the end of the redirects, and where that is."""
         for _ in range(MAX_REDIRECTS + 1):
-            async with session.get(url, headers=self._headers(url, asks=self._asks), allow_redirects=False) as answer:
-                if answer.status in _MOVED and "Location" in answer.headers:
-                    url = _joined(url, answer.headers["Location"])
-                    continue
-                if answer.status == 304 and self._asks:
-                    self.unchanged = True
-                    return "", b""
-                if answer.status != 200:
-                    raise SourceUnreadable(f"it answers with HTTP status {answer.status}")
-                body = await read_limited(answer, MAX_DOCUMENT_BYTES)
-                etag = answer.headers.get("ETag", "")[:200]
-                self.revision = etag or _HASH + hashlib.sha256(body).hexdigest()
-                return str(url), body
-        raise SourceUnreadable(f"it redirects more than {MAX_REDIRECTS} times")
+            headers = self._headers(url, asks=way.asks)
+            async with session.get(url, headers=headers, allow_redirects=False) as answer:
+                if answer.status not in _MOVED or "Location" not in answer.headers:
+                    yield url, answer
+                    return
+                url = way.onward(url, str(url.join(URL(answer.headers["Location"], encoded=True))))
+        raise way.refused(f"it redirects more than {MAX_REDIRECTS} times")
 
     async def _whole(self, session: aiohttp.ClientSession, found: Found, body: bytes) -> Found:
         """Returns the document with what it refers to at other URLs, directly or not."""
@@ -146,23 +167,18 @@ class OpenApiReader:
         """
         try:
             url = self._permitted(URL(self._wanted.url), place)
-            for _ in range(MAX_REDIRECTS + 1):
-                async with session.get(url, headers=self._headers(url), allow_redirects=False) as answer:
-                    if answer.status in _MOVED and "Location" in answer.headers:
-                        url = self._permitted(url, str(url.join(URL(answer.headers["Location"], encoded=True))))
-                        continue
-                    if answer.status in _GONE:
-                        raise NotFollowed("it is not there")
-                    if answer.status != 200:
-                        raise SourceUnreadable(f"{place[:300]} answers with HTTP status {answer.status}")
-                    return (await read_limited(answer, MAX_DOCUMENT_BYTES)).decode()
+            async with self._answer(session, url, _Way(self._permitted, NotFollowed)) as (_, answer):
+                if answer.status in _GONE:
+                    raise NotFollowed("it is not there")
+                if answer.status != 200:
+                    raise SourceUnreadable(f"{place[:300]} answers with HTTP status {answer.status}")
+                return (await read_limited(answer, MAX_DOCUMENT_BYTES)).decode()
         except EgressDenied:
             raise NotFollowed("it is no URL that may be asked") from None
         except ResponseTooLarge:
             raise NotFollowed("the description would be too large with it") from None
         except UnicodeDecodeError:
             raise NotFollowed("it is not UTF-8") from None
-        raise NotFollowed(f"it redirects more than {MAX_REDIRECTS} times")
 
     def _permitted(self, holder: URL, place: str) -> URL:
         url = check_url(place)
@@ -186,9 +202,9 @@ class OpenApiReader:
         return headers
 
 
-def _joined(url: URL, location: str) -> URL:
-    following = check_url(str(url.join(URL(location, encoded=True))))
-    if url.scheme == "https" and following.scheme != "https":
+def _secure(holder: URL, place: str) -> URL:
+    following = check_url(place)
+    if holder.scheme == "https" and following.scheme != "https":
         raise SourceUnreadable("it redirects from https to something else")
     return following
 

@@ -13,6 +13,7 @@ from yarl import URL
 from cordboard.catalog.sources.reading import MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, Found, SourceUnreadable
 from cordboard.core.egress import ResponseTooLarge, check_url, host_key, read_limited
 from cordboard.core.errors import EgressDenied
+from cordboard.core.json_pointers import unescape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -125,7 +126,7 @@ class RestReader:
 def at(value: Any, pointer: str) -> Any:
     """Returns what is at a JSON Pointer (RFC 6901), or None."""
     for token in pointer.split("/")[1:] if pointer else ():
-        name = token.replace("~1", "/").replace("~0", "~")
+        name = unescape(token)
         if isinstance(value, dict):
             value = value.get(name)
         elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value):

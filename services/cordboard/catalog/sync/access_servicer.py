@@ -32,7 +32,7 @@ class EdgeAccessServicer(EdgeAccessServiceServicer):
     async def GetHubAccess(self, request: pb.GetHubAccessRequest, _context: Any) -> pb.HubAccess:
         (workspace,) = parse(request.workspace, "workspaces/*", field="workspace")
         check_id(request.environment, "environment")
-        found = await self._hub.token(workspace, request.environment, renew=request.renew)
+        found = await self._hub.token(workspace, request.environment)
         return pb.HubAccess(
             address=self._hub.address,
             authority=self._hub.bootstrap.authority,

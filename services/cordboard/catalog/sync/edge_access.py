@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -12,20 +11,17 @@ import grpc
 
 from cordboard.auth.v1 import edge_token_service_pb2 as auth_pb
 from cordboard.auth.v1.edge_token_service_pb2_grpc import EdgeTokenServiceStub
+from cordboard.catalog.sync.follower import dial
 from cordboard.catalog.sync.signing import EDGE_TOKEN, labelled, sign, verified
 from cordboard.core.errors import DependencyUnavailable, NotFound, StateConflict
 from cordboard.core.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cordboard.catalog.sync.bootstrap import Bootstrap
     from cordboard.catalog.sync.hub import Hub
     from cordboard.catalog.sync.keys import HubKeys
 
 ASK_SECONDS: Final = 10.0
-# A token with less left than this is replaced: whoever gets it has to be able to use it.
-LEAST_SECONDS: Final = 60.0
 _REFUSALS: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT})
 
 
@@ -67,17 +63,12 @@ class HubToken:
 
 
 class HubAccess:
-    """Gets tokens at the hub that this edge follows, and keeps each as long as it is good."""
+    """Gets tokens at the hub that this edge follows."""
 
-    def __init__(
-        self, bootstrap: Bootstrap | None, address: str, open_channel: Callable[[], grpc.aio.Channel] | None
-    ) -> None:
-        """Takes who this edge is, where its hub is if not where it said it is, and the way there; None: no edge."""
+    def __init__(self, bootstrap: Bootstrap | None, address: str) -> None:
+        """Takes who this edge is, None where it is none, and where its hub is if not where it said it is."""
         self._bootstrap = bootstrap
         self._address = address
-        self._open_channel = open_channel
-        self._known: dict[tuple[str, str], HubToken] = {}
-        self._asking: dict[tuple[str, str], asyncio.Lock] = {}
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -91,24 +82,11 @@ class HubAccess:
         """Returns HOST:PORT of the hub's Envoy; raises StateConflict where there is none."""
         return self._address or self.bootstrap.address
 
-    async def token(self, workspace: str, environment: str, *, renew: bool = False) -> HubToken:
-        """Returns a token that is good for a minute at least, a new one where the hub refused the last one.
-
-        Raises StateConflict and DependencyUnavailable.
-        """
-        key = (workspace, environment)
-        async with self._asking.setdefault(key, asyncio.Lock()):
-            known = self._known.get(key)
-            if renew or known is None or known.expire_time.timestamp() - time.time() < LEAST_SECONDS:
-                known = self._known[key] = await self._ask(workspace, environment)
-        return known
-
-    async def _ask(self, workspace: str, environment: str) -> HubToken:
+    async def token(self, workspace: str, environment: str) -> HubToken:
+        """Returns a new token; raises StateConflict and DependencyUnavailable."""
         bootstrap = self.bootstrap
-        if self._open_channel is None:
-            raise DependencyUnavailable("hub")
         try:
-            async with asyncio.timeout(ASK_SECONDS), self._open_channel() as channel:
+            async with asyncio.timeout(ASK_SECONDS), dial(bootstrap, self._address) as channel:
                 stream: Any = EdgeTokenServiceStub(channel).IssueEdgeToken()
                 nonce = (await _message(stream)).challenge.nonce
                 text = _text(bootstrap.hub, bootstrap.edge, workspace, environment, nonce)

@@ -48,7 +48,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
     hub = Hub(hub_store, customers, keys, changes, mesh.journal(), clock, hub_drift, heartbeat=heartbeat)
     mesh.on_close(hub.close)
     mesh.background(Staleness(hub, clock, mesh.measures).run())
-    follower, access = None, HubAccess(None, "", None)
+    follower, access = None, HubAccess(None, "")
     if settings.edge_bootstrap_file is not None:
         bootstrap = Bootstrap.read(settings.edge_bootstrap_file)
         begin = Begin(bootstrap.hub, bootstrap.edge, bootstrap.trusted, tuple(sorted(ABLE)))
@@ -67,7 +67,7 @@ async def start_sync(mesh: Process[CatalogSettings], catalog: CatalogStore, chan
             drift=EdgeDrift(drift, clock),
             bundle_file=bundle,
         )
-        access = HubAccess(bootstrap, settings.hub_address, lambda: dial(bootstrap, settings.hub_address))
+        access = HubAccess(bootstrap, settings.hub_address)
         # Without a database the service starts all the same, and is not ready.
         with contextlib.suppress(DependencyUnavailable):
             await follower.begin()

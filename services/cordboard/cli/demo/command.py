@@ -48,12 +48,12 @@ def demo(
     try:
         asyncio.run(_demo(folder, openapi or [], prism, keep=keep))
     except (StepFailed, MeshFailure) as error:
-        errors.print(f"the demo failed: {error}", style="red", markup=False)
-        errors.print(f"the logs are in {folder / 'logs'}", style="red", markup=False)
+        errors.print(f"the demo failed: {error}", style="red")
+        errors.print(f"the logs are in {folder / 'logs'}", style="red")
         raise typer.Exit(1) from None
     except CordboardError as error:
         for line in ("the demo failed:", *lines(error)):
-            errors.print(line, style="red", markup=False)
+            errors.print(line, style="red")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

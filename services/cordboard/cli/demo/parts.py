@@ -120,6 +120,11 @@ async def _there(path: Path) -> bool:
     return await asyncio.to_thread(path.exists)
 
 
+async def told(condition: bool) -> bool:
+    """Returns what it is given, for `until` to wait on what nobody has to be asked for."""
+    return condition
+
+
 async def until(
     look: Callable[[], Awaitable[T | None]], what: str, *, patience: float = PATIENCE, every: float = 0.02
 ) -> T:

@@ -21,7 +21,7 @@ from cordboard.cli.demo.desk import (
     roll_out,
 )
 from cordboard.cli.demo.narrator import Narrator, StepFailed
-from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, until
+from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, told, until
 from cordboard.cli.form_table import form_table
 from cordboard.cli.waterfall import waterfall
 from cordboard.client import Client, CordboardError, LimitExceeded, SwitchedOff, Unavailable
@@ -154,7 +154,7 @@ async def kill(cast: Cast) -> None:
                 await asyncio.sleep(0.02)
 
         running = [asyncio.create_task(traffic()) for _ in range(2)]
-        await until(lambda: _are(sum(1 for _ in outcomes) >= 20), "traffic")
+        await until(lambda: told(sum(1 for _ in outcomes) >= 20), "traffic")
         before = await cast.operator.flags.GetFlag(flags.GetFlagRequest(name=FLAG))
         began = time.monotonic()
         await cast.operator.flags.KillFlag(flags.KillFlagRequest(name=FLAG, reason="a drill"))
@@ -185,14 +185,14 @@ async def kill(cast: Cast) -> None:
 async def _stopped(outcomes: list[tuple[float, bool]], since: float) -> float:
     """Waits until calls are refused; returns the milliseconds from `since` to the last one that got through."""
     seen = len(outcomes)
-    await until(lambda: _are(len(outcomes) > seen + 10 and not any(well for _, well in outcomes[-10:])), "the refusal")
+    await until(lambda: told(len(outcomes) > seen + 10 and not any(well for _, well in outcomes[-10:])), "the refusal")
     last = max((moment for moment, well in outcomes if well), default=since)
     return max(0.0, last - since) * 1000
 
 
 async def _went(outcomes: list[tuple[float, bool]], since: float) -> float:
     """Waits until calls go through; returns the milliseconds from `since` to the first one that did."""
-    await until(lambda: _are(outcomes[-1][1] and outcomes[-1][0] > since), "the first call")
+    await until(lambda: told(outcomes[-1][1] and outcomes[-1][0] > since), "the first call")
     return (min(moment for moment, well in outcomes if well and moment > since) - since) * 1000
 
 
@@ -288,7 +288,3 @@ async def tell(narrator: Narrator, vendor: Vendor, callers: Callers, burst: int)
     await exceed(cast, burst)
     await trace(cast, trace_id)
     return cast
-
-
-async def _are(condition: bool) -> bool:
-    return condition

@@ -72,7 +72,7 @@ def drill(
     folder = target(context).state_dir / "drill"
     failed = run(lambda: _failed(folder, wanted))
     if failed:
-        errors.print(f"failed: {', '.join(failed)}", style="red", markup=False)
+        errors.print(f"failed: {', '.join(failed)}", style="red")
         raise typer.Exit(1)
 
 
@@ -91,11 +91,11 @@ async def _well(folder: Path, name: str) -> bool:
                 played = await stack.enter_async_context(scene(folder, narrator, told))
             await one.play(played)
     except (StepFailed, MeshFailure) as problem:
-        errors.print(f"the drill failed: {problem}", style="red", markup=False)
+        errors.print(f"the drill failed: {problem}", style="red")
         return False
     except CordboardError as problem:
         for line in ("the drill failed:", *lines(problem)):
-            errors.print(line, style="red", markup=False)
+            errors.print(line, style="red")
         return False
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from cordboard.cli.demo.desk import SLUG, connect_by_key, create_workspace, import_desk, roll_out
 from cordboard.cli.demo.narrator import Narrator, Step, StepFailed
-from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, until, vendor
+from cordboard.cli.demo.parts import PRODUCTION, Callers, Vendor, told, until, vendor
 from cordboard.cli.mesh import LOOPBACK
 from cordboard.client import Client, CordboardError
 from cordboard.flags.v1 import flag_service_pb2 as flags
@@ -47,14 +47,14 @@ class Calls:
     async def go_well(self, since: float) -> float:
         """Returns the seconds from then until a call began that went well; raises StepFailed."""
         try:
-            await until(lambda: _is(self.well > since), "a call that goes well", patience=REPAIRED_SECONDS)
+            await until(lambda: told(self.well > since), "a call that goes well", patience=REPAIRED_SECONDS)
         except StepFailed as problem:
             raise StepFailed(f"{problem}; calls failed with {self.reasons}") from None
         return self.well - since
 
     async def fail(self, since: float) -> float:
         """Returns the seconds from then until a call began that did not go well; raises StepFailed."""
-        await until(lambda: _is(self.failed > since), "a call that fails", patience=NOTICED_SECONDS)
+        await until(lambda: told(self.failed > since), "a call that fails", patience=NOTICED_SECONDS)
         return self.failed - since
 
 
@@ -143,7 +143,3 @@ async def refused(call: Awaitable[object]) -> CordboardError:
 async def becomes(look: Callable[[], Awaitable[T | None]], what: str) -> T:
     """Returns the first true thing that `look` gives while something is repaired; raises StepFailed."""
     return await until(look, what, patience=REPAIRED_SECONDS, every=0.1)
-
-
-async def _is(condition: bool) -> bool:
-    return condition

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from cordboard.core.json_pointers import escape
+
 MOST: Final = 200
 _TYPES: Final = ((str, "string"), (bytes, "bytes"), (list, "array"), (dict, "object"))
 _FIELD: Final = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$:.-]{0,63}", re.ASCII)
@@ -87,4 +89,4 @@ def _note(found: dict[tuple[Manner, str], Difference], difference: Difference) -
 def _escaped(name: str) -> str:
     # A key may be data, such as an address or a number: only what looks like the name of a field is kept.
     shown = name if _FIELD.fullmatch(name) and sum(map(str.isdigit, name)) < 4 else f"({len(name)} characters)"
-    return shown.replace("~", "~0").replace("/", "~1")
+    return escape(shown)

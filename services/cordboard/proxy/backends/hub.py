@@ -40,6 +40,7 @@ from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 
 if TYPE_CHECKING:
+    from cordboard.core.secrets import Secret
     from cordboard.proxy.backends.hub_line import HubLine
     from cordboard.proxy.calls import Call
     from cordboard.proxy.target import Target
@@ -93,7 +94,7 @@ class Hub:
         )
         async with self._sent(call, target) as sent:
             for again in (False, True):
-                stub, metadata = await sent.way(renew=again)
+                stub, metadata = await sent.way()
                 try:
                     found = await stub.Execute(request, timeout=max(0.0, call.left()), metadata=metadata)
                 except grpc.aio.AioRpcError as error:
@@ -115,7 +116,7 @@ class Hub:
         )
         async with self._sent(call, target) as sent:
             for again in (False, True):
-                stub, metadata = await sent.way(renew=again)
+                stub, metadata = await sent.way()
                 stream = stub.ExecuteStream(request, timeout=max(0.0, call.left()), metadata=metadata)
                 begun = False
                 try:
@@ -195,14 +196,17 @@ class _Sent:
     span: Span
     left: bool = False
     """It may have reached the hub."""
+    token: Secret[str] | None = None
+    """What it was last sent with. Another way is wanted only where the hub refused that."""
 
-    async def way(self, *, renew: bool) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    async def way(self) -> tuple[Any, tuple[tuple[str, str], ...]]:
         """Returns a stub to use now, and what to send beside the request; raises TimeoutError."""
         call = self.call
         # What was refused for its token has done nothing.
         self.left = False
         async with asyncio.timeout(max(0.0, call.left())):
-            token = await self.line.token(call.order.workspace, self.target.lease.environment, renew=renew)
+            environment = self.target.lease.environment
+            self.token = token = await self.line.token(call.order.workspace, environment, refused=self.token)
             channel = await self.line.channel()
         self.left = True
         self.span.set_attribute("server.address", self.line.address)

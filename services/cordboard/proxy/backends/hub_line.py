@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ASK_SECONDS: Final = 12.0
 CONNECT_SECONDS: Final = 5.0
-# The Catalog's are good for a minute at least.
+# A token with less left than this is replaced: the hub has to take it when a call comes there.
 LEAST_SECONDS: Final = 30.0
 # Beside an answer stand its status and what is kept of the call.
 _AROUND: Final = 64 * 1024
@@ -41,14 +41,14 @@ class HubLine:
         """Returns where the hub is; empty before it was asked for."""
         return self._place[0] if self._place is not None else ""
 
-    async def token(self, workspace: str, environment: str, *, renew: bool = False) -> Secret[str]:
-        """Returns a token; raises StateConflict and DependencyUnavailable."""
+    async def token(self, workspace: str, environment: str, *, refused: Secret[str] | None = None) -> Secret[str]:
+        """Returns a token, another one than the hub refused; raises StateConflict and DependencyUnavailable."""
         key = (workspace, environment)
         async with self._asking.setdefault(key, asyncio.Lock()):
             known = self._tokens.get(key)
-            if known is not None and not renew and known[1] - time.time() > LEAST_SECONDS:
+            if known is not None and known[0] is not refused and known[1] - time.time() > LEAST_SECONDS:
                 return known[0]
-            found = await self._ask(workspace, environment, renew=renew)
+            found = await self._ask(workspace, environment)
             await self._lead_to(found.address, found.authority)
             token = Secret(found.access_token)
             self._tokens[key] = (token, found.expire_time.ToNanoseconds() / 1e9)
@@ -68,9 +68,9 @@ class HubLine:
         if self._channel is not None:
             await self._channel.close()
 
-    async def _ask(self, workspace: str, environment: str, *, renew: bool) -> pb.HubAccess:
+    async def _ask(self, workspace: str, environment: str) -> pb.HubAccess:
         stub = EdgeAccessServiceStub(self._channels.to("catalog"))
-        request = pb.GetHubAccessRequest(workspace=f"workspaces/{workspace}", environment=environment, renew=renew)
+        request = pb.GetHubAccessRequest(workspace=f"workspaces/{workspace}", environment=environment)
         try:
             return await stub.GetHubAccess(request, timeout=ASK_SECONDS)
         except grpc.aio.AioRpcError as error:
