@@ -402,6 +402,7 @@ async def test_each_connection_shows_its_own_certificate(mesh: Mesh, identities:
         assert len(vendor.arrivals) == 4
 
 
+@pytest.mark.usefixtures("usual_authorities")
 async def test_a_certificate_is_shown_to_no_vendor_that_nobody_vouches_for(mesh: Mesh, identities: Identities) -> None:
     async with a_vendor(tls=a_server(identities)) as vendor:
         name = await connected(

@@ -169,6 +169,7 @@ async def test_failures_have_the_causes_of_every_other_vendor(books: Books) -> N
     await books.fails("VENDOR_ERROR", vendor_status="404")
 
 
+@pytest.mark.usefixtures("usual_authorities")
 async def test_tls_is_verified_for_the_name_and_nothing_is_sent_without_it(
     books: Books, identities: Identities
 ) -> None:

@@ -168,6 +168,7 @@ async def test_failures_have_the_causes_of_every_other_vendor(books: Books) -> N
     await books.fails("VENDOR_ERROR", vendor_status="403")
 
 
+@pytest.mark.usefixtures("usual_authorities")
 async def test_tls_is_verified_for_the_name(books: Books) -> None:
     await books.connect(generation=2, configuration={"ca": ""})
     await books.fails("VENDOR_UNREACHABLE", problem="tls")

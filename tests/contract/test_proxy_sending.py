@@ -108,6 +108,7 @@ async def test_a_vendor_that_does_not_listen_is_told_apart_and_even_a_write_is_t
     assert listed.calls[0].attempts == 3
 
 
+@pytest.mark.usefixtures("usual_authorities")
 async def test_a_vendor_whose_certificate_nobody_vouches_for_gets_nothing(mesh: Mesh) -> None:
     directory = mesh.served.identities.directory("catalog")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
