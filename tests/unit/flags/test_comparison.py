@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from cordboard.flags.rollouts.comparison import ODDS, WEIGHTS, Arm, Comparison, Contrast, Tally, log_ratios
-from cordboard.flags.rollouts.guards import FAILURES, SLOWNESS, verdict
+from cordboard.flags.rollouts.comparison import (
+    ODDS,
+    WEIGHTS,
+    Arm,
+    Comparison,
+    Contrast,
+    Tally,
+    boosted,
+    possibilities,
+)
+from cordboard.flags.rollouts.guards import FAILURES, SLOWNESS, bars, verdict
 from cordboard.flags.rollouts.plan import Guard
 
 GUARD = Guard()
+BARS = bars(GUARD)
 STRATUM = 20
 
 
@@ -33,11 +43,15 @@ def play(
             counts[reached][0] += 1
             counts[reached][1] += draw.random() < (new if reached else old)
         done += STRATUM
-        comparison = comparison.taking(arm(*counts[1]), arm(*counts[0]))
+        comparison = comparison.taking(arm(*counts[1]), arm(*counts[0]), BARS)
         worse = verdict(comparison, GUARD)
         if worse:
             return worse, done, comparison
     return "", done, comparison
+
+
+def mean(chances: Sequence[float], values: Sequence[float]) -> float:
+    return math.fsum(chance * value for chance, value in zip(chances, values, strict=True))
 
 
 def outage(rate: float) -> Callable[[int], tuple[float, float]]:
@@ -45,15 +59,59 @@ def outage(rate: float) -> Callable[[int], tuple[float, float]]:
     return lambda done: (rate, rate) if 500 < done < 2_500 else (0.01, 0.01)
 
 
-@pytest.mark.parametrize(("new", "old", "bad"), [(1, 1, 1), (3, 7, 2), (10, 90, 5), (50, 2, 40), (6, 6, 6)])
+MARGINS = [(1, 1, 1), (3, 7, 2), (10, 90, 5), (50, 2, 40), (6, 6, 6)]
+
+
+@pytest.mark.parametrize(("new", "old", "bad"), MARGINS)
 def test_a_ratio_has_expectation_one_where_the_variants_are_alike(new: int, old: int, bad: int) -> None:
     support = range(max(0, bad - old), min(bad, new) + 1)
     chances = [math.comb(new, each) * math.comb(old, bad - each) / math.comb(new + old, bad) for each in support]
-    assert math.isclose(sum(chances), 1)
-    for index in range(len(ODDS)):
-        ratios = (math.exp(log_ratios(new, old, each, bad - each)[index]) for each in support)
-        expected = sum(chance * ratio for chance, ratio in zip(chances, ratios, strict=True))
-        assert math.isclose(expected, 1, rel_tol=1e-9)
+    possible = possibilities(new, old, bad)
+    assert possible.least == support.start
+    assert all(map(math.isclose, possible.chances, chances))
+    for ratios in zip(*possible.ratios, strict=True):
+        assert math.isclose(mean(chances, ratios), 1, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(("new", "old", "bad"), MARGINS)
+@pytest.mark.parametrize("room", [1.001, 1.5, 3.0, 1e6])
+def test_what_is_cut_off_at_the_bar_is_given_back_below_it(new: int, old: int, bad: int, room: float) -> None:
+    possible = possibilities(new, old, bad)
+    for ratios in zip(*possible.ratios, strict=True):
+        lifted = boosted(possible.chances, ratios, room)
+        assert math.isclose(mean(possible.chances, lifted), 1, rel_tol=1e-6)
+        assert all(each <= room for each in lifted)
+        assert all(each >= min(ratio, room) for each, ratio in zip(lifted, ratios, strict=True))
+        # The control: cut off and not given back, the mean is less.
+        if max(ratios) > room:
+            assert mean(possible.chances, [min(each, room) for each in ratios]) < 1 - 1e-9
+
+
+@pytest.mark.parametrize(("new", "old", "bad"), MARGINS)
+@pytest.mark.parametrize("bar", [1.5, 20.0, 1e4])
+def test_evidence_is_a_martingale_and_stays_at_the_bar(new: int, old: int, bad: int, bar: float) -> None:
+    possible = possibilities(new, old, bad)
+    known = Contrast()
+    for _ in range(30):
+        before = known.evidence
+        after = [
+            known.taking(Tally(new, each), Tally(old, bad - each), bar)
+            for each in range(possible.least, possible.least + len(possible.chances))
+        ]
+        assert math.isclose(mean(possible.chances, [each.evidence for each in after]), before, rel_tol=1e-6)
+        # The worst that can be, again and again.
+        known = after[-1]
+        assert known.evidence <= bar * 1.001
+    assert known.evidence >= bar or len(possible.chances) == 1
+    stayed = known.taking(Tally(20, 0), Tally(20, 10), bar)
+    assert known.evidence < bar or stayed.logs == known.logs
+
+
+def test_a_variant_that_was_better_for_a_very_long_time_is_no_trouble() -> None:
+    known = Contrast(logs=(-2_000.0,) * len(ODDS))
+    worse = known.taking(Tally(500, 500), Tally(500, 0), BARS.failures)
+    assert known.evidence == 0 == worse.evidence
+    assert worse.logs > known.logs
 
 
 def test_the_alternatives_share_one_chance_of_a_false_alarm() -> None:
@@ -89,7 +147,7 @@ def test_a_share_that_grows_while_the_vendor_gets_worse_is_no_evidence() -> None
     for hour, (new, old) in enumerate([(2, 98)] * 40 + [(98, 2)] * 40):
         rate = 0.01 if hour < 40 else 0.3
         bad = [sum(draw.random() < rate for _ in range(count)) for count in (new, old)]
-        comparison = comparison.taking(arm(new, bad[0]), arm(old, bad[1]))
+        comparison = comparison.taking(arm(new, bad[0]), arm(old, bad[1]), BARS)
     assert comparison.failures.new.rate > comparison.failures.old.rate + 0.15
     assert verdict(comparison, GUARD) == ""
 
@@ -97,11 +155,11 @@ def test_a_share_that_grows_while_the_vendor_gets_worse_is_no_evidence() -> None
 def test_a_variant_that_is_slower_is_found_once_it_is_known_what_slow_is() -> None:
     comparison = Comparison()
     for _ in range(3):
-        comparison = comparison.taking(arm(10, 0, slow=10), arm(20, 0))
+        comparison = comparison.taking(arm(10, 0, slow=10), arm(20, 0), BARS)
     # Nothing to judge by before fifty calls of the old variant.
     assert comparison.slowness.evidence == 1
     for _ in range(10):
-        comparison = comparison.taking(arm(10, 0, slow=6), arm(20, 0, slow=1))
+        comparison = comparison.taking(arm(10, 0, slow=6), arm(20, 0, slow=1), BARS)
     assert verdict(comparison, GUARD) == SLOWNESS
     assert comparison.slowness.new == Tally(100, 60)
 
@@ -113,5 +171,5 @@ def test_a_difference_that_is_certain_and_too_small_to_matter_is_let_be() -> Non
 
 
 def test_what_is_known_is_kept_to_the_last_digit() -> None:
-    comparison = Comparison().taking(arm(10, 3, slow=1), arm(80, 2)).taking(arm(5, 5), arm(5, 0))
+    comparison = Comparison().taking(arm(10, 3, slow=1), arm(80, 2), BARS).taking(arm(5, 5), arm(5, 0), BARS)
     assert Comparison.from_json(comparison.to_json()) == comparison

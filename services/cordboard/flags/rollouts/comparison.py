@@ -14,18 +14,28 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # How many times higher the odds of a bad call are with the new variant, by the alternatives that are tested at once.
-ODDS: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-# What each of them weighs: most of it lies where a version is bad enough for somebody to be woken.
-WEIGHTS: Final = (0.05, 0.1, 0.25, 0.35, 0.2, 0.05)
+ODDS: Final = (1.5, 2.5, 4.0, 5.0, 10.0, 30.0)
+# What each of them weighs. Most of it lies where one or two in a hundred calls are bad, and five more of them.
+WEIGHTS: Final = (0.03, 0.08, 0.42, 0.42, 0.04, 0.01)
+# By how much evidence may exceed what is asked for, so that rounding does not keep it below.
+ABOVE: Final = 1 + 1e-9
 # The share of the old variant's calls that are not slow, and how many of them have to be known for that.
 QUICK: Final = 0.9
 CALLS_TO_KNOW: Final = 50
+
+
+class Bars(NamedTuple):
+    """How strong the evidence has to be, by what is compared."""
+
+    failures: float
+    slowness: float
 
 
 @dataclass(frozen=True)
@@ -57,18 +67,33 @@ class Contrast:
     @property
     def evidence(self) -> float:
         """Returns how strong the evidence is that the new variant is worse: 1 is none, and it is never certain."""
-        highest = max(self.logs)
-        total = sum(weight * math.exp(each - highest) for weight, each in zip(WEIGHTS, self.logs, strict=True))
         # What is beyond a float is beyond any doubt that somebody may have.
-        return math.exp(min(highest + math.log(total), 700.0))
+        return math.exp(min(_log_sum(self._weighted()), 700.0))
 
-    def taking(self, new: Tally, old: Tally) -> Contrast:
-        """Returns the contrast with one more stratum."""
+    def taking(self, new: Tally, old: Tally, bar: float) -> Contrast:
+        """Returns the contrast with one more stratum. Evidence that has come to the bar stays there."""
         counted = replace(self, new=self.new + new, old=self.old + old)
-        if not new.calls or not old.calls or not 0 < new.bad + old.bad < new.calls + old.calls:
+        bad = new.bad + old.bad
+        weighted = self._weighted()
+        # By logarithms: what was found to be better for a long time has hardly a float's worth of evidence.
+        room = math.exp(min(math.log(bar * ABOVE) - _log_sum(weighted), 700.0))
+        if not new.calls or not old.calls or not 0 < bad < new.calls + old.calls or room <= ABOVE:
             return counted
-        ratios = log_ratios(new.calls, old.calls, new.bad, old.bad)
-        return replace(counted, logs=tuple(map(sum, zip(self.logs, ratios, strict=True))))
+        possible = possibilities(new.calls, old.calls, bad)
+        found = new.bad - possible.least
+        highest = max(weighted)
+        shares = [math.exp(each - highest) for each in weighted]
+        whole = math.fsum(shares)
+        ratios = [
+            math.fsum(share * ratio for share, ratio in zip(shares, each, strict=True)) / whole
+            for each in possible.ratios
+        ]
+        gain = math.log(boosted(possible.chances, ratios, room)[found]) - math.log(ratios[found])
+        logs = (log + math.log(each) + gain for log, each in zip(self.logs, possible.ratios[found], strict=True))
+        return replace(counted, logs=tuple(logs))
+
+    def _weighted(self) -> list[float]:
+        return [math.log(weight) + each for weight, each in zip(WEIGHTS, self.logs, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -101,13 +126,13 @@ class Comparison:
     new_causes: Mapping[str, int] = field(default_factory=dict)
     old_causes: Mapping[str, int] = field(default_factory=dict)
 
-    def taking(self, new: Arm, old: Arm) -> Comparison:
-        """Returns the comparison with one more stratum."""
+    def taking(self, new: Arm, old: Arm, bars: Bars) -> Comparison:
+        """Returns the comparison with one more stratum; `bars` is what will be asked of the evidence."""
         slowness, border = self.slowness, self._border()
         if border is not None:
-            slowness = slowness.taking(new.slow(border), old.slow(border))
+            slowness = slowness.taking(new.slow(border), old.slow(border), bars.slowness)
         return Comparison(
-            self.failures.taking(new.failures, old.failures),
+            self.failures.taking(new.failures, old.failures, bars.failures),
             slowness,
             _added(self.old_buckets, old.buckets),
             _merged(self.new_causes, new.causes),
@@ -142,19 +167,52 @@ class Comparison:
         return None
 
 
-@lru_cache(maxsize=4096)
-def log_ratios(new_calls: int, old_calls: int, new_bad: int, old_bad: int) -> tuple[float, ...]:
-    """Returns, by alternative, the logarithm of how much likelier it makes these bad calls than no difference does."""
-    bad = new_bad + old_bad
+@dataclass(frozen=True)
+class Possibilities:
+    """How many of the bad calls of a stratum may be the new variant's."""
+
+    least: int
+    """How few. The lists begin with that, and go on by one."""
+    chances: list[float]
+    """How likely each number is, if the variants are alike."""
+    ratios: list[list[float]]
+    """How much likelier each alternative makes it."""
+
+
+# Few, for those of large strata are long.
+@lru_cache(maxsize=128)
+def possibilities(new_calls: int, old_calls: int, bad: int) -> Possibilities:
+    """Returns what may become of so many calls of either variant of which so many are bad."""
     support = range(max(0, bad - old_calls), min(bad, new_calls) + 1)
     weights = [_choices(new_calls, each) + _choices(old_calls, bad - each) for each in support]
     equal = _log_sum(weights)
-    found = []
-    for odds in ODDS:
-        tilt = math.log(odds)
-        shifted = _log_sum([weight + each * tilt for weight, each in zip(weights, support, strict=True)])
-        found.append(new_bad * tilt - shifted + equal)
-    return tuple(found)
+    tilts = [math.log(odds) for odds in ODDS]
+    shifts = [
+        equal - _log_sum([weight + each * tilt for weight, each in zip(weights, support, strict=True)])
+        for tilt in tilts
+    ]
+    ratios = [
+        # As for evidence; and nothing is so unlikely that its logarithm is not to be had.
+        [math.exp(max(-700.0, min(each * tilt + shift, 700.0))) for tilt, shift in zip(tilts, shifts, strict=True)]
+        for each in support
+    ]
+    return Possibilities(support.start, [math.exp(weight - equal) for weight in weights], ratios)
+
+
+def boosted(chances: Sequence[float], ratios: Sequence[float], room: float) -> list[float]:
+    """Returns ratios that rise, with nothing above `room`, and larger by one factor below it: the mean stays 1.
+
+    `room` has to be more than 1.
+    """
+    below = list(accumulate((chance * ratio for chance, ratio in zip(chances, ratios, strict=True)), initial=0.0))
+    above, factor = 0.0, 1.0
+    for index in range(len(ratios) - 1, -1, -1):
+        if factor * ratios[index] <= room:
+            break
+        above += chances[index]
+        if below[index] > 0.0:
+            factor = max(factor, (1.0 - room * above) / below[index])
+    return [min(factor * ratio, room) for ratio in ratios]
 
 
 def _choices(of: int, chosen: int) -> float:

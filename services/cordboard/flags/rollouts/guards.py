@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import InvalidFields
 from cordboard.flags.content import WHOLE
-from cordboard.flags.rollouts.comparison import Arm, Comparison
+from cordboard.flags.rollouts.comparison import Arm, Bars, Comparison
 from cordboard.flags.rollouts.plan import OFF, ON
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 FAILURES: Final = "failures"
 SLOWNESS: Final = "slowness"
 # How the chance of a false alarm is divided between what is compared.
-FOR_FAILURES: Final = 0.8
+FOR_FAILURES: Final = 0.95
 _REPORTER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -48,14 +48,19 @@ class Report:
     strata: Sequence[Stratum]
 
 
+def bars(guard: Guard) -> Bars:
+    """Returns how strong the evidence has to be for a guard."""
+    alarms = guard.false_alarms / WHOLE
+    return Bars(1 / (FOR_FAILURES * alarms), 1 / ((1 - FOR_FAILURES) * alarms))
+
+
 def verdict(comparison: Comparison, guard: Guard) -> str:
     """Returns what is worse in the new variant, with certainty enough and by enough to matter; empty: nothing."""
-    alarms = guard.false_alarms / WHOLE
-    for name, test, share, least in (
-        (FAILURES, comparison.failures, FOR_FAILURES, guard.failures),
-        (SLOWNESS, comparison.slowness, 1 - FOR_FAILURES, guard.slowness),
+    for name, test, bar, least in (
+        (FAILURES, comparison.failures, bars(guard).failures, guard.failures),
+        (SLOWNESS, comparison.slowness, bars(guard).slowness, guard.slowness),
     ):
-        if test.evidence >= 1 / (share * alarms) and test.new.rate - test.old.rate >= least / WHOLE:
+        if test.evidence >= bar and test.new.rate - test.old.rate >= least / WHOLE:
             return name
     return ""
 
@@ -76,16 +81,15 @@ class Guards:
             raise InvalidFields.one("reporter", "must be 1 to 64 letters, digits and hyphens")
         if report.sequence < 1:
             raise InvalidFields.one("sequence", "must be at least 1", "OUT_OF_RANGE")
-        for key, comparison in (await self._counted(report)).items():
-            guard = (await self._rollouts.rollout(key)).plan.guard
-            worse = verdict(comparison, guard) if guard is not None else ""
+        for key, (comparison, guard) in (await self._counted(report)).items():
+            worse = verdict(comparison, guard)
             # What is not taken back now, as while the database is away, is by the next report.
             if worse and await self._rollouts.take_back(key, worse, comparison):
                 logger.warning("a rollout was taken back by its guard", extra={"rollout": key, "worse": worse})
 
-    async def _counted(self, report: Report) -> dict[str, Comparison]:
+    async def _counted(self, report: Report) -> dict[str, tuple[Comparison, Guard]]:
         now = self._clock.now()
-        changed: dict[str, Comparison] = {}
+        changed: dict[str, tuple[Comparison, Guard]] = {}
         async with self._store.reporting() as change:
             # Most reports are of rollouts without a guard: they write nothing.
             keys = await change.guarded({stratum.key for stratum in report.strata})
@@ -97,11 +101,12 @@ class Guards:
                 trial = await change.trial(key)
                 if trial is None:
                     continue
-                comparison = trial.comparison
+                comparison, asked = trial.comparison, bars(trial.guard)
                 for stratum in report.strata:
                     if stratum.key == key and stratum.revision >= trial.revision:
-                        comparison = comparison.taking(stratum.arms.get(ON, Arm()), stratum.arms.get(OFF, Arm()))
+                        new, old = stratum.arms.get(ON, Arm()), stratum.arms.get(OFF, Arm())
+                        comparison = comparison.taking(new, old, asked)
                 if comparison is not trial.comparison:
                     await change.keep(key, comparison)
-                    changed[key] = comparison
+                    changed[key] = comparison, trial.guard
         return changed

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from cordboard.flags.rollouts.comparison import Comparison
-from cordboard.flags.rollouts.plan import Plan
+from cordboard.flags.rollouts.plan import Guard, Plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -114,6 +114,7 @@ class Trial:
 
     revision: int
     comparison: Comparison
+    guard: Guard
 
 
 class Reporting:
@@ -147,9 +148,13 @@ class Reporting:
 
     async def trial(self, key: str) -> Trial | None:
         """Returns what is known of a rollout, which waits for this transaction; None where it has no guard."""
-        statement = sa.select(_trial).where(_trial.c.key == key).with_for_update()
-        row = (await self._connection.execute(statement)).one_or_none()
-        return None if row is None else Trial(row.revision, Comparison.from_json(row.comparison))
+        both = _trial.join(_rollout, _rollout.c.key == _trial.c.key)
+        statement = sa.select(_trial, _rollout.c.plan).select_from(both).where(_trial.c.key == key)
+        row = (await self._connection.execute(statement.with_for_update(of=_trial))).one_or_none()
+        if row is None:
+            return None
+        guard = Plan.from_json(row.plan).guard
+        return None if guard is None else Trial(row.revision, Comparison.from_json(row.comparison), guard)
 
     async def keep(self, key: str, comparison: Comparison) -> None:
         """Writes what is known now."""
