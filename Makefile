@@ -58,9 +58,10 @@ scale: $(STAMP) node ## Measure with big catalogs, many edges and real API descr
 bench: $(STAMP) ## Measure, as ratios against baselines of the same run
 	@$(BIN)/python -m bench
 
-conformance: $(STAMP) node ## Write docs/conformance.md from runs of other people's clients (TESTBED=FOLDER of flagd-testbed)
+conformance: $(STAMP) node ## Write docs/conformance.md from runs of other people's clients (TESTBED and SCHEMAS: folders)
 	@test -n "$(TESTBED)" || { echo "TESTBED has to be a folder with open-feature/flagd-testbed"; exit 1; }
-	@$(BIN)/python -m tests.conformance --testbed "$(TESTBED)"
+	@test -n "$(SCHEMAS)" || { echo "SCHEMAS has to be a folder with open-feature/flagd-schemas"; exit 1; }
+	@$(BIN)/python -m tests.conformance --testbed "$(TESTBED)" --schemas "$(SCHEMAS)"
 
 node: ## Install the checks' Node.js programs, where Node.js is there
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE_STAMP) $(WEB_STAMP); \

@@ -1,6 +1,7 @@
-"""Writes docs/conformance.md from runs: `python -m tests.conformance --testbed FOLDER`.
+"""Writes docs/conformance.md from runs: `python -m tests.conformance --testbed FOLDER --schemas FOLDER`.
 
-FOLDER holds https://github.com/open-feature/flagd-testbed as it is.
+The folders hold https://github.com/open-feature/flagd-testbed and https://github.com/open-feature/flagd-schemas as they
+are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +18,11 @@ from bench.startup import fresh_options
 from cordboard.cli.session import operator_token
 from cordboard.client import Client
 from cordboard.local.mesh import Mesh
-from tests.conformance import clients, suites
+from tests.conformance import clients, documents, suites
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
+# How many flags were sent, and what is wrong with them, by whom they were sent to.
+Sets = dict[str, tuple[int, list[str]]]
 # Where a scenario fails for what a client does, not for what it is sent.
 EXPLAINED: Final = """
 openfeature-provider-flagd 0.6.1 does not read the metadata of an answer in RPC mode (`resolvers/grpc.py`): a flag's own
@@ -30,22 +34,55 @@ def main() -> int:
     """Runs everything, and writes the page; returns 1 where a client of the table did not pass all checks."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--testbed", type=Path, required=True, help="the folder of flagd-testbed")
+    parser.add_argument("--schemas", type=Path, required=True, help="the folder of flagd-schemas")
     given = parser.parse_args()
-    found, results = asyncio.run(_run(given.testbed))
-    version = (given.testbed / "version.txt").read_text().strip() if (given.testbed / "version.txt").exists() else ""
-    PAGE.write_text("\n".join(_page(found, results, version)) + "\n", encoding="utf-8")
+    judged = documents.judged(given.schemas)
+    found, results, sets = asyncio.run(_run(given.testbed, given.schemas))
+    page = [
+        *_page(found, results, _version(given.testbed / "version.txt")),
+        "",
+        *_documents(judged, sets, _version(given.schemas / "json/version.txt")),
+    ]
+    PAGE.write_text("\n".join(page) + "\n", encoding="utf-8")
     sys.stdout.write(f"{PAGE} is written\n")
     ran = [one for one in found if not one.skipped]
-    return 0 if all(one.passed == frozenset(clients.CHECKS) for one in ran) else 1
+    well = all(one.passed == frozenset(clients.CHECKS) for one in ran)
+    well &= all(one.passed for one in judged) and not any(problems for _, problems in sets.values())
+    return 0 if well else 1
 
 
-async def _run(testbed: Path) -> tuple[list[clients.Outcome], list[suites.Result]]:
+def _version(file: Path) -> str:
+    return f" {file.read_text().strip()}" if file.exists() else ""
+
+
+async def _run(testbed: Path, schemas: Path) -> tuple[list[clients.Outcome], list[suites.Result], Sets]:
     results = await suites.results(testbed)
     with fresh_options() as options:
         async with Mesh(options) as mesh:
             token = await operator_token(mesh.address("auth"), mesh.identity_dir("operator"))
             async with Client(mesh.public_address, token=token, ca_file=mesh.ca_file) as operator:
-                return await clients.outcomes(operator, mesh.public_address, mesh.ca_file), results
+                found = await clients.outcomes(operator, mesh.public_address, mesh.ca_file)
+                sets: Sets = {}
+                prefix = await documents.put_every_kind(operator)
+                place = await clients.set_up(operator, mesh.public_address, mesh.ca_file)
+                for name, asking in (
+                    ("all flags, to an operator", replace(place, token=token)),
+                    ("worked out for a workspace", place),
+                ):
+                    document = await documents.sent(asking)
+                    if f"{prefix}-all" not in document["flags"]:
+                        raise RuntimeError(f"{name}: a flag that was put is missing")
+                    sets[name] = len(document["flags"]), documents.invalid(schemas, document)
+                return found, results, sets
+
+
+def _documents(judged: list[documents.Judged], sets: Sets, version: str) -> Iterator[str]:
+    yield f"## flagd's schemas, flagd-schemas{version}"
+    yield ""
+    yield "The documents of `json/test/`, told apart by what `cordboard flag import` asks of flagd's flag definitions;"
+    yield "and the sets that the mesh sends to clients which evaluate in process, with flags of every kind."
+    yield ""
+    yield from documents.lines(judged, sets)
 
 
 def _page(found: list[clients.Outcome], results: list[suites.Result], version: str) -> Iterator[str]:
@@ -66,7 +103,7 @@ def _page(found: list[clients.Outcome], results: list[suites.Result], version: s
     yield ""
     yield "`a change` is a kill of the flag, which the client tells of, or gives with its next answer."
     yield ""
-    yield f"## flagd's evaluation suites{f', flagd-testbed {version}' if version else ''}"
+    yield f"## flagd's evaluation suites, flagd-testbed{version}"
     yield ""
     yield "The scenarios of `evaluator/` with their flags, without the examples of older bucketing, played on the"
     yield "evaluation itself, and with the unmodified provider for Python on the mesh's servers of flagd's protocols."

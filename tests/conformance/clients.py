@@ -70,7 +70,7 @@ async def outcomes(operator: Client, address: str, ca_file: Path) -> list[Outcom
         if not version:
             found.append(Outcome(package, "", protocol, skipped="is not installed"))
             continue
-        place = await _set_up(operator, address, ca_file)
+        place = await set_up(operator, address, ca_file)
 
         async def change(key: str = place.key) -> None:
             await operator.flags.KillFlag(pb.KillFlagRequest(name=f"flags/{key}", reason="a check"))
@@ -112,7 +112,7 @@ def _passed(first: dict[str, Any], second: dict[str, Any]) -> frozenset[str]:
     return frozenset(name for name in CHECKS if holds[name])
 
 
-async def _set_up(operator: Client, address: str, ca_file: Path) -> Place:
+async def set_up(operator: Client, address: str, ca_file: Path) -> Place:
     """Makes a workspace with flags of its own."""
     key, workspace = f"check-{uuid4().hex[:8]}", f"w-{uuid4().hex[:8]}"
     given = workspaces.Workspace(customer="northwind-corp", tier="business", region="eu")

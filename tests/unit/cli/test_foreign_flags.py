@@ -53,7 +53,8 @@ def test_what_is_exported_as_flagd_is_imported_as_it_was() -> None:
     [
         (plain(state="DISABLED"), "is disabled"),
         (plain(defaultVariant=None), "has no default variant"),
-        (plain(variants={}), "has no variants"),
+        (plain(variants={}), "is not as flagd has it: variants must be an object with at least one"),
+        (plain(targeting={"if": [{"$ref": "none"}, "on"]}), "its targeting refers to 'none', which is none of"),
         (plain(targeting={"==": [1, 1]}), "its targeting is no `if`"),
         (plain(targeting={"if": [{">": [{"var": "age"}, 18]}, "on"]}), "has a condition that is no list"),
         (plain(targeting={"if": [{"in": [{"var": "email"}, ["a"]]}, "on"]}), "has a condition that is no list"),
@@ -66,6 +67,27 @@ def test_what_cannot_be_said_is_left_out_with_the_reason(flag: dict[str, Any], w
     found = read(flagd(bad=flag, good=plain()))
     assert [one.name for one in found.flags] == ["flags/good"]
     assert found.left_out["bad"].startswith(why)
+
+
+def test_a_list_of_flagd_s_and_what_rules_refer_to_are_read_too() -> None:
+    business = {"in": [{"var": "tier"}, ["business"]]}
+    named = {"key": "named", **plain(targeting={"if": [{"$ref": "businesses"}, "on"]})}
+    found = read({"flags": [named, plain()], "$evaluators": {"businesses": business}})
+    [flag] = found.flags
+    assert (flag.name, [(list(rule.tiers), rule.variant) for rule in flag.rules]) == (
+        "flags/named",
+        [(["business"], "on")],
+    )
+    assert found.left_out == {
+        "flags[1]": "its name is no key: letters, digits, dots, underscores and hyphens, at most 200"
+    }
+
+
+def test_what_is_wrong_with_the_whole_set_is_said() -> None:
+    with pytest.raises(Unsayable, match=r"metadata\.team must be text"):
+        read({"flags": {"good": plain()}, "metadata": {"team": []}})
+    with pytest.raises(Unsayable, match=r"\$evaluators\.a has the operator 'nope'"):
+        read({"flags": {"good": plain()}, "$evaluators": {"a": {"nope": 1}}})
 
 
 @pytest.mark.parametrize("document", [{}, [], 7, {"flags": 7}, {"features": {}}])

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 
+from cordboard.cli.foreign_flags.admission import flag_problems
 from cordboard.cli.foreign_flags.words import CONDITIONS, VARIANT, Unsayable
+from cordboard.core.flagging import RuleBroken, inlined
 from cordboard.flags.v1 import flag_service_pb2 as pb
 
 WHOLE: Final = 10_000
 
 
-def from_flagd(key: str, content: Any) -> pb.Flag:
-    """Returns a flag; raises Unsayable."""
-    if not isinstance(content, dict) or not isinstance(content.get("variants"), dict) or not content["variants"]:
-        raise Unsayable("has no variants")
-    if content.get("state") != "ENABLED":
+def keyed(flags: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the flags of a list, as flagd takes it too, with their keys; what has none is named by its place."""
+    for place, each in enumerate(flags):
+        key = each.get("key") if isinstance(each, Mapping) else None
+        yield (key if isinstance(key, str) and key else f"flags[{place}]"), each
+
+
+def from_flagd(key: str, content: Any, evaluators: Mapping[str, Any]) -> pb.Flag:
+    """Returns a flag; raises Unsayable. `evaluators` are the rules that it may refer to."""
+    for problem in flag_problems(content):
+        raise Unsayable(f"is not as flagd has it: {problem}")
+    if content["state"] != "ENABLED":
         raise Unsayable("is disabled: ours give a variant to everybody, or are killed")
     default = content.get("defaultVariant")
-    if not isinstance(default, str) or default not in content["variants"]:
+    if not default:
         raise Unsayable("has no default variant")
     flag = pb.Flag(name=f"flags/{key}", default_variant=default)
     for name, value in content["variants"].items():
@@ -30,7 +39,10 @@ def from_flagd(key: str, content: Any) -> pb.Flag:
         flag.variants[name].CopyFrom(json_format.ParseDict(value, Value()))
     targeting = content.get("targeting")
     if targeting:
-        flag.rules.extend(_rules(key, targeting))
+        try:
+            flag.rules.extend(_rules(key, inlined(targeting, evaluators)))
+        except RuleBroken as problem:
+            raise Unsayable(f"its targeting {problem}") from None
     return flag
 
 
