@@ -270,6 +270,62 @@ async def test_an_experiment_waits_while_its_flag_divides_otherwise_and_ends_for
     ]  # fmt: skip
 
 
+async def test_those_alone_count_for_whom_what_the_flag_needs_holds(
+    served: Served, experiments: Any, flags: Any
+) -> None:
+    base, needing = "flags/base", [flags_pb.Prerequisite(flag="flags/base", variants=["on"])]
+    await put(flags, base, rules=[flags_pb.Rule(customers=["north"], variant="on")])
+    pilots = flags_pb.Rule(tiers=["business"], variant="on")
+    await put(flags, "flags/segment.pilots", rules=[pilots])
+    rule = flags_pb.Rule(segments=["pilots"])
+    rule.split.extend(flags_pb.WeightedVariant(variant=each, weight=1) for each in ("on", "off"))
+    await put(flags, rules=[rule], prerequisites=needing)
+    kill = flags_pb.KillFlagRequest(name=base, reason="a fire")
+    await flags.KillFlag(kill)
+    assert (await refused(begin(experiments)))[1] == "STATE_CONFLICT"
+    await flags.RestoreFlag(flags_pb.RestoreFlagRequest(name=base))
+    assert (await begin(experiments)).state == pb.EXPERIMENT_STATE_RUNNING
+    got = {}
+    for number in range(12):
+        for customer, tier in (("north", "business"), ("north", "free"), ("south", "business")):
+            workspace = f"{customer}-{tier}-{number}"
+            channel = member(served, workspace, customer=customer, tier=tier)
+            asked = flags_pb.EvaluateFlagRequest(name=FLAG)
+            got[workspace] = (await FlagServiceStub(channel).EvaluateFlag(asked)).variant
+            await track(channel)
+    # What was noted is written with the first event that is told after it.
+    await track(member(served, "north-business-0", customer="north", tier="business"))
+
+    async def counted() -> bool:
+        return len(await subjects(experiments)) >= 12
+
+    await until(counted, "the experiment to count")
+    found = {each.name.rpartition("/")[2]: list(each.variants) for each in await subjects(experiments)}
+    assert found == {name: [variant] for name, variant in got.items() if name.startswith("north-business-")}
+    assert {variant for [variant] in found.values()} == {"on", "off"}
+    assert {variant for name, variant in got.items() if name not in found} == {"off"}
+    results = (await get(experiments)).results
+    assert list(results.subjects) == [sum(each == [arm] for each in found.values()) for arm in ("off", "on")]
+    assert [arm.mean for arm in results.metrics[0].arms] == [1, 1]
+    # What a kill of another flag has everybody get is nobody's exposure.
+    await flags.KillFlag(kill)
+
+    async def waits() -> bool:
+        return (await get(experiments)).state == pb.EXPERIMENT_STATE_WAITING
+
+    await until(waits, "the experiment to wait")
+    late = member(served, "late", customer="north", tier="business")
+    await expose(late)
+    assert await track(late) == 0
+    await flags.RestoreFlag(flags_pb.RestoreFlagRequest(name=base))
+
+    async def counts() -> bool:
+        await expose(late)
+        return await track(late) == 1
+
+    await until(counts, "the experiment to count again")
+
+
 REFUSED: Final[tuple[tuple[dict[str, Any], str], ...]] = (
     ({"hypothesis": " "}, "experiment.hypothesis"),
     ({"primary_metric": pb.Metric(event="order")}, "experiment.primary_metric.kind"),

@@ -11,8 +11,9 @@ from cordboard.flags.compilation import CONTEXT_KEYS
 from cordboard.flags.content import WHOLE, segment_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from cordboard.core.flagging import FlagSet
     from cordboard.flags.content import Content, Rule
 
 # Fine enough to tell any two shares apart that a person would write.
@@ -50,6 +51,11 @@ class Segments:
         """Takes what tells by the key of a segment's flag; by default nobody is in any."""
         self._is_member = is_member
 
+    @classmethod
+    def of(cls, flags: FlagSet, context: Mapping[str, Any]) -> Segments:
+        """Returns the segments of a set of flags."""
+        return cls(lambda key: flags.evaluate(key, context).value is True)
+
     def mismatch(self, names: tuple[str, ...]) -> str:
         """Returns what does not fit where one of these has to; empty where it does, or none has to."""
         if not names or any(self._is_member(segment_key(name)) for name in names):
@@ -69,6 +75,15 @@ def explained(
         if finding.matched:
             return Explanation(tuple(findings), index)
     return Explanation(tuple(findings), None)
+
+
+def unmet_of(content: Content, others: FlagSet, context: Mapping[str, Any]) -> Iterator[str]:
+    """Yields each prerequisite that does not hold in a context, by what the other flags give."""
+    for each in content.prerequisites:
+        given = others.evaluate(each.key, context).variant or ""
+        if given not in each.variants:
+            names = " or ".join(each.variants[:5])
+            yield f"flags/{each.key} gives {given or 'nothing'}, and must give {names}"
 
 
 def place_of(subject: str) -> int:

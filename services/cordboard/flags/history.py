@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
-from cordboard.flags.explanation import Segments, explained
-from cordboard.flags.prerequisites import Definitions, dependents, graph_of
+from cordboard.flags.explanation import Segments, explained, unmet_of
+from cordboard.flags.prerequisites import Definitions, dependents, graph_of, needed
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cordboard.flags.content import Content
     from cordboard.flags.explanation import Explanation
@@ -70,8 +70,8 @@ class History:
         if record is None:
             raise NotFound(f"flags/{key}")
         others = _set(await self._needed(record.content, None))
-        unmet = () if record.killed else tuple(_unmet(record.content, others, context))
-        segments = Segments(lambda one: others.evaluate(one, context).value is True)
+        unmet = () if record.killed else tuple(unmet_of(record.content, others, context))
+        segments = Segments.of(others, context)
         found = explained(key, record.content, context, killed=record.killed or bool(unmet), segments=segments)
         return decision, replace(found, unmet=unmet), record.killed
 
@@ -115,17 +115,7 @@ class History:
 
     async def _needed(self, content: Content, time: datetime | None) -> dict[str, FlagRecord]:
         """Returns the flags that a content needs, and those that they need, as of a time (None: now)."""
-        found: dict[str, FlagRecord] = {}
-        wanted = [*content.needs]
-        while wanted:
-            key = wanted.pop()
-            if key in found:
-                continue
-            record = await self._store.as_of(key, revision=None, time=time)
-            if record is not None:
-                found[key] = record
-                wanted += record.content.needs
-        return found
+        return await needed(content, lambda key: self._store.as_of(key, revision=None, time=time))
 
 
 def _set(records: Mapping[str, FlagRecord]) -> FlagSet:
@@ -135,11 +125,3 @@ def _set(records: Mapping[str, FlagRecord]) -> FlagSet:
 
 def _variant(flags: FlagSet, key: str, context: Mapping[str, Any]) -> str:
     return flags.evaluate(key, context).variant or ""
-
-
-def _unmet(content: Content, others: FlagSet, context: Mapping[str, Any]) -> Iterator[str]:
-    for each in content.prerequisites:
-        given = _variant(others, each.key, context)
-        if given not in each.variants:
-            names = " or ".join(each.variants[:5])
-            yield f"flags/{each.key} gives {given or 'nothing'}, and must give {names}"

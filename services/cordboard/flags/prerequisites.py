@@ -9,7 +9,7 @@ from cordboard.flags.compilation import compiled
 from cordboard.flags.content import segment_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from cordboard.flags.content import Content
     from cordboard.flags.store import FlagRecord
@@ -45,6 +45,19 @@ class Definitions:
         self._open.discard(key)
         self._made[key] = made
         return made
+
+
+async def needed(content: Content, flag: Callable[[str], Awaitable[FlagRecord | None]]) -> dict[str, FlagRecord]:
+    """Returns the flags that a content needs, and those that they need; `flag` gives a flag by key, None for none."""
+    found: dict[str, FlagRecord] = {}
+    wanted = [*content.needs]
+    while wanted:
+        key = wanted.pop()
+        record = None if key in found else await flag(key)
+        if record is not None:
+            found[key] = record
+            wanted += record.content.needs
+    return found
 
 
 def graph_of(contents: Iterable[tuple[str, Content]]) -> Graph:

@@ -10,7 +10,7 @@ from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.flags.experiments.figures import MISMATCH, Effect, Sums, effects, ratio_p_value
 from cordboard.flags.experiments.plan import violations
 from cordboard.flags.experiments.population import population_of
-from cordboard.flags.experiments.running import is_unchanged
+from cordboard.flags.experiments.running import divides
 from cordboard.flags.experiments.store import ExperimentRecord
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ class Experiments:
         flag = await self._flags.flag(plan.flag)
         if flag.killed:
             raise StateConflict(flag.name, "killed", f"{flag.name!r} is killed: it gives everybody the same")
-        population = population_of(plan.flag, flag.content, plan.rule)
+        needed = await self._running.needed(flag)
+        for each in needed.values():
+            if each.killed:
+                text = f"{flag.name!r} needs {each.name!r}, which is killed: it gives everybody the same"
+                raise StateConflict(flag.name, "killed", text)
+        population = population_of(plan.flag, flag.content, plan.rule, [each.content for each in needed.values()])
         plan = replace(plan, control=plan.control or flag.content.default_variant)
         if plan.control not in [arm.variant for arm in population.arms]:
             names = ", ".join(arm.variant for arm in population.arms)
@@ -101,7 +106,7 @@ class Experiments:
     async def waits(self, record: ExperimentRecord) -> bool:
         """Tells whether an experiment counts nobody, because its flag is not as it was."""
         flag = await self._flags.flag(record.plan.flag)
-        return flag.killed or not is_unchanged(record, flag)
+        return not divides(record, flag, await self._running.needed(flag))
 
     async def results(self, record: ExperimentRecord) -> Results:
         """Returns what came of an experiment so far."""

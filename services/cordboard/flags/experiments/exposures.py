@@ -85,13 +85,14 @@ class Exposures:
         if running is None or not caller.workspace or caller.is_operator or caller.peer in SERVICE_PEERS:
             return
         context = context_of(caller, claimed)
-        decision = self._live.snapshot.flags.evaluate(flag, context)
+        flags = self._live.snapshot.flags
+        decision = flags.evaluate(flag, context)
         variant = decision.variant
         if not variant or decision.reason in (DISABLED, ERROR):
             return
         if (caller.workspace, variant) in running.known or len(self._waiting) >= MAX_WAITING:
             return
-        if running.has(context, variant):
+        if running.has(context, variant, flags):
             self._add(running, caller.workspace, variant)
 
     async def write(self) -> None:
@@ -130,9 +131,10 @@ class Exposures:
         now = self._clock.now()
         exposures: dict[tuple[str, str, str], Exposure] = {}
         measured: defaultdict[tuple[str, str], list[Calls]] = defaultdict(list)
+        flags = self._live.snapshot.flags
         for each in calls:
             running = self._running.of(each.flag)
-            if running is None or not each.workspace or not running.has(each.context, each.variant):
+            if running is None or not each.workspace or not running.has(each.context, each.variant, flags):
                 continue
             key = running.record.key
             exposures[key, each.workspace, each.variant] = Exposure(key, each.workspace, each.variant, now)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cordboard.core.errors import InvalidFields, StateConflict
+from cordboard.core.flagging import FlagSet
 from cordboard.flags.content import WHOLE, Content, Rule, Share
-from cordboard.flags.explanation import explained
+from cordboard.flags.explanation import Segments, explained, unmet_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -32,35 +33,50 @@ class Population:
         return cls(document["rule"], tuple(Share(variant, weight) for variant, weight in document["arms"]))
 
 
-def population_of(key: str, content: Content, number: int) -> Population:
+def population_of(key: str, content: Content, number: int, needed: Iterable[Content] = ()) -> Population:
     """Returns whom rule `number` divides, counted from 1; 0 means the only one that divides.
 
-    Raises InvalidFields where that rule divides nobody, and StateConflict where none does, or more than one.
+    `needed` are the flags that this one needs, and those that they need. Raises InvalidFields where that rule divides
+    nobody, and StateConflict where none does, or more than one, or where chance has chosen already who is asked.
     """
-    if content.needs:
-        text = f"'flags/{key}' needs other flags, and is not divided by its own rules alone"
-        raise StateConflict(f"flags/{key}", "not-divided", text)
     found = {index: arms for index in range(len(content.rules)) if len(arms := _arms(key, content, index)) > 1}
     if number:
         if number - 1 not in found:
             raise InvalidFields.one("experiment.rule", "is not the number of a rule that divides the workspaces")
-        return Population(number - 1, found[number - 1])
+        return _independent(key, content, Population(number - 1, found[number - 1]), needed)
     if len(found) != 1:
         problem = "divides the workspaces nowhere" if not found else "divides the workspaces in more than one rule"
         raise StateConflict(f"flags/{key}", "not-divided", f"'flags/{key}' {problem}")
     [(index, arms)] = found.items()
-    return Population(index, arms)
+    return _independent(key, content, Population(index, arms), needed)
 
 
-def is_member(key: str, content: Content, population: Population, context: Mapping[str, Any]) -> bool:
-    """Tells whether chance decides what this context gets: no rule before decides, and this one fits it."""
+def is_member(
+    key: str, content: Content, population: Population, context: Mapping[str, Any], flags: FlagSet | None = None
+) -> bool:
+    """Tells whether chance decides what this context gets: what the flag needs holds, no rule before decides, and this
+    one fits it. `flags` has what the flag needs.
+    """
     rule = content.rules[population.rule]
     if not context.get("workspace"):
+        return False
+    others = FlagSet({}) if flags is None else flags
+    if any(unmet_of(content, others, context)):
         return False
     # The rule without its dice, after those before it.
     whole = replace(rule, split=(), slices=_fixed(key, rule), variant=population.arms[0].variant)
     asked = replace(content, rules=(*content.rules[: population.rule], whole))
-    return explained(key, asked, context, killed=False).decided_by == population.rule
+    found = explained(key, asked, context, killed=False, segments=Segments.of(others, context))
+    return found.decided_by == population.rule
+
+
+def _independent(key: str, content: Content, population: Population, needed: Iterable[Content]) -> Population:
+    rule = content.rules[population.rule]
+    # A split has an order that no slice has.
+    if not rule.split and any(part.group == key for other in needed for each in other.rules for part in each.slices):
+        text = f"'flags/{key}' needs a flag that chooses workspaces in the order in which this one divides them"
+        raise StateConflict(f"flags/{key}", "not-divided", text)
+    return population
 
 
 def _arms(key: str, content: Content, index: int) -> tuple[Share, ...]:
@@ -92,4 +108,5 @@ def _others(content: Content, index: int) -> str:
         return content.default_variant
     after = content.rules[index + 1]
     fits = all(not values or values == rule.conditions[name] for name, values in after.conditions.items())
+    fits &= after.segments in ((), rule.segments)
     return after.variant if fits and not after.slices and not after.split else ""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import CordboardError
 from cordboard.flags.experiments.population import is_member, population_of
+from cordboard.flags.prerequisites import needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from cordboard.core.database import Changes
+    from cordboard.core.flagging import FlagSet
     from cordboard.flags.experiments.store import ExperimentRecord, ExperimentStore
     from cordboard.flags.store import FlagRecord, FlagStore
 
@@ -30,20 +32,22 @@ class Running:
 
     record: ExperimentRecord
     flag: FlagRecord
+    needed: Mapping[str, FlagRecord] = field(default_factory=dict)
+    """The flags that it needs, and those that they need."""
     known: set[tuple[str, str]] = field(default_factory=set)
     """Workspaces and variants that are written already."""
 
     @functools.cached_property
     def counts(self) -> bool:
         """Tells whether the flag still divides the workspaces as it did when the experiment began."""
-        return not self.flag.killed and is_unchanged(self.record, self.flag)
+        return divides(self.record, self.flag, self.needed)
 
-    def has(self, context: Mapping[str, Any], variant: str) -> bool:
-        """Tells whether this context, which gets `variant`, is one that the experiment compares."""
+    def has(self, context: Mapping[str, Any], variant: str, flags: FlagSet) -> bool:
+        """Tells whether this context, which gets `variant` of these flags, is one that the experiment compares."""
         population = self.record.population
         if not any(arm.variant == variant for arm in population.arms):
             return False
-        return is_member(self.flag.key, self.flag.content, population, context)
+        return is_member(self.flag.key, self.flag.content, population, context, flags)
 
     def remember(self, workspace: str, variant: str) -> None:
         """Notes that this is written."""
@@ -52,10 +56,13 @@ class Running:
         self.known.add((workspace, variant))
 
 
-def is_unchanged(record: ExperimentRecord, flag: FlagRecord) -> bool:
-    """Tells whether a flag divides the workspaces as it did when an experiment began."""
+def divides(record: ExperimentRecord, flag: FlagRecord, needed: Mapping[str, FlagRecord]) -> bool:
+    """Tells whether a flag divides the workspaces as it did when an experiment began: no kill has it give one thing."""
+    if flag.killed or any(each.killed for each in needed.values()):
+        return False
+    contents = [each.content for each in needed.values()]
     try:
-        return population_of(flag.key, flag.content, record.population.rule + 1) == record.population
+        return population_of(flag.key, flag.content, record.population.rule + 1, contents) == record.population
     except CordboardError:
         return False
 
@@ -78,6 +85,10 @@ class RunningExperiments:
         """Returns all that run."""
         return list(self._found.values())
 
+    async def needed(self, flag: FlagRecord) -> dict[str, FlagRecord]:
+        """Returns the flags that one needs, and those that they need; raises DependencyUnavailable."""
+        return await needed(flag.content, self._flags.flag)
+
     async def refresh(self) -> None:
         """Reads which experiments run; raises DependencyUnavailable."""
         found: dict[str, Running] = {}
@@ -87,7 +98,7 @@ class RunningExperiments:
                 continue
             before = self._found.get(flag.key)
             known = before.known if before is not None and before.record.key == record.key else set()
-            found[flag.key] = Running(record, flag, known)
+            found[flag.key] = Running(record, flag, await self.needed(flag), known)
         self._found = found
 
     async def run(self, changes: Changes) -> None:
