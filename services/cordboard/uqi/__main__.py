@@ -10,8 +10,9 @@ from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import generator_hash
 from cordboard.uqi.feed import CatalogFeed
+from cordboard.uqi.form_cache import FormCache
 from cordboard.uqi.form_sets import FormSets
-from cordboard.uqi.forms import FormCache, Forms
+from cordboard.uqi.forms import Forms
 from cordboard.uqi.options import Options
 from cordboard.uqi.progress import ProgressBoard, ProgressNews
 from cordboard.uqi.progress_store import ProgressStore

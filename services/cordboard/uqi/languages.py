@@ -49,10 +49,11 @@ def wanted(asked: str, header: str) -> Ranges:
 
     `header` counts where nothing is asked for, and as much of it as can be read.
     """
-    found = _ranges(asked or header)
+    text = asked or header
+    found = _ranges(text) if text else ()
     if asked and not found:
-        text = "must be language tags as Accept-Language has them, such as 'de-CH, de;q=0.8'"
-        raise InvalidFields.one("language", text)
+        problem = "must be language tags as Accept-Language has them, such as 'de-CH, de;q=0.8'"
+        raise InvalidFields.one("language", problem)
     return found
 
 

@@ -84,10 +84,18 @@ def languages(record: FormRecord) -> Languages:
 
 
 def translated(record: FormRecord, language: str) -> FormRecord:
-    """Returns the title, the description and the Appsmith document of a stored form in one of its languages."""
+    """Returns a stored form in one of its languages, without its canonical document."""
     found = localized(document(record), (language,))
-    shown = json_text(appsmith.project(canonical.read(found)).document)
-    return replace(record, title=found.title, description=found.description, appsmith=shown)
+    shown = canonical.read(found)
+    return replace(
+        record,
+        title=found.title,
+        description=found.description,
+        json_schema=json_text(json_schema.project(shown)) if record.json_schema else "",
+        appsmith=json_text(appsmith.project(shown).document),
+        document=b"",
+        etag=f"{record.etag}-{language}",
+    )
 
 
 def _etag(text: str) -> str:

@@ -19,6 +19,7 @@ from cordboard.uqi.form_sets import SetState
 from cordboard.uqi.forms import Settings
 from cordboard.uqi.languages import wanted
 from cordboard.uqi.options import Question
+from cordboard.uqi.recent import Recent
 from cordboard.uqi.sealing import Owner
 from cordboard.uqi.texts import json_text
 from cordboard.uqi.v1 import form_pb2
@@ -56,6 +57,7 @@ class FormServicer(FormServiceServicer):
         self._sets = sets
         self._sealing = sealing
         self._ttl = ttl
+        self._answers: Recent[tuple[str, str], tuple[FormRecord, pb.Form]] = Recent(MOST_ANSWER_BYTES, _weight)
 
     async def GetForm(self, request: pb.GetFormRequest, context: Any) -> pb.Form:
         integration, form = parse(request.name, "integrations/*/forms/*")
@@ -66,7 +68,7 @@ class FormServicer(FormServiceServicer):
         tagged = headers.first(context, OVER_HTTP)
         if tagged and await self._held(entity_tag(record.etag.encode(), record.version.encode()), context):
             return pb.Form()
-        return _message(record, self._forms.silence())
+        return self._answer(record, self._forms.silence())
 
     async def ListForms(self, request: pb.ListFormsRequest, context: Any) -> pb.ListFormsResponse:
         (integration,) = parse(request.parent, "integrations/*", field="parent")
@@ -82,8 +84,7 @@ class FormServicer(FormServiceServicer):
         ensure_seen(integration)
         ranges = _ranges(request.language, context)
         found = await self._forms.document(integration, form, request.version, ranges)
-        tag = entity_tag(found.SerializeToString(deterministic=True))
-        return form_pb2.FormDocument() if await self._held(tag, context) else found
+        return form_pb2.FormDocument() if await self._held(found.tag, context) else found.message
 
     async def RenderForm(self, request: pb.RenderFormRequest, context: Any) -> pb.RenderFormResponse:
         integration, form = parse(request.name, "integrations/*/forms/*")
@@ -131,6 +132,19 @@ class FormServicer(FormServiceServicer):
     async def _held(self, tag: str, context: Any) -> bool:
         return await _told(tag, self._ttl, self._forms.silence(), context)
 
+    def _answer(self, record: FormRecord, silence: float) -> pb.Form:
+        # Most of what such a call does of its own is to copy the form into a message: the same one goes out again.
+        key = (record.version, record.etag)
+        kept = self._answers.get(key)
+        if kept is None or kept[0] is not record:
+            kept = self._answers.put(key, (record, _message(record)))
+        if not silence:
+            return kept[1]
+        old = pb.Form()
+        old.CopyFrom(kept[1])
+        old.stale_duration.CopyFrom(to_duration(silence))
+        return old
+
 
 class QueryEditorServicer(QueryEditorServiceServicer):
     """Serves editors over all actions of an integration."""
@@ -175,6 +189,8 @@ class QueryEditorServicer(QueryEditorServiceServicer):
 
 
 EDITOR: Final = "integrations/*/queryEditor"
+# Of forms that are kept ready to be sent.
+MOST_ANSWER_BYTES: Final = 8_000_000
 _CLIENTS: Final[Mapping[int, Client]] = {
     form_pb2.FORM_TARGET_JSON_SCHEMA: "json_schema",
     form_pb2.FORM_TARGET_APPSMITH: "appsmith",
@@ -312,7 +328,11 @@ def _stale(silence: float) -> Duration | None:
     return to_duration(silence) if silence else None
 
 
-def _message(record: FormRecord, silence: float = 0.0) -> pb.Form:
+def _weight(kept: tuple[FormRecord, pb.Form]) -> int:
+    return kept[1].ByteSize() + 1000
+
+
+def _message(record: FormRecord) -> pb.Form:
     return pb.Form(
         name=record.name,
         version=record.version,
@@ -323,5 +343,4 @@ def _message(record: FormRecord, silence: float = 0.0) -> pb.Form:
         etag=record.etag,
         create_time=to_timestamp(record.create_time),
         losses=record.losses,
-        stale_duration=_stale(silence),
     )

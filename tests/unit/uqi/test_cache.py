@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from cordboard.catalog.v1 import definition_pb2
-from cordboard.uqi.forms import FormCache, Key
+from cordboard.uqi.drafts import Draft, Draftsman
+from cordboard.uqi.form_cache import FormCache, Key
+from cordboard.uqi.recent import Recent
 from cordboard.uqi.store import FormRecord
 from cordboard.uqi.upkeep import Release
-from tests.unit.uqi.samples import an_input, the_draft
+from tests.unit.uqi.samples import an_input, stored, the_draft
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -61,3 +64,43 @@ def test_what_binds_is_compiled_once_for_each_content() -> None:
     first = cache.binder(key, record)
     assert cache.binder(key, record) is first
     assert cache.binder(key, a_record("a", etag="2")[1]) is not first
+
+
+def test_a_translated_form_and_a_document_are_made_once() -> None:
+    cache = FormCache(10_000_000)
+    action = definition_pb2.Action(id="send", title="Send")
+    action.translations.add(language="de", title="Senden")
+    definition = definition_pb2.Definition(slug="acme", language="en", actions=[action])
+    (draft,) = Draftsman(definition).drafts(["action.send"])
+    assert isinstance(draft, Draft)
+    record = replace(stored("acme", [draft])[0], json_schema=draft.json_schema, document=draft.document)
+    german = cache.translated(record, "de")
+    assert (german.title, german.etag) == ("Senden", f"{record.etag}-de")
+    assert cache.translated(record, "de") is german
+    assert cache.translated(record, "") is record
+    whole, told = cache.document(record, ()), cache.document(record, ("de-CH",))
+    assert (whole.message.title, told.message.title) == ("Send", "Senden")
+    assert whole.tag != told.tag
+    assert cache.document(record, ("de",)) is told
+    assert cache.document(record, ()) is whole
+    # The same form of another version says that it is of that one.
+    later = replace(record, version="2.0.0")
+    assert cache.document(later, ()).message.version == "2.0.0"
+    assert cache.translated(later, "de").version == "2.0.0"
+
+
+def test_what_was_asked_for_last_stays_up_to_a_weight() -> None:
+    kept: Recent[str, str] = Recent(10, len)
+    for key, value in (("a", "xxxx"), ("b", "xxxx")):
+        assert kept.put(key, value) == value
+    assert kept.get("a") == "xxxx"
+    kept.put("c", "xxxxx")
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == ("xxxx", None, "xxxxx")
+    # What is put again weighs once, and what is heavier than all room is not kept.
+    kept.put("c", "xxxxxx")
+    assert kept.get("a") == "xxxx"
+    assert kept.put("d", "x" * 11) == "x" * 11
+    assert kept.get("d") is None
+    kept.put("e", "xxxxx")
+    kept.drop_where(lambda key: key == "e")
+    assert kept.get("e") is None
