@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from cordboard import sandbox
 from cordboard.auth import refresh
@@ -232,6 +234,30 @@ async def test_each_failure_makes_the_pause_longer_up_to_five_minutes(auth: Auth
     assert 0 < pauses[0] <= 1
     assert 140 < pauses[-1] <= 300
     assert all(pause <= min(2**index, 300) for index, pause in enumerate(pauses))
+
+
+async def test_a_failed_refresh_is_found_among_failures_with_what_the_vendor_said(
+    auth: Auth, vendor: sandbox.Vendor, spans: InMemorySpanExporter
+) -> None:
+    await auth.connect()
+    vendor.faults.put(sandbox.Fault(status=503, path="/oauth/token"))
+    await auth.sql("UPDATE connection SET expire_time = now(), refresh_time = now(), retry_time = now()")
+    assert await refused(auth.lease()) == UNAVAILABLE
+    tried = {span.name: span for span in spans.get_finished_spans()}
+    asked = tried["oauth refresh"]
+    assert asked.status.status_code is StatusCode.ERROR
+    assert asked.attributes is not None
+    assert asked.attributes["http.response.status_code"] == 503
+    assert f"{asked.attributes['server.address']}:{asked.attributes['server.port']}" in vendor.url
+    assert tried["refresh"].status.status_code is StatusCode.ERROR
+    assert (tried["refresh"].attributes or {})["cordboard.refresh.problem"] == "http_503"
+    # One that waits for its time says so, and does not stand among the failures: it would hide the one before.
+    spans.clear()
+    await auth.sql("UPDATE connection SET retry_time = now() + interval '1 hour'")
+    assert await refused(report(auth, 1)) == UNAVAILABLE
+    waited = [span for span in spans.get_finished_spans() if span.name == "refresh"]
+    assert [(span.attributes or {}).get("cordboard.refresh.problem") for span in waited] == ["waiting"]
+    assert waited[0].status.status_code is StatusCode.UNSET
 
 
 @pytest.mark.parametrize(("grace", "longest"), [(30, 15), (0, 300)])

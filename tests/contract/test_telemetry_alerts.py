@@ -125,6 +125,17 @@ class Telemetry:
         spans = [a_span("GET", status=2, kind=3, trace_id=TRACE, attributes=attributes) for _ in range(count)]
         await self._spans.Export(an_export(*spans), timeout=20)
 
+    async def failed_refreshes(self, integration: str, count: int) -> bytes:
+        """Tells of refreshes that failed at a vendor; returns the trace of one."""
+        measures, trace = Measures("auth"), bytes(range(32, 48))
+        durations = measures.histogram("cordboard.refresh.duration", "s", ("cordboard.integration", "error.type"))
+        for _ in range(count):
+            durations.record(0.1, (integration, "unknown"))
+        await self._otlp.Export(measures.collect(), timeout=20)
+        span = a_span("refresh", status=2, trace_id=trace, attributes={"cordboard.integration": integration})
+        await self._spans.Export(an_export(span, service="auth"), timeout=20)
+        return trace
+
     async def refused_calls(self, integration: str) -> None:
         attributes = {"cordboard.integration": integration, "cordboard.error.reason": "BREAKER_OPEN"}
         span = a_span("Execute", status=2, kind=2, trace_id=bytes(range(16, 32)), attributes=attributes)
@@ -211,6 +222,15 @@ async def test_an_open_breaker_fires_is_told_everywhere_with_its_trace_and_is_re
     [over] = await telemetry.listed(pb.Alert.STATE_RESOLVED)
     assert over.name == alert.name
     assert over.HasField("resolve_time")
+
+
+async def test_refreshes_that_fail_lead_to_the_trace_of_one_though_calls_fail_too(telemetry: Telemetry) -> None:
+    trace = await telemetry.failed_refreshes("pipedrive", 3)
+    await telemetry.failing_attempts("pipedrive", 1)
+    alert = await telemetry.fires("RefreshFailing")
+    assert alert.trace == f"traces/{trace.hex()}"
+    [item] = [each for each in await telemetry.attention() if each.runbook.endswith("#refreshfailing")]
+    assert (item.search.service, dict(item.search.attributes)) == ("auth", {"cordboard.integration": "pipedrive"})
 
 
 async def test_what_is_not_taken_is_sent_again_under_the_same_key(

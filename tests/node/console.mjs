@@ -5,7 +5,7 @@
 //      With `url` a new browser opens it; without one the operator goes on where they were. `acts`:
 //      [go, HASH], [see, TEXT], [gone, TEXT], [click, NAME], [off, NAME] it cannot be clicked,
 //      [press, KEY], [fill, LABEL, TEXT], [select, LABEL, VALUE], [follow, TEXT] a link, [open, REGION] its first
-//      link, [reload],
+//      link, [row, TEXT, LINK] a link of the row that has the text, [reload],
 //      [address, TEXT] waits until it is in there, [note, REGION] its first link, [changed, REGION] waits until that is
 //      another one, [shot, FILE], [judge] by axe, [scroll, REGION] measures frames.
 // Out: {wrong, said, address, sizes, frames, painted, cookies, kept}
@@ -98,6 +98,8 @@ async function done([what, first, second], result) {
       return await firstLink(first).filter({ hasNotText: noted }).waitFor();
     case "follow":
       return await page.getByRole("link", { name: first }).first().click();
+    case "row":
+      return await page.getByRole("row").filter({ hasText: first }).getByRole("link", { name: second }).first().click();
     case "reload":
       return await page.reload();
     case "address":

@@ -9,6 +9,9 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   CodeGeneratorRequestSchema,
   CodeGeneratorResponseSchema,
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  FileDescriptorProtoSchema,
   FileDescriptorSetSchema,
 } from "@bufbuild/protobuf/wkt";
 
@@ -21,7 +24,7 @@ const PLUGIN = createRequire(import.meta.url).resolve("@bufbuild/protoc-gen-es/b
 export function generate() {
   const { rpcs, unread } = JSON.parse(readFileSync(join(here, "rpcs.json"), "utf8"));
   const { file: files } = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS));
-  const kept = pruned(files, new Set(rpcs), new Set(unread));
+  const kept = pruned([...files, health()], new Set(rpcs), new Set(unread));
   const request = create(CodeGeneratorRequestSchema, {
     fileToGenerate: kept.map((file) => file.name).filter((name) => !name.startsWith("google/protobuf/")),
     parameter: "target=ts,import_extension=ts",
@@ -97,6 +100,53 @@ function pruned(files, rpcs, unread) {
   }
   return files.filter((file) => file.messageType.some((each) => isOf(file, each, reached)) || file.service.length > 0
     || file.enumType.some((each) => isOf(file, each, reached)));
+}
+
+/** Returns what the console asks of gRPC's health protocol, which no proto of ours describes. */
+function health() {
+  const answer = ".grpc.health.v1.HealthCheckResponse";
+  const field = (name, number, type, typeName = "", label = FieldDescriptorProto_Label.OPTIONAL) => ({
+    name,
+    number,
+    type,
+    label,
+    ...(typeName && { typeName }),
+  });
+  const { STRING, MESSAGE, ENUM } = FieldDescriptorProto_Type;
+  const words = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+  const entry = ".grpc.health.v1.HealthListResponse.StatusesEntry";
+  return create(FileDescriptorProtoSchema, {
+    name: "grpc/health/v1/health.proto",
+    package: "grpc.health.v1",
+    syntax: "proto3",
+    messageType: [
+      {
+        name: "HealthCheckResponse",
+        field: [field("status", 1, ENUM, `${answer}.ServingStatus`)],
+        enumType: [{ name: "ServingStatus", value: words.map((name, number) => ({ name, number })) }],
+      },
+      { name: "HealthListRequest" },
+      {
+        name: "HealthListResponse",
+        field: [field("statuses", 1, MESSAGE, entry, FieldDescriptorProto_Label.REPEATED)],
+        nestedType: [
+          {
+            name: "StatusesEntry",
+            field: [field("key", 1, STRING), field("value", 2, MESSAGE, answer)],
+            options: { mapEntry: true },
+          },
+        ],
+      },
+    ],
+    service: [
+      {
+        name: "Health",
+        method: [
+          { name: "List", inputType: ".grpc.health.v1.HealthListRequest", outputType: ".grpc.health.v1.HealthListResponse" },
+        ],
+      },
+    ],
+  });
 }
 
 function isOf(file, type, reached) {

@@ -16,7 +16,7 @@ from cordboard.auth.schemes import filled, filled_url
 from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied
 from cordboard.core.secrets import Secret
-from cordboard.core.telemetry import span
+from cordboard.core.telemetry import mark_answered, mark_asked, span
 
 if TYPE_CHECKING:
     from cordboard.auth.schemes import Login
@@ -48,7 +48,8 @@ class Logins:
             target = check_url(filled_url(login.url, values))
             if target.scheme not in self._schemes:
                 return Refused("insecure_endpoint")
-            with span("session login", SpanKind.CLIENT, server_address=target.host or ""):
+            with span("session login", SpanKind.CLIENT) as asked:
+                mark_asked(asked, login.method, target.host, target.port)
                 async with self._session.request(
                     login.method,
                     target,
@@ -57,6 +58,7 @@ class Logins:
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=REFRESH_SECONDS, sock_connect=3.0),
                 ) as response:
+                    mark_answered(asked, response.status)
                     answer = await read_limited(response, MAX_ANSWER_BYTES)
                     return _read(login, response, answer)
         except EgressDenied:

@@ -26,7 +26,7 @@ from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied, OAuthFailed
 from cordboard.core.json_pointers import unescape
 from cordboard.core.secrets import Secret
-from cordboard.core.telemetry import span
+from cordboard.core.telemetry import mark_answered, mark_asked, span
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
 EXCHANGE_SECONDS: Final = 10.0
@@ -39,6 +39,7 @@ LONGEST_IDLE: Final = 3 * 365 * 24 * 3600
 LONGEST_PAUSE: Final = 300.0
 DEVICE_SECONDS: Final = 1800
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+POLL: Final = "oauth poll"
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 JWT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # What the vendors call a grant that is over: RFC 6749's word, and what some send in its place.
@@ -209,7 +210,7 @@ class TokenEndpoints:
     async def poll(self, oauth: OAuth, client: Client, code: Secret[str]) -> Granted | Refused:
         """Returns the tokens of a device once a person has allowed it (RFC 8628 section 3.4); it raises nothing."""
         form = {"grant_type": DEVICE_GRANT, "device_code": code.reveal()}
-        return await self._ask("oauth poll", oauth, client, form, REFRESH_SECONDS)
+        return await self._ask(POLL, oauth, client, form, REFRESH_SECONDS)
 
     async def revoke(self, oauth: OAuth, client: Client, token: Secret[str], hint: str) -> Revocation:
         """Revokes a token (RFC 7009); it raises nothing."""
@@ -244,7 +245,8 @@ class TokenEndpoints:
             target = check_url(url)
             if target.scheme not in self._schemes:
                 return Refused("insecure_endpoint")
-            with span(name, SpanKind.CLIENT, server_address=target.host or ""):
+            with span(name, SpanKind.CLIENT) as asked:
+                mark_asked(asked, "POST", target.host, target.port)
                 async with self._session.post(
                     target,
                     data=fields,
@@ -252,6 +254,9 @@ class TokenEndpoints:
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=3.0),
                 ) as response:
+                    # Until a person has decided, a device is refused again and again (RFC 8628 section 3.5).
+                    if name != POLL or response.status != 400:
+                        mark_answered(asked, response.status)
                     body = await read_limited(response, MAX_ANSWER_BYTES)
                     return _Answer(response.status, body, pause(response.headers.get("Retry-After", "")))
         except EgressDenied:

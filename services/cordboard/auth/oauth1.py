@@ -15,7 +15,7 @@ from cordboard.auth.oauth import EXCHANGE_SECONDS, MAX_ANSWER_BYTES, is_token
 from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied, OAuthFailed
 from cordboard.core.secrets import Secret
-from cordboard.core.telemetry import span
+from cordboard.core.telemetry import mark_answered, mark_asked, span
 
 if TYPE_CHECKING:
     from cordboard.auth.oauth import Client
@@ -88,13 +88,15 @@ class OAuth1Endpoints:
             if target.scheme not in self._schemes:
                 raise OAuthFailed("insecure_endpoint")
             _, headers, _ = signer.sign(url, http_method="POST")
-            with span(name, SpanKind.CLIENT, server_address=target.host or ""):
+            with span(name, SpanKind.CLIENT) as asked:
+                mark_asked(asked, "POST", target.host, target.port)
                 async with self._session.post(
                     target,
                     headers=headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=EXCHANGE_SECONDS, sock_connect=3.0),
                 ) as response:
+                    mark_answered(asked, response.status)
                     body = await read_limited(response, MAX_ANSWER_BYTES)
                     status = response.status
         except EgressDenied:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.trace import Status, StatusCode
+
 from cordboard.auth.connections import connection_name
 from cordboard.auth.credentials import Material, digests, granted_by_vendor, resource
 from cordboard.auth.envelope import Unreadable
@@ -26,7 +28,7 @@ from cordboard.auth.schemes import INTERACTIVE
 from cordboard.auth.store import connections as rows
 from cordboard.core.audit import Entry
 from cordboard.core.errors import CordboardError, NotFound
-from cordboard.core.telemetry import INTEGRATION, span
+from cordboard.core.telemetry import INTEGRATION, REFRESH_PROBLEM, span
 
 if TYPE_CHECKING:
     from cordboard.auth.grants import Grants
@@ -55,6 +57,7 @@ UNREADABLE: Final = "unreadable"
 # The vendor refused a refresh token after an attempt whose answer never came: it may have been used up then.
 AMBIGUOUS: Final = "ambiguous_rotation"
 TOO_OFTEN: Final = "too_often"
+WAITING: Final = "waiting"
 _LOST: Final = frozenset({"timeout", "unreachable", "answer_unreadable", "answer_too_large", "answer_invalid"})
 
 
@@ -150,25 +153,36 @@ class Refresher:
 
     async def _refresh(self, held: HeldRow, *, forced: bool) -> Outcome:
         row = held.connection
-        with span("refresh", cordboard_integration=row.integration, cordboard_workspace=row.workspace):
-            try:
-                scheme, client = await self._way(row)
-                drawer = await self._vault.drawer(row.workspace)
-                secrets = {
-                    field: drawer.open(resource(row.id), field, row.generation, record)
-                    for field, record in held.sealed.items()
-                }
-                values = await self._configurations.values(row.workspace, row.integration, row.configuration, secrets)
-            except Unreadable:
-                return Outcome(Result.UNKNOWN, UNREADABLE)
-            except CordboardError as error:
-                return Outcome(Result.UNKNOWN, type(error).__name__, error.retry_after or FIRST_PAUSE)
-            owner = os.urandom(12).hex()
-            decided = await self._claim(row, owner, forced=forced)
-            if decided is not None:
-                return decided
-            way = _Way(scheme.filled(values), client, secrets, values)
-            return await self._ask(row, owner, way)
+        with span("refresh", cordboard_integration=row.integration, cordboard_workspace=row.workspace) as opened:
+            outcome = await self._refreshed(held, forced=forced)
+            if outcome.problem:
+                opened.set_attribute(REFRESH_PROBLEM, outcome.problem)
+            # One that only waits for its time says nothing that the one before did not: that one is to be found.
+            if outcome.result is not Result.FRESH and outcome.problem not in (WAITING, TOO_OFTEN):
+                opened.set_attribute("error.type", outcome.problem or outcome.result.name.lower())
+                opened.set_status(Status(StatusCode.ERROR))
+            return outcome
+
+    async def _refreshed(self, held: HeldRow, *, forced: bool) -> Outcome:
+        row = held.connection
+        try:
+            scheme, client = await self._way(row)
+            drawer = await self._vault.drawer(row.workspace)
+            secrets = {
+                field: drawer.open(resource(row.id), field, row.generation, record)
+                for field, record in held.sealed.items()
+            }
+            values = await self._configurations.values(row.workspace, row.integration, row.configuration, secrets)
+        except Unreadable:
+            return Outcome(Result.UNKNOWN, UNREADABLE)
+        except CordboardError as error:
+            return Outcome(Result.UNKNOWN, type(error).__name__, error.retry_after or FIRST_PAUSE)
+        owner = os.urandom(12).hex()
+        decided = await self._claim(row, owner, forced=forced)
+        if decided is not None:
+            return decided
+        way = _Way(scheme.filled(values), client, secrets, values)
+        return await self._ask(row, owner, way)
 
     async def _way(self, row: ConnectionRow) -> tuple[Scheme, Client | None]:
         scheme = (await self._definitions.definition(row.integration)).scheme(row.auth_scheme)
@@ -202,7 +216,7 @@ class Refresher:
                 if found.state != rows.READY:
                     return Outcome(Result.REJECTED, found.problem)
                 if found.retry_time is not None and found.retry_time > now:
-                    return Outcome(Result.UNKNOWN, "waiting", (found.retry_time - now).total_seconds())
+                    return Outcome(Result.UNKNOWN, WAITING, (found.retry_time - now).total_seconds())
                 if found.lease_until is None or found.lease_until <= now:
                     # The lease is free and was not given: too many forced refreshes, or it ended this very moment.
                     if forced:

@@ -29,7 +29,7 @@ from cordboard.core.egress import ResponseTooLarge, check_url, read_limited
 from cordboard.core.errors import EgressDenied
 from cordboard.core.secrets import Secret
 from cordboard.core.sigv4 import AwsKeys, Scope, signed
-from cordboard.core.telemetry import span
+from cordboard.core.telemetry import mark_answered, mark_asked, span
 
 if TYPE_CHECKING:
     from cordboard.auth.schemes import Role
@@ -84,7 +84,8 @@ class Roles:
     async def _asked(self, target: URL, body: bytes, key: Client, scope: Scope, seconds: int) -> Granted | Refused:
         keys = AwsKeys(key.id, key.secret or Secret(""), Secret(""))
         headers = signed(keys, scope, "POST", target, {"Content-Type": _FORM}, body, self._clock.now())
-        with span("assume role", SpanKind.CLIENT, server_address=target.host or ""):
+        with span("assume role", SpanKind.CLIENT) as asked:
+            mark_asked(asked, "POST", target.host, target.port)
             async with self._session.post(
                 target,
                 data=body,
@@ -92,6 +93,7 @@ class Roles:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=REFRESH_SECONDS, sock_connect=3.0),
             ) as response:
+                mark_answered(asked, response.status)
                 answer = _parsed(await read_limited(response, MAX_ANSWER_BYTES))
                 if response.status == 200:
                     return _granted(answer, seconds)

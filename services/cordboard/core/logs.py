@@ -33,30 +33,41 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line; an exception is its type, its reason and where it was raised, never its text."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-            "event": scrubbed(record.getMessage()),
-        }
-        if found := trace_id():
-            line["trace_id"] = found
-        for key, value in vars(record).items():
-            if key not in _STANDARD:
-                line[key] = _plain(value)
-        if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = _described(record.exc_info[1])
-        if record.name != "root":
-            line["logger"] = record.name
+        """Returns the line."""
         # ensure_ascii escapes control characters and line separators: nothing in a value can forge a line.
-        text = json.dumps(line)
-        width = 1024
-        # After scrubbing, for a cut can hide half a secret; and by value, for half a line is no JSON.
-        while len(text) > MAX_LINE and width:
-            text = json.dumps({key: _cut(value, width) for key, value in line.items()})
-            width //= 2
-        return text
+        return json.dumps(fitted(fields(record, self._service)))
+
+
+def fields(record: logging.LogRecord, service: str) -> dict[str, Any]:
+    """Returns what is told of a record, scrubbed; an exception is its type, its reason and where it was raised, never
+    its text.
+    """
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "service": service,
+        "event": scrubbed(record.getMessage()),
+    }
+    if found := trace_id():
+        line["trace_id"] = found
+    for key, value in vars(record).items():
+        if key not in _STANDARD:
+            line[key] = _plain(value)
+    if record.exc_info and record.exc_info[1] is not None:
+        line["error"] = _described(record.exc_info[1])
+    if record.name != "root":
+        line["logger"] = record.name
+    return line
+
+
+def fitted(line: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields with values so short that all of them fit a line."""
+    found, width = line, 1024
+    # After scrubbing, for a cut can hide half a secret; and by value, for half a line is no JSON.
+    while len(json.dumps(found)) > MAX_LINE and width:
+        found = {key: _cut(value, width) for key, value in line.items()}
+        width //= 2
+    return found
 
 
 def scrubbed(text: str) -> str:

@@ -23,7 +23,7 @@ import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
 from cordboard.common.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
-from cordboard.core import access, logs, telemetry
+from cordboard.core import access, log_export, logs, telemetry
 from cordboard.core.anchors import Anchors
 from cordboard.core.api_keys import PREFIX as API_KEY_PREFIX
 from cordboard.core.api_keys import ApiKeys
@@ -107,6 +107,10 @@ class Process(Generic[SettingsType]):
         if exporter is None and settings.telemetry_address and name != "telemetry":
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._provider = telemetry.set_up(name, exporter)
+        self._log_export: log_export.LogExport | None = None
+        if settings.log_export and settings.telemetry_address:
+            sender = log_export.MeshLogExporter(settings.telemetry_address, self.identity)
+            self._log_export = log_export.send(name, sender)
         self._keys: Callable[[], Awaitable[str]] = self._keys_of_auth
         self._exchange: Callable[[str], Awaitable[str]] = self._exchange_at_auth
         self._revocations_from: Source | None = self._revocations_of_auth if settings.auth_address else None
@@ -286,6 +290,8 @@ class Process(Generic[SettingsType]):
             await self.measures.export(self.channels)
         await self.channels.close()
         await asyncio.to_thread(self._provider.shutdown)
+        if self._log_export is not None:
+            await asyncio.to_thread(self._log_export.end)
 
     def _certificate_remaining(self) -> list[Reading]:
         return [Reading((), self.identity.expiry().timestamp() - SystemClock().now().timestamp())]

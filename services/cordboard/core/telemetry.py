@@ -40,6 +40,7 @@ ACTION: Final = "cordboard.action"
 CONNECTION: Final = "cordboard.connection"
 BACKEND: Final = "cordboard.proxy.backend"
 DEFINITION_VERSION: Final = "cordboard.definition.version"
+REFRESH_PROBLEM: Final = "cordboard.refresh.problem"
 REASON: Final = "cordboard.error.reason"
 
 propagator: Final = TraceContextTextMapPropagator()
@@ -73,6 +74,14 @@ def mark_failed(failed: Span, error: BaseException) -> None:
     if isinstance(error, CordboardError):
         failed.set_attribute(REASON, reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"))
     failed.set_status(Status(StatusCode.ERROR))
+
+
+def mark_asked(asking: Span, method: str, host: str | None, port: int | None) -> None:
+    """Writes whom an HTTP request goes to into its span; no path, for a path can hold what a person typed in."""
+    asking.set_attribute("http.request.method", method)
+    asking.set_attribute("server.address", host or "")
+    if port is not None:
+        asking.set_attribute("server.port", port)
 
 
 def mark_answered(asked: Span, status: int) -> None:

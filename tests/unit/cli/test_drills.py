@@ -46,7 +46,8 @@ async def test_calls_that_never_go_well_again_fail_a_drill(monkeypatch: pytest.M
 
 
 def test_a_drill_that_fails_is_named_and_ends_with_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async def well(_folder: Path, name: str) -> bool:
+    async def well(_folder: Path, name: str, *, look: bool) -> bool:
+        assert not look
         return name != "key-leak"
 
     monkeypatch.setattr(command, "_well", well)

@@ -4,6 +4,7 @@ import type { ComponentType, JSX } from "preact";
 import { render } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { said } from "./live.ts";
+import { Outages, useOutages } from "./health.tsx";
 import { MeshProvider, connected } from "./mesh.ts";
 import { to, useRoute } from "./route.ts";
 import type { Route } from "./route.ts";
@@ -12,9 +13,12 @@ import { Audit } from "./screens/audit.tsx";
 import { Breakers } from "./screens/breakers.tsx";
 import { Connections } from "./screens/connections.tsx";
 import { Edges } from "./screens/edges.tsx";
+import { Experiments } from "./screens/experiments.tsx";
 import { Flags } from "./screens/flags.tsx";
 import { Integrations } from "./screens/integrations.tsx";
 import { Jobs } from "./screens/jobs.tsx";
+import { Keys } from "./screens/keys.tsx";
+import { Limits } from "./screens/limits.tsx";
 import { Traces } from "./screens/traces.tsx";
 import { Usage } from "./screens/usage.tsx";
 import { Session } from "./session.ts";
@@ -28,7 +32,10 @@ const SCREENS: readonly (readonly [id: string, title: string, screen: ComponentT
   ["breakers", "Breakers", Breakers],
   ["edges", "Edges", Edges],
   ["flags", "Flags and rollouts", Flags],
+  ["experiments", "Experiments", Experiments],
   ["connections", "Connections", Connections],
+  ["keys", "Keys and calls", Keys],
+  ["limits", "Limits", Limits],
   ["audit", "Audit", Audit],
   ["usage", "Usage", Usage],
 ];
@@ -46,10 +53,12 @@ function Console({ session }: { session: Session }): JSX.Element {
 }
 
 function Gate({ heading, text }: { heading: string; text: string }): JSX.Element {
+  const outages = useOutages();
   return (
     <main class="gate">
       <h1>{heading}</h1>
       <p role="status">{text}</p>
+      <Outages found={outages} />
     </main>
   );
 }

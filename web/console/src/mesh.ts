@@ -5,19 +5,24 @@ import type { Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import { ApiKeyService } from "../gen/cordboard/auth/v1/api_key_service_pb.ts";
 import { ConnectionService } from "../gen/cordboard/auth/v1/connection_service_pb.ts";
+import { TokenService } from "../gen/cordboard/auth/v1/token_service_pb.ts";
 import { WorkspaceService } from "../gen/cordboard/auth/v1/workspace_service_pb.ts";
 import { CatalogService } from "../gen/cordboard/catalog/v1/catalog_service_pb.ts";
 import { DriftService } from "../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { GovernanceService } from "../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { SyncService } from "../gen/cordboard/catalog/v1/sync_service_pb.ts";
 import { AuditService } from "../gen/cordboard/common/v1/audit_service_pb.ts";
+import { ExperimentService } from "../gen/cordboard/flags/v1/experiment_service_pb.ts";
 import { FlagService } from "../gen/cordboard/flags/v1/flag_service_pb.ts";
 import { RolloutService } from "../gen/cordboard/flags/v1/rollout_service_pb.ts";
 import { BreakerService } from "../gen/cordboard/proxy/v1/breaker_service_pb.ts";
 import { DeadLetterService } from "../gen/cordboard/proxy/v1/dead_letter_service_pb.ts";
 import { JobService } from "../gen/cordboard/proxy/v1/job_service_pb.ts";
 import { ProxyService } from "../gen/cordboard/proxy/v1/proxy_service_pb.ts";
+import { QuotaService } from "../gen/cordboard/proxy/v1/quota_service_pb.ts";
+import { AlertService } from "../gen/cordboard/telemetry/v1/alert_service_pb.ts";
 import { MetricsService } from "../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import { TraceService } from "../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import { FormService } from "../gen/cordboard/uqi/v1/form_service_pb.ts";
@@ -40,6 +45,8 @@ export function connected(session: Session): Mesh {
 
 function meshOf(transport: Transport) {
   return {
+    apiKeys: createClient(ApiKeyService, transport),
+    tokens: createClient(TokenService, transport),
     workspaces: createClient(WorkspaceService, transport),
     connections: createClient(ConnectionService, transport),
     catalog: createClient(CatalogService, transport),
@@ -47,12 +54,15 @@ function meshOf(transport: Transport) {
     governance: createClient(GovernanceService, transport),
     sync: createClient(SyncService, transport),
     audit: createClient(AuditService, transport),
+    experiments: createClient(ExperimentService, transport),
     flags: createClient(FlagService, transport),
     rollouts: createClient(RolloutService, transport),
     breakers: createClient(BreakerService, transport),
     deadLetters: createClient(DeadLetterService, transport),
     jobs: createClient(JobService, transport),
     proxy: createClient(ProxyService, transport),
+    quotas: createClient(QuotaService, transport),
+    alerts: createClient(AlertService, transport),
     metrics: createClient(MetricsService, transport),
     traces: createClient(TraceService, transport),
     forms: createClient(FormService, transport),

@@ -6,6 +6,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { LoginService } from "../gen/cordboard/auth/v1/login_service_pb.ts";
 import type { CompleteLoginResponse } from "../gen/cordboard/auth/v1/login_service_pb.ts";
+import { unsampled } from "./unsampled.ts";
 
 const PLACE = "cordboard.console.place";
 // So long before its end a token is no longer used.
@@ -56,7 +57,6 @@ export class Session {
 
   /** Adds the token to every call, and asks for another one where it was refused. */
   readonly interceptor: Interceptor = (next) => async (request) => {
-    // What is only looked at makes no traces of its own: the console would show itself to itself.
     if (/^(List|Get)/.test(request.method.name)) request.header.set("traceparent", unsampled());
     request.header.set("authorization", `Bearer ${await this.token()}`);
     try {
@@ -82,11 +82,4 @@ export class Session {
     }
     return this.given.accessToken;
   }
-}
-
-/** Returns a W3C `traceparent` that asks for no record. */
-function unsampled(): string {
-  const random = (bytes: number) =>
-    Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (each) => each.toString(16).padStart(2, "0")).join("");
-  return `00-${random(16)}-${random(8)}-00`;
 }

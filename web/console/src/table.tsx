@@ -16,6 +16,9 @@ export interface Column<T> {
   width?: number;
 }
 
+// So many rows may be of any height: all of them are drawn.
+const FEW = 200;
+
 /** Draws rows of one height, which scroll within the page. */
 export function Table<T>(given: {
   label: string;
@@ -23,6 +26,8 @@ export function Table<T>(given: {
   columns: readonly Column<T>[];
   keyOf: (row: T) => string;
   empty: string;
+  /** Whether long texts go on in the next line, where there are not too many rows for that. */
+  wraps?: boolean;
 }): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [first, setFirst] = useState(0);
@@ -36,11 +41,12 @@ export function Table<T>(given: {
   }, []);
   const { rows, columns, label } = given;
   if (rows.length === 0) return <p class="empty">{given.empty}</p>;
-  const from = Math.max(0, Math.min(first, rows.length - seen) - SPARE);
-  const until = Math.min(rows.length, first + seen + SPARE);
+  const isWrapped = given.wraps === true && rows.length <= FEW;
+  const from = isWrapped ? 0 : Math.max(0, Math.min(first, rows.length - seen) - SPARE);
+  const until = isWrapped ? rows.length : Math.min(rows.length, first + seen + SPARE);
   return (
     <div
-      class="table"
+      class={isWrapped ? "table wraps" : "table"}
       ref={box}
       role="region"
       aria-label={label}

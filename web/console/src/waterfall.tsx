@@ -32,6 +32,12 @@ export function Waterfall({ trace }: { trace: Trace }): JSX.Element {
     const element = box.current;
     if (element && (y < element.scrollTop || y > element.scrollTop + height - 2 * ROW)) element.scrollTop = y - height / 2;
   };
+  // What is shown first may be far down.
+  useLayoutEffect(() => {
+    const y = rows.findIndex((row) => row === chosen) * ROW;
+    const element = box.current;
+    if (element && y > element.clientHeight - 2 * ROW) element.scrollTop = y - element.clientHeight / 2;
+  }, [all]);
   const fold = (id: string, isClosed: boolean) => {
     const next = new Set(closed);
     if (isClosed) next.add(id);

@@ -11,7 +11,7 @@ from cordboard.catalog.document import write
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from cordboard.catalog.v1 import lifecycle_pb2 as lifecycle
 from cordboard.cli.demo.desk import SLUG
-from cordboard.cli.drills.scene import INTEGRATION, becomes
+from cordboard.cli.drills.scene import INTEGRATION, Cause, becomes
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.telemetry.v1 import metrics_service_pb2 as metrics
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cordboard.cli.drills.scene import Scene
 
 FLAG = f"flags/version.{SLUG}"
+# The port of discard, which nobody serves.
+NOWHERE = "http://127.0.0.1:9"
 
 
 async def play(scene: Scene) -> None:
@@ -39,6 +41,7 @@ async def play(scene: Scene) -> None:
             await scene.noticed(step, "IntegrationFailing", began)
             errors = await becomes(lambda: _errors(scene, bad), "figures of the versions")
             step.result(f"by version: {'; '.join(errors)}")
+        await scene.look(Cause(f"{FLAG} gives version {bad} to everybody, and nothing listens at its {NOWHERE}"))
         with scene.narrator.step("The rollout is rolled back", "Runbook: `cordboard flag rollback`.") as step:
             mended = time.monotonic()
             await operator.flags.RollbackFlag(
@@ -53,8 +56,7 @@ async def _stage(scene: Scene) -> str:
     major, minor, _ = definition.version.split(".")
     definition.version = f"{major}.{int(minor) + 1}.0"
     for server in definition.servers:
-        # The port of discard, which nobody serves.
-        server.url = "http://127.0.0.1:9"
+        server.url = NOWHERE
     staged = await scene.operator.catalog.PublishDefinition(
         catalog.PublishDefinitionRequest(document=write(definition), stage=lifecycle.VERSION_STATE_STAGED)
     )

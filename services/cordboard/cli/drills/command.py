@@ -14,7 +14,8 @@ from rich.table import Table
 
 from cordboard.cli.demo.narrator import Narrator, StepFailed
 from cordboard.cli.drills import bad_rollout, database_down, edge_cut_off, key_leak, token_storm, vendor_down
-from cordboard.cli.drills.scene import scene
+from cordboard.cli.drills.looking import Looking
+from cordboard.cli.drills.scene import nobody_looks, scene
 from cordboard.cli.failures import lines
 from cordboard.cli.mesh import progress
 from cordboard.cli.options import Output, target
@@ -52,6 +53,9 @@ DRILLS: Final[Mapping[str, Drill]] = {
 def drill(
     context: typer.Context,
     name: Annotated[list[str] | None, typer.Argument(help="Which, or `all`. Default: list them.")] = None,
+    look: Annotated[
+        bool, typer.Option("--look", help="Wait while the failure is there, and let you find its cause at the console.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Make a failure on a mesh of its own, and check that it is noticed and mended as the runbook says."""
@@ -70,25 +74,28 @@ def drill(
     if unknown:
         raise typer.BadParameter(f"no such drill: {', '.join(unknown)}; there are {', '.join(DRILLS)}")
     folder = target(context).state_dir / "drill"
-    failed = run(lambda: _failed(folder, wanted))
+    failed = run(lambda: _failed(folder, wanted, look=look))
     if failed:
         errors.print(f"failed: {', '.join(failed)}", style="red")
         raise typer.Exit(1)
 
 
-async def _failed(folder: Path, names: list[str]) -> list[str]:
-    return [each for each in names if not await _well(folder, each)]
+async def _failed(folder: Path, names: list[str], *, look: bool) -> list[str]:
+    return [each for each in names if not await _well(folder, each, look=look)]
 
 
-async def _well(folder: Path, name: str) -> bool:
+async def _well(folder: Path, name: str, *, look: bool) -> bool:
     """Plays a drill, tells it, and returns whether it went as the runbook says."""
     shutil.rmtree(folder, ignore_errors=True)
     narrator, one = Narrator(console), DRILLS[name]
     console.print(f"\nDrill {name}: {one.failure}.", style="bold", highlight=False)
+    looking = Looking(console) if look else None
     try:
         async with contextlib.AsyncExitStack() as stack:
             with progress() as told:
-                played = await stack.enter_async_context(scene(folder, narrator, told))
+                played = await stack.enter_async_context(scene(folder, narrator, told, looking or nobody_looks))
+            if looking is not None:
+                await looking.begin(played)
             await one.play(played)
     except (StepFailed, MeshFailure) as problem:
         errors.print(f"the drill failed: {problem}", style="red")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cordboard.auth.v1 import connection_service_pb2 as connections
 from cordboard.cli.demo.desk import connect_by_key
 from cordboard.cli.demo.narrator import StepFailed
-from cordboard.cli.drills.scene import CONNECTION, READ, WORKSPACE, becomes, refused
+from cordboard.cli.drills.scene import CONNECTION, READ, WORKSPACE, Cause, becomes, refused
 from cordboard.client import CordboardError
 from cordboard.local import probes
 from cordboard.local.certificates import SERVICES
@@ -46,6 +46,7 @@ async def play(scene: Scene) -> None:
                 step.result("a read goes well")
                 error = await refused(scene.member.execute(CONNECTION, "create_ticket", TICKET, timeout=30))
                 step.result(f"a write does not: {error.code.name}, {error.reason}")
+            await scene.look(Cause("the database does not answer"))
         with scene.narrator.step("The database is back", "Runbook: services reconnect, nothing is restarted.") as step:
             healed = time.monotonic()
             await becomes(lambda: _written(scene), "a write that goes well")

@@ -13,7 +13,7 @@ from cordboard.catalog.v1 import sync_service_pb2 as sync
 from cordboard.cli.demo.desk import connect_by_key, create_workspace
 from cordboard.cli.demo.narrator import StepFailed
 from cordboard.cli.demo.parts import Callers
-from cordboard.cli.drills.scene import CONNECTION, INTEGRATION, READ, WORKSPACE, Scene, becomes
+from cordboard.cli.drills.scene import CONNECTION, INTEGRATION, READ, WORKSPACE, Cause, Scene, becomes
 from cordboard.cli.edges import bootstrap_of, write_private
 from cordboard.cli.mesh import LOOPBACK
 from cordboard.flags.v1 import flag_service_pb2 as flags
@@ -43,6 +43,7 @@ async def play(scene: Scene) -> None:
             found = await edge.operator.catalog.GetIntegration(catalog.GetIntegrationRequest(name=INTEGRATION))
             step.result(f"a call goes well, HTTP {done.vendor_status}, in version {found.active_version or 'active'}")
             await scene.operator.flags.PutFlag(flags.PutFlagRequest(flag=_flag(), reason="while the line is cut"))
+        await scene.look(Cause(f"the line between the edge {EDGE} and its hub, at {line.address}, is cut", edge))
         with scene.narrator.step("The line is mended", "Runbook: the edge goes on by itself.") as step:
             mended = time.monotonic()
             await line.mend()

@@ -11,7 +11,7 @@ from cordboard.auth.v1 import api_key_service_pb2 as keys
 from cordboard.auth.v1 import token_service_pb2 as tokens
 from cordboard.cli.demo.narrator import StepFailed
 from cordboard.cli.demo.parts import PRODUCTION, until
-from cordboard.cli.drills.scene import CONNECTION, READ, WORKSPACE, becomes
+from cordboard.cli.drills.scene import CONNECTION, READ, WORKSPACE, Cause, becomes
 from cordboard.client import Client, Result, Unauthenticated
 from cordboard.common.v1 import options_pb2
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
@@ -43,6 +43,7 @@ async def play(scene: Scene) -> None:
     with scene.narrator.step("What was done with it", "Runbook: `cordboard calls list`.") as step:
         await becomes(lambda: _all_are_seen(scene, made.api_key), "the records of the calls")
         step.result(f"each of its {STOLEN_CALLS} calls has a record with the key's name")
+    await scene.look(Cause(f"{made.api_key.name} is in foreign hands: it made {STOLEN_CALLS} calls of {READ}"))
     with scene.narrator.step("The key is revoked", "Runbook: `cordboard keys revoke`.") as step:
         began = time.monotonic()
         revoke = keys.RevokeApiKeyRequest(name=made.api_key.name, reason="it leaked")

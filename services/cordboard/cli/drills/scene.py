@@ -59,6 +59,19 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What a drill has made, for whoever had to find it."""
+
+    text: str
+    edge: Scene | None = None
+    """The edge whose console may be needed for it."""
+
+
+async def nobody_looks(_: Cause) -> None:
+    """Looks at nothing."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """Where a drill takes place."""
 
@@ -69,6 +82,8 @@ class Scene:
     callers: Callers
     operator: Client
     member: Client
+    look: Callable[[Cause], Awaitable[None]] = nobody_looks
+    """Is called while the failure is there, before it is mended."""
 
     @contextlib.asynccontextmanager
     async def traffic(self, connection: str = CONNECTION) -> AsyncIterator[Calls]:
@@ -115,7 +130,12 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(folder: Path, narrator: Narrator, progress: Progress) -> AsyncIterator[Scene]:
+async def scene(
+    folder: Path,
+    narrator: Narrator,
+    progress: Progress,
+    look: Callable[[Cause], Awaitable[None]] = nobody_looks,
+) -> AsyncIterator[Scene]:
     """Gives a mesh of its own with a customer whose account is connected; nothing of it is left afterwards."""
     await asyncio.to_thread(folder.mkdir, parents=True)
     options = MeshOptions(state_dir=folder / "mesh", egress_allowed_networks=(LOOPBACK,), retain_data=False)
@@ -128,7 +148,7 @@ async def scene(folder: Path, narrator: Narrator, progress: Progress) -> AsyncIt
         await create_workspace(operator, WORKSPACE, "business")
         member = await callers.workspace(operator, WORKSPACE)
         await connect_by_key(operator, member, acme, CONNECTION)
-        yield Scene(narrator, folder, mesh, acme, callers, operator, member)
+        yield Scene(narrator, folder, mesh, acme, callers, operator, member, look)
 
 
 async def refused(call: Awaitable[object]) -> CordboardError:

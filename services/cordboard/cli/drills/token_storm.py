@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.cli.demo.desk import connect_by_consent, register_client
 from cordboard.cli.demo.narrator import StepFailed
-from cordboard.cli.drills.scene import READ, WORKSPACE
+from cordboard.cli.drills.scene import READ, WORKSPACE, Cause
 from cordboard.client import CordboardError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ async def play(scene: Scene) -> None:
             step.result(f"calls failed with {', '.join(sorted(calls.reasons))}: nobody was asked to connect again")
             if "RECONNECT_REQUIRED" in calls.reasons:
                 raise StepFailed("an endpoint that is away is no reason to connect again")
+        await scene.look(
+            Cause(f"the vendor's token endpoint, {scene.vendor.url}{TOKENS}, answers 503: no token is renewed")
+        )
         with scene.narrator.step("The endpoint is back", "Runbook: `unknown` means that it is the vendor's.") as step:
             healed = time.monotonic()
             await scene.vendor.control("DELETE", "faults")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cordboard.cli.demo.desk import SLUG
 from cordboard.cli.demo.narrator import StepFailed
-from cordboard.cli.drills.scene import CONNECTION, READ, becomes, refused
+from cordboard.cli.drills.scene import CONNECTION, READ, Cause, becomes, refused
 from cordboard.telemetry.v1 import trace_service_pb2 as traces
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ async def play(scene: Scene) -> None:
             trace = await scene.noticed(step, "IntegrationFailing", began)
             found = await becomes(lambda: _vendor_status(scene, trace), "the trace of a failed call")
             step.result(f"its trace shows what the vendor said: {found}")
+        await scene.look(Cause(f"the vendor of {SLUG} at {scene.vendor.url} answers 503 to everything"))
         with scene.narrator.step("Meanwhile calls are refused at once, and the vendor is left in peace") as step:
             error = await refused(scene.member.execute(CONNECTION, READ, {}))
             if error.reason not in ("BREAKER_OPEN", "VENDOR_ERROR"):

@@ -91,7 +91,7 @@ class Attention:
                 alert.summary,
                 resource_of(alert.labels),
                 alert.value,
-                lead_of(alert.labels),
+                lead_of(alert.labels, alert.rule),
                 alert.rule,
                 alert.start_time,
                 alert.trace,

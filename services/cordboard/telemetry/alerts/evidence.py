@@ -20,6 +20,7 @@ BACK_SECONDS: Final = 3600
 RECENT_SECONDS: Final = 300
 FEWEST_FAILURES: Final = 3
 """Failed attempts within RECENT_SECONDS that need somebody's attention: one is what retries are there for."""
+REFRESHES: Final = "RefreshFailing"
 _INTEGRATION: Final = "cordboard_integration"
 
 # Attempts at vendors that failed by no fault of the caller: transport errors, and what the vendor calls its own fault.
@@ -56,10 +57,12 @@ class Failures:
     trace: str
 
 
-def lead_of(labels: Mapping[str, str]) -> Lead:
-    """Returns how the traces of an alert with these labels are found."""
+def lead_of(labels: Mapping[str, str], rule: str = "") -> Lead:
+    """Returns how the traces of an alert of a rule with these labels are found."""
     if _INTEGRATION in labels:
-        return Lead(attributes=(("cordboard.integration", labels[_INTEGRATION]),))
+        # What fails is Auth's, and the vendor's token endpoint; calls may go well meanwhile.
+        service = "auth" if rule == REFRESHES else ""
+        return Lead(service, attributes=(("cordboard.integration", labels[_INTEGRATION]),))
     if "service_name" in labels:
         return Lead(service=labels["service_name"])
     if "cordboard_edge" in labels:
@@ -80,7 +83,7 @@ class Evidence:
         Of an integration it is one in which the vendor was asked: a call that a breaker refused shows no cause.
         """
         integration = dict(lead.attributes).get("cordboard.integration")
-        if integration is not None and lead.errors_only:
+        if integration is not None and lead.errors_only and not lead.service:
             first = (int(now.timestamp()) - BACK_SECONDS) * NANOS
             async with self._spans.database.shared() as connection:
                 found = await connection.execute(_NEWEST, {"first": first, "integration": integration})

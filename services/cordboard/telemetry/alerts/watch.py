@@ -98,4 +98,4 @@ class Watch:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _with_trace(self, alert: Alert, now: datetime) -> Alert:
-        return replace(alert, trace=await self._evidence.trace(lead_of(alert.labels), now))
+        return replace(alert, trace=await self._evidence.trace(lead_of(alert.labels, alert.rule), now))

@@ -151,18 +151,26 @@ function OneFlag({ flag, route, done }: { flag: Flag; route: Route; done: () => 
             ]
               .filter(Boolean)
               .join("; ") || "everybody"}
-            : <b>{rule.variant || rule.split.map((each) => `${each.variant} ${each.weight}`).join(", ")}</b>
+            : <b>{rule.variant ? given(flag, rule.variant) : rule.split.map((each) => `${given(flag, each.variant)} ${each.weight}`).join(", ")}</b>
             {rule.split.length === 2 && <Slider flag={flag} rule={index} done={done} />}
           </li>
         ))}
         <li>
-          otherwise: <b>{flag.defaultVariant}</b>
+          otherwise: <b>{given(flag, flag.defaultVariant)}</b>
         </li>
       </ol>
       <h3>History</h3>
       <Asked of={history}>{(rows) => <History flag={flag} rows={rows} done={done} />}</Asked>
     </Panel>
   );
+}
+
+/** Says a variant, and what it gives where that is not what it is called. */
+function given(flag: Flag, variant: string): string {
+  const { kind } = flag.variants[variant] ?? {};
+  if (kind?.case !== "stringValue" && kind?.case !== "numberValue") return variant;
+  const value = String(kind.value);
+  return value === "" || value === variant ? variant : `${variant} (${value})`;
 }
 
 function listed(what: string, values: readonly string[]): string {

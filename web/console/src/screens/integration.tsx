@@ -10,7 +10,9 @@ import type { DefinitionVersion } from "../../gen/cordboard/catalog/v1/catalog_s
 import { DriftKind } from "../../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { DefinitionChange_Kind, Incompatibility_Direction } from "../../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { VersionState } from "../../gen/cordboard/catalog/v1/lifecycle_pb.ts";
+import type { Flag } from "../../gen/cordboard/flags/v1/flag_service_pb.ts";
 import { Dimension } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
+import type { Rate } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import { FormDocumentSchema } from "../../gen/cordboard/uqi/v1/form_pb.ts";
 import { useLive } from "../live.ts";
 import { useMesh } from "../mesh.ts";
@@ -22,6 +24,7 @@ import { Table } from "../table.tsx";
 
 const PAGE = 1000;
 const HOUR = 3600;
+const DAY = 86_400;
 const QUARTER_MS = 91 * 86_400_000;
 
 /** Shows an integration. */
@@ -52,6 +55,7 @@ export function OneIntegration({ slug, route }: { slug: string; route: Route }):
             </p>
           </Panel>
           <Health slug={slug} />
+          <Changes slug={slug} />
           <Drifts slug={slug} />
           {route.query.get("form") ? <FormPreview name={route.query.get("form")!} route={route} /> : null}
           <Actions slug={slug} route={route} />
@@ -100,6 +104,7 @@ function Health({ slug }: { slug: string }): JSX.Element {
         {(rows) => (
           <Table
             label="Health by action"
+            wraps
             rows={rows}
             keyOf={(row) => `${row.subject?.action} ${row.subject?.version}`}
             empty="Nobody called it in the last hour."
@@ -120,7 +125,7 @@ function Health({ slug }: { slug: string }): JSX.Element {
                     0
                   ),
               },
-              { title: "Why", cell: (row) => Object.keys(row.failures).join(", ") },
+              { title: "Why not", cell: (row) => causes(row) },
               { title: "p50", width: 10, isFigure: true, cell: (row) => took(row.p50) },
               { title: "p95", width: 10, isFigure: true, cell: (row) => took(row.p95) },
               {
@@ -137,6 +142,58 @@ function Health({ slug }: { slug: string }): JSX.Element {
       </Asked>
     </Panel>
   );
+}
+
+/** Says why calls did not go well: what failed, and what was refused because of that. */
+function causes(rate: Rate): string {
+  const sorted = Object.entries(rate.failures).sort(([, a], [, b]) => Number(b - a));
+  return sorted.map(([cause, calls]) => `${cause} ${count(calls)}`).join(", ");
+}
+
+/** Shows what decides who gets it and was changed within a day: what fails since then may fail because of that. */
+function Changes({ slug }: { slug: string }): JSX.Element | null {
+  const mesh = useMesh();
+  const found = useLive(
+    () =>
+      everything(async (pageToken) => {
+        const page = await mesh.flags.listFlags({ pageSize: PAGE, pageToken });
+        return { nextPageToken: page.nextPageToken, items: page.flags.filter((flag) => decides(flag, slug)) };
+      }),
+    [slug],
+    15,
+  );
+  const since = before(DAY).seconds;
+  const rows = (found.value ?? []).filter((flag) => (flag.updateTime?.seconds ?? 0n) >= since);
+  if (rows.length === 0) return null;
+  rows.sort((a, b) => Number((b.updateTime?.seconds ?? 0n) - (a.updateTime?.seconds ?? 0n)));
+  return (
+    <Panel title="Changed within a day">
+      <Table
+        label="Changed within a day"
+        rows={rows}
+        keyOf={(row) => row.name}
+        empty=""
+        columns={[
+          { title: "Flag", cell: (row) => <a href={to("flags", "", { flag: last(row.name) })}>{last(row.name)}</a> },
+          { title: "What it decides", cell: (row) => row.description || DECIDES[last(row.name).split(".", 1)[0] ?? ""] },
+          { title: "When", width: 16, cell: (row) => ago(row.updateTime) },
+          { title: "Revision", width: 10, isFigure: true, cell: (row) => String(row.revision) },
+          { title: "State", width: 10, cell: (row) => (row.killed ? <Mark mood="bad">killed</Mark> : "on") },
+        ]}
+      />
+    </Panel>
+  );
+}
+
+const DECIDES: Record<string, string> = {
+  integration: "who may use it",
+  version: "who gets which version",
+  action: "who may use an action",
+};
+
+function decides(flag: Flag, slug: string): boolean {
+  const [kind = "", ...rest] = last(flag.name).split(".");
+  return kind in DECIDES && rest[0] === slug;
 }
 
 function Drifts({ slug }: { slug: string }): JSX.Element | null {

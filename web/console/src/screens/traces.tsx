@@ -6,6 +6,7 @@ import { useState } from "preact/hooks";
 import { ExportTraceRequest_Format } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import type { Trace } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import { CallGraph } from "../call-graph.tsx";
+import { Compared } from "../comparison.tsx";
 import { said, useLive } from "../live.ts";
 import { useMesh } from "../mesh.ts";
 import { Asked, Choice, Filter, Mark, Panel, TraceLink, announce } from "../parts.tsx";
@@ -27,7 +28,8 @@ const SINCE = [
 
 /** Shows one trace where the address names one, and a search otherwise. */
 export function Traces({ route }: { route: Route }): JSX.Element {
-  return route.id ? <OneTrace id={route.id} /> : <Search route={route} />;
+  if (route.id) return <OneTrace id={route.id} />;
+  return route.query.get("view") === "compare" ? <Compared route={route} /> : <Search route={route} />;
 }
 
 function Search({ route }: { route: Route }): JSX.Element {
@@ -168,7 +170,8 @@ function OneTrace({ id }: { id: string }): JSX.Element {
             title={found.rootName}
             aside={
               <span>
-                <code>{id}</code> <Download id={id} format={ExportTraceRequest_Format.PERFETTO} label="For Perfetto" />{" "}
+                <code>{id}</code> <a href={to("traces", "", { view: "compare", second: id })}>Compare</a>{" "}
+                <Download id={id} format={ExportTraceRequest_Format.PERFETTO} label="For Perfetto" />{" "}
                 <Download id={id} format={ExportTraceRequest_Format.OTLP} label="As OTLP" />
               </span>
             }
