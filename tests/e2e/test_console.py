@@ -10,16 +10,26 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 
+from cordboard.auth.v1 import api_key_service_pb2 as keys
 from cordboard.auth.v1 import login_service_pb2 as login
+from cordboard.auth.v1 import workspace_service_pb2 as workspaces
+from cordboard.catalog.document import write
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog
+from cordboard.catalog.v1 import definition_pb2
 from cordboard.catalog.v1 import drift_service_pb2 as drift
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
-from cordboard.client import Client, CordboardError
+from cordboard.client import Client, CordboardError, Unauthenticated
+from cordboard.common.v1 import options_pb2
+from cordboard.flags.v1 import experiment_service_pb2 as experiments
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
+from cordboard.flags.v1 import tracking_service_pb2 as tracking
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
+from cordboard.proxy.v1 import quota_service_pb2 as quotas
 from tests.e2e.test_command import as_json
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import Desk, Tenant, a_desk
@@ -282,3 +292,149 @@ async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history
     written = await ada.go_on(["go", "#/audit?service=flags"], ["see", "flags.flag.kill"], ["judge"])
     assert f"flags/{key}" in written["said"]
     await ada.go_on(["click", "Verify"], ["see", "whole:"])
+
+
+async def test_two_traces_are_compared_step_by_step(ada: Operator, operator: Client, troubled: Tenant) -> None:
+    seen = await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/traces?workspace={troubled.workspace}&errors=1"],
+        ["see", "Through"],
+        ["open", "Traces"],
+        ["see", "its time went into"],
+        ["follow", "Compare"],
+        ["see", "Compare two traces"],
+        ["open", "Traces to choose from"],
+        ["see", "of the other"],
+        ["judge"],
+    )
+    assert "One: " in seen["said"]
+    assert "proxy.send" in seen["said"]
+    assert "first=" in seen["address"]
+
+
+async def test_limits_show_what_is_used_and_by_whom(
+    ada: Operator, operator: Client, troubled: Tenant, desk: Desk
+) -> None:
+    request = catalog.GetDefinitionVersionRequest(name="integrations/acme-desk/versions/active")
+    definition = (await operator.catalog.GetDefinitionVersion(request)).definition
+    major, minor, _ = definition.version.split(".")
+    definition.version = f"{major}.{int(minor) + 1}.0"
+    definition.rate_limits.append(
+        definition_pb2.RateLimit(
+            calls=5000, window=Duration(seconds=3600), scope=definition_pb2.RATE_LIMIT_SCOPE_WORKSPACE
+        )
+    )
+    await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=write(definition)))
+
+    async with desk.mesh.client(troubled.token) as member:
+
+        async def counted() -> bool:
+            await member.execute(troubled.connection, "get_me")
+            parent = f"workspaces/{troubled.workspace}"
+            found = (await operator.quotas.ListQuotas(quotas.ListQuotasRequest(parent=parent))).quotas
+            return any(each.limit == 5000 and each.own_used for each in found)
+
+        await until(counted, "a call to be counted")
+    seen = await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/limits?workspace={troubled.workspace}"],
+        ["see", "5,000 in"],
+        ["judge"],
+    )
+    assert "By this workspace" in seen["said"]
+
+
+async def test_an_experiment_is_shown_with_its_intervals_and_stopped(
+    ada: Operator, operator: Client, desk: Desk
+) -> None:
+    key = f"desk-{uuid4().hex[:8]}"
+    rule = flags.Rule(split=[flags.WeightedVariant(variant=each, weight=1) for each in ("on", "off")])
+    variants = {"on": Value(bool_value=True), "off": Value(bool_value=False)}
+    flag = flags.Flag(name=f"flags/{key}", variants=variants, rules=[rule], default_variant="off")
+    await operator.flags.PutFlag(flags.PutFlagRequest(flag=flag))
+    metric = experiments.Metric(kind=experiments.METRIC_KIND_TOTAL, event="order")
+    await operator.experiments.StartExperiment(
+        experiments.StartExperimentRequest(
+            experiment=experiments.Experiment(
+                name=f"experiments/{key}", flag=flag.name, hypothesis="more is sold", primary_metric=metric
+            )
+        )
+    )
+    # Of fewer than thirty workspaces nothing is said; and not all of them at the same moment.
+    for _ in range(10):
+        await asyncio.gather(*(an_order(desk, operator, flag.name, number) for number in range(10)))
+
+    seen = await ada.come(
+        ["see", "Attention"],
+        ["go", "#/experiments"],
+        ["see", "more is sold"],
+        ["judge"],
+        ["follow", key],
+        ["see", "not known yet"],
+        ["judge"],
+    )
+    assert "order, added up, which decides" in seen["said"]
+    found = (
+        await operator.experiments.GetExperiment(experiments.GetExperimentRequest(name=f"experiments/{key}"))
+    ).results
+    [arm] = [each for each in found.metrics[0].arms if each.variant == "on"]
+    assert f"{arm.always_valid.lower:+.3g}" in seen["said"]
+    assert f"{arm.always_valid.upper:+.3g}" in seen["said"]
+    await ada.go_on(
+        ["ask", "Stop"],
+        ["fill", "to confirm", key],
+        ["fill", "Why", "enough"],
+        ["confirm", "Stop"],
+        ["see", "Stop: done"],
+    )
+    stopped = await operator.experiments.GetExperiment(experiments.GetExperimentRequest(name=f"experiments/{key}"))
+    assert (stopped.state, stopped.stop_reason) == (experiments.EXPERIMENT_STATE_STOPPED, "enough")
+
+
+async def an_order(desk: Desk, operator: Client, flag: str, number: int) -> None:
+    """Has a new workspace meet a flag and order something."""
+    workspace = f"shop-{uuid4().hex[:8]}"
+    made = workspaces.Workspace(customer=workspace, tier="starter", region="eu")
+    await operator.workspaces.CreateWorkspace(workspaces.CreateWorkspaceRequest(workspace_id=workspace, workspace=made))
+    async with desk.mesh.client(await desk.mesh.token("member", workspace=workspace)) as member:
+        await member.tracking.ExposeFlags(tracking.ExposeFlagsRequest(names=[flag]))
+        event = tracking.TrackedEvent(event="order", value=10.0 + number % 7)
+        await member.tracking.TrackEvents(tracking.TrackEventsRequest(events=[event]))
+
+
+async def test_an_api_key_is_ended_where_its_calls_are_seen(
+    ada: Operator, operator: Client, troubled: Tenant, desk: Desk
+) -> None:
+    made = await operator.api_keys.CreateApiKey(
+        keys.CreateApiKeyRequest(
+            parent=f"workspaces/{troubled.workspace}",
+            display_name="the billing script",
+            environment="production",
+            roles=[options_pb2.ROLE_MEMBER],
+        )
+    )
+    async with desk.mesh.client(made.secret) as thief:
+        await thief.execute(troubled.connection, "get_me")
+        key = made.api_key.name.rpartition("/")[2]
+        await ada.come(
+            ["see", "new API key is in use"],
+            ["row", "the billing script", "Its calls"],
+            ["see", "1 of the newest"],
+            ["see", "get_me"],
+            ["judge"],
+            ["ask", "Revoke"],
+            ["fill", "to confirm", key],
+            ["fill", "Why", "it leaked"],
+            ["confirm", "Revoke"],
+            ["see", "Revoke: done"],
+            ["see", "revoked"],
+        )
+
+        async def refused() -> bool:
+            try:
+                await thief.execute(troubled.connection, "get_me")
+            except Unauthenticated:
+                return True
+            return False
+
+        await until(refused, "the key to be refused")

@@ -108,7 +108,8 @@ class Process(Generic[SettingsType]):
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._provider = telemetry.set_up(name, exporter)
         self._log_export: log_export.LogExport | None = None
-        if settings.log_export and settings.telemetry_address:
+        # What Telemetry says of an export that it takes would be one more to take.
+        if settings.log_export and settings.telemetry_address and name != "telemetry":
             sender = log_export.MeshLogExporter(settings.telemetry_address, self.identity)
             self._log_export = log_export.send(name, sender)
         self._keys: Callable[[], Awaitable[str]] = self._keys_of_auth

@@ -23,12 +23,15 @@ from cordboard.core import log_export, telemetry
 from cordboard.core.identity import Identity
 from cordboard.core.logs import scrubbed
 from cordboard.core.secrets import Secret
+from cordboard.core.server import Process
+from cordboard.core.settings import Settings
 from cordboard.local.certificates import Identities
 from tests.fixtures import mesh
-from tests.fixtures.serving import TokenMint
+from tests.fixtures.serving import Serving, TokenMint
 
 logger = logging.getLogger("cordboard.test.sent")
 PATIENCE = 60.0
+NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
 
 
 class Receiver(LogsServiceServicer):
@@ -169,3 +172,24 @@ async def test_what_the_export_says_of_itself_is_not_sent(
     logger.info("after it")
     await until(lambda: taking.records)
     assert [record.body.string_value for record in taking.records] == ["after it"]
+
+
+async def nothing(_process: Process[Settings]) -> None:
+    """Serves nothing but health."""
+
+
+async def test_a_service_sends_its_lines_once_it_is_told_to(receiver: tuple[Receiver, str], serving: Serving) -> None:
+    taking, address = receiver
+    # The control comes first: one that was not told sends none, and would have had as much time.
+    async with serving("catalog", Settings, nothing, database_url=NOWHERE, telemetry_address=address):
+        logger.warning("of one that was not told")
+    async with serving("proxy", Settings, nothing, database_url=NOWHERE, telemetry_address=address, log_export=True):
+        logger.warning("of one that was told")
+    # What waited was sent before the end.
+    [line] = [record for record in taking.records if record.body.string_value.startswith("of one")]
+    assert (line.body.string_value, line.severity_text) == ("of one that was told", "WARNING")
+    named = {each.value.string_value for batch in taking.batches for each in batch.resource.attributes}
+    assert "proxy" in named
+    assert "catalog" not in named
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, log_export.LogExport)]
+    assert handlers == []

@@ -54,16 +54,16 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
         {(rows) => (
           <Table
             label="API keys"
+            wraps
             rows={rows}
             keyOf={(row) => row.name}
             empty="There are none."
             columns={[
-              { title: "Key", cell: (row) => <code>{last(row.name)}</code> },
+              { title: "Key", width: 22, cell: (row) => <code>{last(row.name)}</code> },
               { title: "Called", cell: (row) => row.displayName },
-              { title: "Environment", width: 14, cell: (row) => row.environment },
-              { title: "May", width: 12, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
-              { title: "Made by", width: 12, cell: (row) => row.creator },
-              { title: "Made", width: 12, cell: (row) => ago(row.createTime) },
+              { title: "For", width: 12, cell: (row) => row.environment },
+              { title: "May", width: 10, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
+              { title: "Made", width: 18, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
               { title: "Used", width: 12, cell: (row) => ago(row.lastUseTime) || "never" },
               { title: "State", width: 12, cell: (row) => <State row={row} /> },
               {
