@@ -27,7 +27,7 @@ from cordboard.local.mesh import Mesh
 from cordboard.local.options import MeshOptions
 from cordboard.local.ports import Ports
 from tests.fixtures.mesh import _browser, until
-from tests.fixtures.oidc import CLIENT, INSTALLED, SECRET, provider, signed_in
+from tests.fixtures.oidc import CLIENT, INSTALLED, SECRET, Provider, provider, signed_in
 
 pytestmark = [
     pytest.mark.node,
@@ -46,6 +46,7 @@ class Place:
     mesh: Mesh
     browser: aiohttp.ClientSession
     home: Path
+    provider: Provider
 
     async def command(self, *arguments: str) -> asyncio.subprocess.Process:
         """Starts the command as somebody without any file of the mesh but its certificate authority."""
@@ -122,7 +123,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         stack.push_async_callback(mesh.stop)
         await mesh.__aenter__()
         browser = await stack.enter_async_context(await _browser(mesh))
-        found = Place(mesh, browser, tmp_path)
+        found = Place(mesh, browser, tmp_path, running)
         code, _, errors = await found.done("profile", "add", "hub", mesh.public_address, "--ca-file", str(mesh.ca_file))
         assert code == 0, errors
         yield found

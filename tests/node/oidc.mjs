@@ -29,6 +29,16 @@ const provider = new Provider(issuer, {
   findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id, ...wanted.people?.[id] }) }),
   ttl: { AccessToken: wanted.seconds ?? 3600, ClientCredentials: wanted.seconds ?? 3600, RefreshToken: 86400 },
 });
+// What it gave: each answer of its token endpoint, for tests that look for secrets.
+const given = [];
+provider.use(async (context, next) => {
+  if (context.path === "/given") {
+    context.body = given;
+    return;
+  }
+  await next();
+  if (context.path === "/token") given.push(context.body);
+});
 server.on("request", provider.callback());
 process.stdin.resume();
 process.stdin.on("end", () => process.exit(0));

@@ -35,6 +35,7 @@ TARGETS: Final = {
     "cordboard.core.api_keys": "tests/unit/core/test_api_keys.py",
     "cordboard.core.access": "tests/unit/core/test_access.py",
     "cordboard.auth.envelope": "tests/unit/auth/test_envelope.py",
+    "cordboard.core.egress": "tests/unit/proxy/test_egress.py",
 }
 # What may live, and why: by the module and what the mutant says of itself, without the line.
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
@@ -54,6 +55,10 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
     ): "no rule names a field that is not a text",
     ("cordboard.core.api_keys", "always: not task.cancelled()"): "only the end of the process cancels it",
     ("cordboard.core.api_keys", "never: not task.cancelled()"): "each caller's shield looks at it too",
+    ("cordboard.core.egress", "never: len(chunks) == 1"): "one piece joined is that piece",
+    ("cordboard.core.egress", "never: isinstance(network, Network)"): "the network of a network is itself",
+    ("cordboard.core.egress", "never: resolver is not self._resolver"): "its threads end when nobody knows it any more",
+    ("cordboard.core.egress", "turned to 'at > 0': at >= 0"): "what begins with a slash has no host, and is refused",
 }
 SECONDS: Final = 120.0
 _EDGES: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import grpc
+import psutil
 import pytest
 
 from cordboard import sandbox
@@ -31,13 +32,16 @@ from cordboard.auth.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from cordboard.common.v1 import options_pb2 as roles
 from tests.contract.test_auth_refresh import nothing_to_revoke, oauth, token_requests
 from tests.fixtures.auth import Auth, consented, until
-from tests.fixtures.auth_processes import AuthProcesses
+from tests.fixtures.auth_processes import AuthProcesses, Running
 
 CALLERS: Final = int(os.environ.get("CALLERS", "500"))
 RATE: Final = int(os.environ.get("RATE", "1000"))
 SECONDS: Final = float(os.environ.get("SECONDS", "60"))
 RACES: Final = int(os.environ.get("RACES", "500"))
 AT_ONCE: Final = 10
+ALONE: Final = 500
+# How long a refusal may take where the machine does nothing else; printed, and not a reason to fail.
+AIM: Final = 0.005
 PROCESSES: Final = 2
 NAME: Final = "workspaces/acme/connections/desk-one"
 ENTRIES: Final = """
@@ -123,23 +127,40 @@ async def offered(stubs: list[Any], rate: int, seconds: float) -> Offered:
     return found
 
 
+async def one_by_one(process: Running) -> tuple[list[float], float]:
+    """Leases what is refused, one time after the other; returns how long each took, and the processor's part."""
+    request, taken = pb.LeaseCredentialRequest(connection=NAME), []
+    before = psutil.Process(process.process.pid).cpu_times()
+    for _ in range(ALONE):
+        began = time.perf_counter()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await process.stub.LeaseCredential(request, timeout=30)
+        taken.append(time.perf_counter() - began)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    after = psutil.Process(process.process.pid).cpu_times()
+    return taken, (after.user + after.system - before.user - before.system) / ALONE
+
+
 async def test_a_grant_that_is_over_is_not_asked_about_again_however_many_ask(
     auth: Auth, vendor: sandbox.Vendor, auth_processes: AuthProcesses
 ) -> None:
-    stubs = [each.stub for each in await auth_processes(PROCESSES)]
+    processes = await auth_processes(PROCESSES)
+    stubs = [each.stub for each in processes]
     await auth.connect()
     vendor.grants.revoke_all()
     await auth.age(-1)
     before = vendor.stats(last=0)["requests"]
     found = await offered(stubs, RATE, SECONDS)
-    asked = vendor.stats(last=0)["requests"] - before
     # One after the other, at the end: how fast the refusal is by itself.
-    alone = (await offered(stubs, 20, min(5.0, SECONDS))).taken
+    alone, worked = await one_by_one(processes[0])
+    asked = vendor.stats(last=0)["requests"] - before
     count = sum(found.codes.values())
     print(
         f"\n{count} leases of a grant that is over in {found.seconds:.0f} s, {count / found.seconds:.0f} a second over "
         f"{PROCESSES} processes: {dict(found.codes)}, the vendor asked {asked} times; a refusal took "
-        f"{1000 * median(found.taken):.1f} ms (median), {1000 * median(alone):.1f} ms at 20 a second"
+        f"{1000 * median(found.taken):.1f} ms (median), alone {1000 * median(alone):.1f} ({1000 * min(alone):.1f} to "
+        f"{1000 * max(alone):.1f}), {1000 * worked:.1f} ms of the processor; the aim of {1000 * AIM:.0f} ms is "
+        f"{'held' if median(alone) <= AIM else 'MISSED'} at a load of {os.getloadavg()[0]:.1f}"
     )
     assert asked == 1
     # A machine that cannot keep up takes no more than it has places for; none is served, none falls silent.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import re
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from cordboard.core import egress
-from cordboard.core.egress import Egress, ResponseTooLarge, check_url, host_key, read_limited
+from cordboard.core.egress import MAX_URL_LENGTH, Egress, ResponseTooLarge, check_url, host_key, read_limited
 from cordboard.core.errors import EgressDenied
+from tests.fixtures.auth import until
 from tests.fixtures.sites import listening
 
 # Addresses that are not public, however they are written. `{port}` is a listener that counts who reaches it.
@@ -43,7 +46,7 @@ MALFORMED = [
     "http:///127.0.0.1:{port}/", "http://127.0.0.1:{port}/#@vendor.example", "http://vendor.example#@127.0.0.1:{port}/",
     "http://127.0.0.1:{port}/\r\nHost: vendor.example", "http://127.0.0.1:{port}/\tx", "http://127.0.0.1:{port}/ x",
     " http://127.0.0.1:{port}/", "http://127.0.0.1:{port}/\0", "http://127.0.0.1\0.vendor.example:{port}/",
-    "http://127.0.0.1:0/", "http://127.0.0.1:99999/", "http://127.0.0.1:-1/", "http://127.0.0.1:{port}a/",
+    "http://127.0.0.1:0/", "http://127.0.0.1:99999/", "http://127.0.0.1:65536/", "http://127.0.0.1:-1/", "http://127.0.0.1:{port}a/",
     "http://127.0.0.1:0{port}/", "http://[::1/", "http://::1:{port}/", "http://[]:{port}/", "http://:{port}/", "http://",
     "", "http://vendor.example:80:80/", "http://-vendor.example/", "http://vendor..example/", "http://.example/",
     "http://" + "a" * 64 + ".example/", "http://" + "a." * 130 + "example/", "http://vendor.example/" + "a" * 20_000,
@@ -70,6 +73,7 @@ class FixedNames(AbstractResolver):
 
     def __init__(self, *addresses: str) -> None:
         self._addresses = addresses
+        self.closed = False
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -87,7 +91,8 @@ class FixedNames(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Holds nothing, and says that it was closed."""
+        self.closed = True
 
 
 class Listener:
@@ -207,6 +212,58 @@ async def test_a_name_that_changes_its_answer_between_connections_never_reaches_
     assert (listener.hits, Rebinding.asked) == (0, 50)
 
 
+async def test_an_address_for_another_protocol_is_one_that_may_be_connected_to(listener: Listener) -> None:
+    names = FixedNames("10.0.0.1", "127.0.0.1")
+    mixed = Egress(["127.0.0.1/32"], resolver=names)
+    assert await mixed.address("db.example", listener.port) == "127.0.0.1"
+    assert not names.closed, "whoever brought it closes it"
+    for answers in (("10.0.0.1", "::1"), ()):
+        with pytest.raises(EgressDenied) as refused:
+            await Egress(resolver=FixedNames(*answers)).address("db.example", 5432)
+        assert refused.value.metadata == {"host": "db.example:5432"}
+    with pytest.raises(EgressDenied):
+        await Egress().address("[::1]", 5432)
+
+
+async def test_a_port_where_nobody_listens_is_not_called_forbidden(listener: Listener) -> None:
+    names = FixedNames("127.0.0.1")
+    async with Egress(["127.0.0.1/32"], resolver=names).session(timeout=30) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await send(session, "http://vendor.example:1/")
+    assert not names.closed, "whoever brought it closes it"
+
+
+async def test_a_name_server_that_hangs_is_waited_for_no_longer_than_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(egress, "RESOLVE_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30) and [])
+    try:
+        with pytest.raises(OSError, match="name resolution timed out") as ended:
+            await Egress().address("vendor.example", 443)
+        assert ended.value.errno == errno.ETIMEDOUT
+    finally:
+        answered.set()
+
+
+async def test_a_session_that_is_closed_leaves_no_thread_behind(listener: Listener) -> None:
+    before = set(threading.enumerate())
+
+    def resolving() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if each.name.startswith("resolve")} - before
+
+    async def ended() -> bool:
+        return not resolving()
+
+    async with Egress().session(timeout=30) as session:
+        # Held here: what ends the threads is the end of the session, and not that nobody knows them any more.
+        connector = session.connector
+        with pytest.raises(EgressDenied):
+            await send(session, f"http://localhost:{listener.port}/")
+        assert resolving()
+    await until(ended)
+    assert connector is not None
+
+
 async def test_an_allowed_network_is_reached_and_its_neighbour_is_not(listener: Listener) -> None:
     async with Egress(["127.0.0.1/32"]).session(timeout=2) as session:
         assert await send(session, check_url(f"http://127.0.0.1:{listener.port}/")) == 200
@@ -236,6 +293,7 @@ def test_public_addresses_are_allowed(address: str) -> None:
         ("HTTPS://Vendor.Example/A", {"vendor.example"}),
         ("https://vendor.example:443/", {"vendor.example"}),
         ("https://vendor.example:8443/", {"vendor.example:8443"}),
+        ("https://vendor.example:65535/", {"vendor.example:65535"}),
         ("http://vendor.example/", {"vendor.example:80"}),
         ("http://127.0.0.1:4010/x%2Fy", {"127.0.0.1:4010"}),
         ("https://[2606:4700::1111]/", {"[2606:4700::1111]"}),
@@ -244,7 +302,8 @@ def test_public_addresses_are_allowed(address: str) -> None:
 )
 def test_a_plain_url_on_the_list_is_sent_as_it_is(url: str, allowed: set[str] | None) -> None:
     checked = check_url(url, allowed)
-    assert checked.raw_path_qs.lower() in url.lower() or checked.raw_path_qs == "/"
+    assert checked.raw_path_qs in url or checked.raw_path_qs == "/"
+    assert (checked.scheme, checked.raw_host) == (url.lower().partition(":")[0], (checked.raw_host or "").lower())
     assert allowed is None or host_key(checked) in allowed
 
 
@@ -268,6 +327,21 @@ def test_a_host_off_the_list_is_refused(url: str, allowed: set[str]) -> None:
         check_url(url, allowed)
 
 
+def test_a_url_is_taken_up_to_its_greatest_length() -> None:
+    longest = f"https://vendor.example/{'a' * (MAX_URL_LENGTH - len('https://vendor.example/'))}"
+    assert str(check_url(longest)) == longest
+    with pytest.raises(EgressDenied):
+        check_url(f"{longest}a")
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "https://vendor.example:8443/"])
+def test_a_url_that_the_sender_would_read_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, elsewhere: str) -> None:
+    # None is known: what sends reads each of these URLs as we do. Should it ever not, nothing goes there.
+    monkeypatch.setattr(egress, "URL", lambda *_, **__: URL(elsewhere))
+    with pytest.raises(EgressDenied):
+        check_url("https://vendor.example/", {"vendor.example"})
+
+
 @contextlib.asynccontextmanager
 async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     application = web.Application()
@@ -289,6 +363,44 @@ async def test_a_body_within_the_limit_is_read_whole_and_one_byte_more_is_refuse
         assert await read(url, 1000) == b"x" * 1000
         with pytest.raises(ResponseTooLarge):
             await read(url, 999)
+
+
+async def test_a_body_that_comes_in_pieces_or_is_empty_is_read_whole() -> None:
+    async def pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for number in range(20):
+            await response.write(bytes([number]) * 1000)
+            await asyncio.sleep(0.01)
+        return response
+
+    async def nothing(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async with answering(pieces) as url:
+        assert await read(url, 20_000) == b"".join(bytes([number]) * 1000 for number in range(20))
+        with pytest.raises(ResponseTooLarge):
+            await read(url, 19_999)
+    async with answering(nothing) as url:
+        assert await read(url, 20_000) == b""
+
+
+async def test_a_body_that_says_to_be_too_large_is_refused_before_it_comes() -> None:
+    left = asyncio.Event()
+
+    async def announced(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1001"})
+        await response.prepare(request)
+        # Whoever waits for it waits until the session's time is over.
+        await left.wait()
+        return response
+
+    async with answering(announced) as url:
+        try:
+            with pytest.raises(ResponseTooLarge):
+                await read(url, 1000)
+        finally:
+            left.set()
 
 
 async def test_a_stream_without_a_length_is_cut_at_the_limit() -> None:
