@@ -14,8 +14,8 @@ from cordboard.core.database import Database
 from cordboard.core.errors import DependencyUnavailable, NotFound
 from cordboard.core.times import SystemClock
 from cordboard.uqi.drafts import Draft, Failure
-from cordboard.uqi.form_sets import FormSets, SetState
 from cordboard.uqi.form_cache import FormCache
+from cordboard.uqi.form_sets import FormSets, SetState
 from cordboard.uqi.progress import MOST_ENDED, ProgressBoard, ProgressNews
 from cordboard.uqi.progress_store import ProgressStore
 from cordboard.uqi.store import FormStore, SetRecord
