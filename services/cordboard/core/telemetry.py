@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -45,6 +47,8 @@ REASON: Final = "cordboard.error.reason"
 
 propagator: Final = TraceContextTextMapPropagator()
 _tracer: Final = trace.get_tracer("cordboard")
+_PLAIN: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_STATE: Final = trace.TraceState()
 
 
 def tracer() -> trace.Tracer:
@@ -116,6 +120,14 @@ def trace_id() -> str:
 
 def remote_context(carrier: Mapping[str, str]) -> Any:
     """Returns the W3C trace context that came with a call."""
+    parent = carrier.get("traceparent", "")
+    # Nearly all come in this form, and reading it with the library takes twice as long.
+    if "tracestate" not in carrier and _PLAIN.fullmatch(parent):
+        trace_id, span_id = int(parent[3:35], 16), int(parent[36:52], 16)
+        if trace_id and span_id:
+            flags = trace.TraceFlags(int(parent[53:], 16))
+            remote = trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags, trace_state=_NO_STATE)
+            return trace.set_span_in_context(trace.NonRecordingSpan(remote), Context())
     return propagator.extract(carrier)
 
 
