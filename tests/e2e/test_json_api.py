@@ -173,6 +173,24 @@ async def test_what_is_inside_cannot_be_reached_through_envoy(
         assert "grpc-status-details-bin" not in answer.headers
 
 
+async def test_envoy_says_by_itself_how_a_path_is_spelt_and_that_a_body_is_no_json(
+    running_mesh: RunningMesh, northwind: Tenant
+) -> None:
+    # As docs/errors.md tells it: without a token, and without the details of an error of ours.
+    answer = await running_mesh.http("GET", "/v1/integrations%2Facme-desk")
+    assert (answer.status, answer.headers["location"]) == (307, "/v1/integrations/acme-desk")
+    answer = await running_mesh.http("GET", "/v1/integrations/acme-desk", headers=as_member(northwind))
+    assert answer.status == 200
+    path = f"/v1/workspaces/{northwind.workspace}/connectSessions"
+    headers = as_member(northwind, **{"content-type": "application/json"})
+    answer = await running_mesh.http("POST", path, data=b"{no json", headers=headers)
+    assert (answer.status, answer.headers["content-type"]) == (400, "text/plain")
+    # The control: JSON that is wrong in itself is told as every error is.
+    answer = await running_mesh.http("POST", path, data=b'{"integration": "none"}', headers=headers)
+    assert answer.status in (400, 404)
+    assert answer.json()
+
+
 async def test_headers_that_claim_something_are_not_believed(
     running_mesh: RunningMesh, desk: Desk, northwind: Tenant
 ) -> None:

@@ -1,8 +1,9 @@
 // A real OAuth 2 server (npm oidc-provider) for the tests: `node oidc.mjs CONFIGURATION`, where CONFIGURATION is JSON with
-// `clients` (oidc-provider's own client metadata) and what else a test wants (`people`: claims by login). It prints
-// `{"issuer": ...}` on one line when it answers, and ends with its standard input.
+// `clients` (oidc-provider's own client metadata) and what else a test wants (`people`: claims by login; `resource`: the
+// one API, RFC 8707, that tokens can be for). It prints `{"issuer": ...}` on one line when it answers, and ends with its
+// standard input.
 import { createServer } from "node:http";
-import Provider from "oidc-provider";
+import Provider, { errors } from "oidc-provider";
 
 const wanted = JSON.parse(process.argv[2]);
 const server = createServer();
@@ -25,6 +26,15 @@ const provider = new Provider(issuer, {
     deviceFlow: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
+    resourceIndicators: {
+      enabled: Boolean(wanted.resource),
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_context, resource) => {
+        if (resource !== wanted.resource) throw new errors.InvalidTarget();
+        const jwt = { sign: { alg: "RS256" } };
+        return { scope: "desk:read desk:write", audience: resource, accessTokenFormat: "jwt", jwt };
+      },
+    },
   },
   findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id, ...wanted.people?.[id] }) }),
   ttl: { AccessToken: wanted.seconds ?? 3600, ClientCredentials: wanted.seconds ?? 3600, RefreshToken: 86400 },

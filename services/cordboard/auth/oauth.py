@@ -202,9 +202,10 @@ class TokenEndpoints:
 
     async def device(self, oauth: OAuth, client: Client, scopes: tuple[str, ...]) -> Device | Refused:
         """Returns the codes of a device that wants access (RFC 8628 section 3.1); it raises nothing."""
-        answer = await self._post(
-            "oauth device", oauth.device_url, oauth, client, _scope(oauth, scopes), EXCHANGE_SECONDS
-        )
+        # What the token is to be for (`resource`, RFC 8707, or `audience`) has to be said before a person allows it; a
+        # server takes no notice of what it does not know (RFC 8628 section 3.1).
+        form = {**oauth.token_parameters, **_scope(oauth, scopes)}
+        answer = await self._post("oauth device", oauth.device_url, oauth, client, form, EXCHANGE_SECONDS)
         return answer if isinstance(answer, Refused) else _read_device(answer)
 
     async def poll(self, oauth: OAuth, client: Client, code: Secret[str]) -> Granted | Refused:
