@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cordboard.auth.v1 import api_key_service_pb2 as keys
 from cordboard.auth.v1 import login_service_pb2 as login
@@ -438,3 +440,21 @@ async def test_an_api_key_is_ended_where_its_calls_are_seen(
             return False
 
         await until(refused, "the key to be refused")
+
+
+@pytest.mark.parametrize("service", ["auth", "catalog", "flags", "telemetry", "uqi"])
+async def test_a_service_that_is_named_says_itself_what_it_misses(desk: Desk, service: str) -> None:
+    trust = await asyncio.to_thread(desk.mesh.mesh.ca_file.read_bytes)
+    credentials = grpc.ssl_channel_credentials(trust)
+    async with grpc.aio.secure_channel(desk.mesh.mesh.public_address, credentials) as channel:
+        # The package's types do not know its newest method yet.
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthListRequest()  # type: ignore[attr-defined]
+        named = await stub.List(request, metadata=(("health-service", service),), timeout=30)
+        anybody = await stub.List(request, timeout=30)
+    own = [name for name in named.statuses if name.startswith(f"cordboard.{service}.")]
+    assert own, list(named.statuses)
+    assert named.statuses["database"].status == health_pb2.HealthCheckResponse.SERVING
+    # The control: without a name it is the Proxy that answers.
+    assert not [name for name in anybody.statuses if name.startswith(f"cordboard.{service}.")]
+    assert "cordboard.proxy.v1.ProxyService" in anybody.statuses
