@@ -62,7 +62,8 @@ def a_version() -> definition_pb2.Definition:
     columns = definition_pb2.OptionSource(
         action="list-columns", value_pointer="/name", input_fields={"board_id": "board"}, search_property="query"
     )
-    definition.actions[0].form_hints.add(property="board").options.CopyFrom(boards)
+    board = definition.actions[0].form_hints.add(property="board", options=boards)
+    board.translations.add(language="de", label="Brett")
     definition.actions[0].form_hints.add(property="column").options.CopyFrom(columns)
     return definition
 
@@ -119,6 +120,16 @@ async def test_choices_are_asked_for_once_a_minute_and_searched_here(member: Any
     assert labelled(await options(member, "board", "bug")) == [(8, "Bugs")]
     assert labelled(await options(member, "board", "PLAN")) == [(7, "Plans")]
     assert len(vendor.asked) == 1
+
+
+async def test_why_there_are_no_choices_is_said_in_the_language_of_the_form(member: Any) -> None:
+    for language, problem in (
+        ("de-CH", "zuerst ausfüllen: Brett"),
+        ("fr", "fill in Board first"),
+        ("", "fill in Board first"),
+    ):
+        request = pb.ListFormOptionsRequest(connection=CONNECTION, form=FORM, field_id="column", language=language)
+        assert (await member.ListFormOptions(request)).problem == problem
 
 
 async def test_choices_wait_for_the_fields_that_they_depend_on(member: Any, vendor: Vendor) -> None:

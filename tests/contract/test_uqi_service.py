@@ -24,7 +24,7 @@ from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.store import FormStore
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1 import query_editor_service_pb2 as editor_pb
-from cordboard.uqi.v1.form_pb2 import FORM_TARGET_APPSMITH, FORM_TARGET_REACT, FormTarget
+from cordboard.uqi.v1.form_pb2 import FORM_KIND_SETTINGS, FORM_TARGET_APPSMITH, FORM_TARGET_REACT, FormTarget
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
 from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceStub
 from tests.fixtures.postgres import Databases, ServiceDatabase
@@ -672,6 +672,55 @@ async def test_forms_and_editors_come_in_the_language_that_is_asked_for(
     assert await refused(wrong) == ("INVALID_ARGUMENT", "INVALID_FIELDS", ["language"])
     # Values mean the same in whatever language the form was drawn.
     assert await bind(member, {"subject": "hi"}) == {"subject": "hi", "count": 1}
+
+
+async def test_losses_and_words_of_ours_come_in_the_language_of_the_form(announcer: Announcer, member: Stub) -> None:
+    row = {"type": "object", "properties": {"more": {"type": "array", "items": {"type": "object"}}}}
+    rows = {"type": "array", "items": row}
+    definition = a_version(an_input("subject", subject={"type": "string"}, rows=rows))
+    definition.actions[0].translations.add(language="de", title="Anlegen")
+    await announcer.publish(definition, "1.0.0")
+
+    async def told(language: str) -> list[list[str]]:
+        form = await member.GetForm(pb.GetFormRequest(name=NAME, language=language))
+        document = await member.GetFormDocument(pb.GetFormDocumentRequest(name=NAME, language=language))
+        request = pb.RenderFormRequest(name=NAME, target=FORM_TARGET_APPSMITH, language=language)
+        drawn = await member.RenderForm(request)
+        return [list(form.losses), [loss.text for loss in document.losses], list(drawn.losses)]
+
+    assert await told("en") == [["Appsmith: rows: a list that is no flat table; shown as JSON"]] * 3
+    assert await told("de") == [["Appsmith: rows: eine Liste, die keine flache Tabelle ist; als JSON gezeigt"]] * 3
+    shown = await member.RenderForm(pb.RenderFormRequest(name=NAME, target=FORM_TARGET_APPSMITH, language="de"))
+    assert "Subject eingeben" in shown.document_json
+    assert "Enter" not in shown.document_json
+
+
+async def test_settings_are_a_form_whose_stored_secrets_may_stay_empty(announcer: Announcer, member: Stub) -> None:
+    definition = a_version(TICKET)
+    definition.config_variables.add(name="page_size", schema_json='{"type": "integer"}')
+    definition.config_variables.add(name="app_key", secret=True, required=True)
+    await announcer.publish(definition, "1.0.0")
+    name = "integrations/acme/forms/settings"
+    document = await member.GetFormDocument(pb.GetFormDocumentRequest(name=name))
+    assert (document.kind, document.title) == (FORM_KIND_SETTINGS, "Settings")
+    listed = await member.ListForms(pb.ListFormsRequest(parent="integrations/acme"))
+    assert name in [each.name for each in listed.forms]
+
+    async def told(values: dict[str, Any], *stored: str) -> pb.BindFormResponse:
+        request = pb.BindFormRequest(name=name, values=to_struct(values), stored_field_ids=stored, report_problems=True)
+        found: pb.BindFormResponse = await member.BindForm(request)
+        return found
+
+    whole = await told({"page_size": 5, "app_key": "hunter2"})
+    assert (from_struct(whole.input), list(whole.kept_pointers)) == ({"page_size": "5", "app_key": None}, [])
+    assert [each.pointer for each in whole.secrets] == ["/app_key"]
+    kept = await told({"page_size": 5, "app_key": ""}, "app_key")
+    assert (from_struct(kept.input), list(kept.kept_pointers)) == ({"page_size": "5"}, ["/app_key"])
+    assert [each.pointer for each in (await told({"page_size": 5, "app_key": ""})).problems] == ["/app_key"]
+    # A version without variables has no such form.
+    await announcer.publish(a_version(TICKET), "2.0.0")
+    gone = member.GetForm(pb.GetFormRequest(name=name, version="2.0.0"))
+    assert await refused(gone) == ("NOT_FOUND", "RESOURCE_NOT_FOUND", [])
 
 
 EDITOR = "integrations/acme/queryEditor"

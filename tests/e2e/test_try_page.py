@@ -8,14 +8,16 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cordboard.auth.v1 import connection_service_pb2 as connections
+from cordboard.catalog.v1 import catalog_service_pb2 as catalog
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
-from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.mesh import until
+from tests.fixtures.desk import Desk, Tenant, rollout
+from tests.fixtures.mesh import RunningMesh, until
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
@@ -105,6 +107,92 @@ async def test_whoever_leaves_ends_the_token_and_the_link(person: Browser, desk:
     assert "Acme" not in again["said"]
 
 
+SET: Final = """
+slug: acme-set
+title: Acme Desk, set by its customer
+servers:
+- {id: own, url: 'http://127.0.0.1:{port}/v1'}
+config_variables:
+- {name: port, required: true, schema: {type: string, pattern: '^[0-9]{2,5}$'}}
+- {name: app_key, required: true, secret: true}
+- {name: page_size, schema: {type: integer, maximum: 5}, default_value: 2}
+auth_schemes:
+- {id: key, api_key: {placement: header, name: X-Api-Key}}
+actions:
+- id: list_tickets
+  request:
+    method: GET
+    path: /tickets
+    constants:
+    - {placement: query, name: limit, config_variable: page_size}
+    - {placement: header, name: X-App-Key, config_variable: app_key}
+"""
+
+
+async def test_a_customer_sets_an_integration_up_alone_and_connects_an_account(
+    person: Browser, desk: Desk, running_mesh: RunningMesh
+) -> None:
+    tenant, settings = await desk.tenant(), desk.vendor.settings
+    port = str(urlsplit(desk.vendor.url).port)
+    async with running_mesh.operator() as operator:
+        await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=SET))
+        flag = rollout("business")
+        flag.flag.name = "flags/integration.acme-set"
+        await operator.flags.PutFlag(flag)
+    desk.vendor.change({"app_key_required": True})
+    try:
+        acts = [
+            ["fill", "Port", "80/80"],
+            ["fill", "App key", settings.app_key],
+            ["click", "Save"],
+            # What only the server checks stands at the field.
+            ["wait", "There is a problem"],
+            ["fill", "Port", port],
+            ["click", "Save"],
+            ["wait", "There is no connection"],
+            ["click", "Connect an account"],
+        ]
+        key = [["fill", "API key", settings.api_key], ["click", "Connect"]]
+        tab = {"link": "Open the connect page", "acts": key, "ends": "is connected"}
+        url = await a_link(desk, tenant, "acme-set", "--settings")
+        seen = await play(person, url, acts=acts, tab=tab, ends="acme-set is connected")
+        # Nothing was set yet, which is no fault.
+        assert [each for each in seen["wrong"] if "404" not in each] == [], seen
+        async with running_mesh.client(await running_mesh.token("member", workspace=tenant.workspace)) as member:
+            asked = connections.GetWorkspaceConfigurationRequest(
+                name=f"workspaces/{tenant.workspace}/integrations/acme-set/configuration"
+            )
+            kept = await member.connections.GetWorkspaceConfiguration(asked)
+            assert (dict(kept.values), list(kept.secret_names)) == ({"port": port}, ["app_key"])
+            listed = await member.connections.ListConnections(
+                connections.ListConnectionsRequest(parent=f"workspaces/{tenant.workspace}")
+            )
+            (connection,) = [each.name for each in listed.connections if each.integration.endswith("/acme-set")]
+            assert connection in seen["said"]
+
+            # The secret stays as it is while something else is set, and is shown to nobody.
+            acts = [["wait", "A value is stored"], ["fill", "Page size", "1"], ["click", "Save"]]
+            again = await play(
+                person, await a_link(desk, tenant, "acme-set", "--settings"), acts=acts, ends="The settings are saved"
+            )
+            assert again["wrong"] == [], again
+            assert settings.app_key not in again["said"]
+            kept = await member.connections.GetWorkspaceConfiguration(asked)
+            assert (dict(kept.values), list(kept.secret_names)) == ({"port": port, "page_size": "1"}, ["app_key"])
+
+            async def one() -> bool:
+                answer = await member.execute(connection, "list_tickets")
+                return len(answer.output["data"]) == 1
+
+            await until(one, "a call with what was set")
+    finally:
+        desk.vendor.change({"app_key_required": False})
+    # Who is no administrator is offered no settings.
+    seen = await play(person, await a_link(desk, tenant, "acme-set"), ends="Actions of acme-set")
+    assert "Connect an account" in seen["said"]
+    assert "Settings" not in seen["said"]
+
+
 async def test_the_command_says_what_is_not_there(desk: Desk, northwind: Tenant) -> None:
     workspace = ("-w", northwind.workspace)
     for wrong, code, text in (
@@ -112,6 +200,8 @@ async def test_the_command_says_what_is_not_there(desk: Desk, northwind: Tenant)
         (("nowhere",), 3, "integrations/nowhere"),
         (("acme-desk", "--connection", "nothing"), 3, "connections/nothing"),
         (("--action", "create_ticket"), 2, "need an INTEGRATION"),
+        (("acme-desk", "--settings"), 3, "forms/settings"),
+        (("acme-desk", "--settings", "--action", "create_ticket"), 2, "--settings or"),
     ):
         found, output, errors = await command(desk, *workspace, *wrong)
         assert (found, output) == (code, ""), errors

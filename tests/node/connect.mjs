@@ -1,11 +1,11 @@
 // Plays a person at the connect page and the try page, in Chromium, through Envoy.
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
-// In:  {url, mode, origin, acts, consent, code, ends, after, refused, dark}
+// In:  {url, mode, origin, acts, tab, consent, code, ends, after, refused, dark}
 //      The link is opened in a `window` of its own, in a `popup` of a page of `origin`, or in a `frame` of one. `acts`
-//      are what the person does at our page, `consent` the button at the vendor's, `code` that of the page where the
-//      code goes that ours shows, `ends` the heading at the end, `after` what has to stand below it; `refused`: the
-//      frame stays empty.
+//      are what the person does at our page, `tab` what they do at another one that a link of it leads to, `consent`
+//      the button at the vendor's, `code` that of the page where the code goes that ours shows, `ends` the heading at
+//      the end, `after` what has to stand below it; `refused`: the frame stays empty.
 // Out: {wrong, said, heard, address, sizes, focused, cookies, refusedFrame}
 import readline from "node:readline";
 import { accessible, act, launch, watched } from "./browser.mjs";
@@ -43,6 +43,16 @@ async function allowed(context, page, button) {
   await vendor.locator("h1", { hasText: "Allowed" }).waitFor();
 }
 
+// Follows a link of our page to another page of ours in a tab of its own, and does there what is to be done.
+async function elsewhere(context, page, { link, acts, ends }) {
+  const opening = context.waitForEvent("page");
+  await page.getByRole("link", { name: link }).click();
+  const tab = await opening;
+  for (const each of acts) await act(tab, each);
+  await tab.locator("h1", { hasText: ends }).waitFor();
+  await tab.close();
+}
+
 async function played(given) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, colorScheme: given.dark ? "dark" : "light" });
   context.setDefaultTimeout(BOUND);
@@ -69,6 +79,7 @@ async function played(given) {
       const window = given.mode === "frame" && given.consent ? context.waitForEvent("page") : undefined;
       for (const each of given.acts ?? []) await act(target, each);
       if (given.consent) await ((await window) ?? shown).getByRole("button", { name: given.consent }).click();
+      if (given.tab) await elsewhere(context, target, given.tab);
       if (given.code) await allowed(context, target, given.code);
       await target.locator("h1", { hasText: given.ends ?? "is connected" }).waitFor();
       if (given.after) await target.getByText(given.after).first().waitFor();

@@ -79,7 +79,8 @@ def _field(variable: Variable) -> pb.FormField:
         label=variable.title or variable.name,
         help=variable.description,
         required=not (variable.optional or variable.default),
-        default_json=_json(variable.default) if variable.default and not variable.secret else None,
+        # Not as a value: the connection would keep it as its own, before what the workspace sets later.
+        placeholder="" if variable.secret else variable.default,
     )
 
 

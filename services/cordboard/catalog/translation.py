@@ -21,6 +21,8 @@ MOST_LANGUAGES: Final = 60
 def check_translations(definition: Definition, found: Findings) -> None:
     """Notes texts in other languages that are there twice, or that belong to nothing."""
     own = definition.language or DEFAULT
+    for index, variable in enumerate(definition.config_variables):
+        _check_languages(own, variable.translations, found.below("config_variables", index))
     for index, scheme in enumerate(definition.auth_schemes):
         below = found.below("auth_schemes", index)
         _check_languages(own, scheme.translations, below)

@@ -47,6 +47,9 @@ def form(
     action: Annotated[
         str, typer.Argument(help="The action's id, or auth.SCHEME. Default: the editor over all actions.")
     ] = "",
+    settings: Annotated[
+        bool, typer.Option("--settings", help="What a workspace sets for the integration, in the place of an action.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON Schema.")] = False,
     appsmith: Annotated[bool, typer.Option("--appsmith", help="Print the Appsmith UQI JSON.")] = False,
     target_format: Annotated[
@@ -64,10 +67,12 @@ def form(
     ] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what an action, or a way to sign in, asks for; or all actions, as one editor."""
+    """Show what an action, a way to sign in or a workspace's settings ask for; or all actions, as one editor."""
 
     async def work() -> None:
-        if not action:
+        if action and settings:
+            raise CommandFailed("name an action or --settings", 2)
+        if not action and not settings:
             if schema or choices or target_format not in (None, Renderer.APPSMITH):
                 raise CommandFailed("for all actions there is --format appsmith, and --document", 2)
             async with as_operator(target(context)) as mesh:
@@ -75,6 +80,7 @@ def form(
                 await show_editor(mesh, integration, output, language=language, whole=whole, plainly=canonical)
             return
         kind = action if action.startswith("auth.") else f"action.{action.removeprefix('action.')}"
+        kind = "settings" if settings else kind
         if sum((schema, appsmith, canonical, target_format is not None)) > 1:
             raise CommandFailed("print one of --json-schema, --appsmith, --format and --document", 2)
         name = f"integrations/{integration}/forms/{kind}"
@@ -82,7 +88,7 @@ def form(
             raise CommandFailed("--choices and --connection go together", 2)
         async with as_operator(target(context)) as mesh:
             if choices:
-                asked = pb.ListFormOptionsRequest(connection=connection, form=name, field_id=choices)
+                asked = pb.ListFormOptionsRequest(connection=connection, form=name, field_id=choices, language=language)
                 show_choices(await mesh.forms.ListFormOptions(asked), output)
                 return
             if canonical:

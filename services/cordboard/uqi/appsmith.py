@@ -33,15 +33,18 @@ from cordboard.uqi.fields import (
     Option,
     Scalar,
     Secret,
+    Settings,
     Text,
     Union,
 )
 from cordboard.uqi.hints import walk
 from cordboard.uqi.presentation import slots
 from cordboard.uqi.texts import clean, json_text, neutral
+from cordboard.uqi.words import Words, words_in
 
 FORM_DATA: Final = "actionConfiguration.formData"
 AUTHENTICATION: Final = "datasourceConfiguration.authentication"
+PROPERTIES: Final = "datasourceConfiguration.properties"
 # Where Appsmith's AuthenticationDTO keeps what the fields of our auth forms hold.
 DATASOURCE_KEYS: Final = {"api_key": "value", "username": "username", "password": "password", "token": "bearerToken"}
 
@@ -63,9 +66,11 @@ class Projection:
 
 
 def project(tree: FormTree) -> Projection:
-    """Returns the `editor` of an action's form or the `form` of an auth scheme's."""
+    """Returns the `editor` of an action's form, or the `form` of an auth scheme's and of settings."""
     if isinstance(tree.target, Command):
-        return _Editor(tree.target.id).project(tree)
+        return _Editor(tree.target.id, words_in(tree.language)).project(tree)
+    if isinstance(tree.target, Settings):
+        return _settings(tree)
     return _datasource(tree, tree.target)
 
 
@@ -114,8 +119,9 @@ class _Leaf:
 class _Editor:
     """Draws one action's form."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, words: Words) -> None:
         self._command = command
+        self._words = words
         self._branch = f"{FORM_DATA}.{command}"
         self._known: dict[str, Field] = {}
         self._controls = 0
@@ -130,8 +136,8 @@ class _Editor:
             self._losses.append("Appsmith: columns; it has two where the fields are narrow")
         title = _label(tree.title)
         selector = {
-            "label": "Command",
-            "description": "Which action to run",
+            "label": self._words.command,
+            "description": self._words.which_action,
             "configProperty": f"{FORM_DATA}.command",
             "controlType": "DROP_DOWN",
             "isSearchable": True,
@@ -197,12 +203,12 @@ class _Editor:
         chosen = f"{field.id}.{VARIANT}"
         options = [{"label": _label(each.title), "value": each.key} for each in variants]
         selector: dict[str, Any] = {
-            "label": _label(field.title, deprecated=field.deprecated),
+            "label": self._labelled(field),
             "configProperty": f"{self._branch}.{chosen}",
             "controlType": "DROP_DOWN",
             "options": options,
             "isSearchable": len(options) > 8,
-            "placeholderText": "Which of them",
+            "placeholderText": self._words.which,
             **({"isRequired": True} if own.given and field.required else {"isAllowClear": True}),
         }
         if field.description:
@@ -217,7 +223,7 @@ class _Editor:
 
     def _control(self, field: Field, *, given: bool) -> dict[str, Any]:
         """Returns a field's control; `given` says that the object it is in is there whether filled in or not."""
-        label = _label(field.title, deprecated=field.deprecated)
+        label = self._labelled(field)
         path = f"{self._branch}.{field.id}"
         control: dict[str, Any] = {"label": label, "configProperty": path, **self._appearance(field)}
         if given and field.required and not isinstance(field.kind, Boolean):
@@ -226,11 +232,15 @@ class _Editor:
             control["tooltipText"] = neutral(clean(field.description, _TOOLTIP))
         if control["controlType"] not in ("SWITCH", "FILE_PICKER", "ARRAY_FIELD", "KEYVALUE_ARRAY"):
             control.setdefault(
-                "placeholderText", neutral(field.placeholder or field.example) or f"Enter {_label(field.title)}"
+                "placeholderText",
+                neutral(field.placeholder or field.example or self._words.enter.replace("{label}", field.title)),
             )
         # A value that is there from the start would make an optional object be sent that nobody filled in.
         counts = given and field.active_when is None
         return control | (self._initial(field, control["controlType"]) if counts else {})
+
+    def _labelled(self, field: Field) -> str:
+        return _label(self._words.titled(field.title, deprecated=field.deprecated))
 
     def _appearance(self, field: Field) -> dict[str, Any]:
         """Returns the control type, with what belongs to it."""
@@ -307,8 +317,7 @@ class _Editor:
         shown = {"label": _label(column.title), "key": column.key, **self._appearance(column)}
         if shown["controlType"] == "SWITCH":
             # Rows are drawn side by side, where only text and dropdowns fit.
-            yes_no = [{"label": "Yes", "value": "true"}, {"label": "No", "value": "false"}]
-            shown |= {"controlType": "DROP_DOWN", "options": yes_no}
+            shown |= {"controlType": "DROP_DOWN", "options": _yes_no(self._words)}
         return shown | ({"isRequired": True} if column.required else {})
 
     def _initial(self, field: Field, control_type: str) -> dict[str, Any]:
@@ -353,22 +362,59 @@ def _datasource(tree: FormTree, target: Datasource) -> Projection:
     ]
     for field in tree.fields:
         key = DATASOURCE_KEYS.get(field.name, field.key)
-        control: dict[str, Any] = {
-            "label": _label(field.title),
-            "configProperty": f"{AUTHENTICATION}.{key}",
-            "controlType": "INPUT_TEXT",
-            "isRequired": field.required,
-        }
+        control = _plain_control(field, f"{AUTHENTICATION}.{key}")
         if isinstance(field.kind, Secret):
-            exists = f"{AUTHENTICATION}.secretExists.{key}"
-            control |= {"dataType": "PASSWORD", "encrypted": True, "isSecretExistsPath": exists}
-        if field.placeholder or field.example:
-            control["placeholderText"] = neutral(field.placeholder or field.example)
-        if field.description:
-            control["description"] = neutral(clean(field.description, _TOOLTIP))
+            control["isSecretExistsPath"] = f"{AUTHENTICATION}.secretExists.{key}"
         children.append(control)
     losses = tuple(f"Appsmith: {name}: its braces are set apart" for name, value in fixed if neutral(value) != value)
     return Projection({"form": [{"sectionName": _label(tree.title), "id": 1, "children": children}]}, losses)
+
+
+def _settings(tree: FormTree) -> Projection:
+    """Returns settings as rows of a data source's properties, each with its name and its value."""
+    words = words_in(tree.language)
+    children: list[dict[str, Any]] = []
+    for number, field in enumerate(tree.fields):
+        row = f"{PROPERTIES}[{number}]"
+        # A variable's name is letters, digits and underscores.
+        named = {"label": words.name, "configProperty": f"{row}.key", "controlType": "INPUT_TEXT"}
+        children.append({**named, "initialValue": field.name, "hidden": True})
+        control = _plain_control(field, f"{row}.value")
+        match field.kind:
+            case Choice(options) if len(options) <= _MOST_OPTIONS:
+                shown = zip(options, option_texts(options), strict=True)
+                control["controlType"] = "DROP_DOWN"
+                control["options"] = [{"label": neutral(option.title), "value": text} for option, text in shown]
+            case Boolean():
+                control |= {"controlType": "DROP_DOWN", "options": _yes_no(words)}
+            case Number() | Integer():
+                control["dataType"] = "NUMBER"
+        if control["controlType"] == "DROP_DOWN" and not field.required:
+            control["isAllowClear"] = True
+        children.append(control)
+    section = {"sectionName": _label(tree.title), "id": 1, "children": children}
+    return Projection({"form": [section]}, ())
+
+
+def _yes_no(words: Words) -> list[dict[str, str]]:
+    return [{"label": words.yes, "value": "true"}, {"label": words.no, "value": "false"}]
+
+
+def _plain_control(field: Field, path: str) -> dict[str, Any]:
+    """Returns the control of a data source's form for a field: forms of that kind know no conditions."""
+    control: dict[str, Any] = {
+        "label": _label(field.title),
+        "configProperty": path,
+        "controlType": "INPUT_TEXT",
+        "isRequired": field.required,
+    }
+    if isinstance(field.kind, Secret):
+        control |= {"dataType": "PASSWORD", "encrypted": True}
+    if field.placeholder or field.example:
+        control["placeholderText"] = neutral(field.placeholder or field.example)
+    if field.description:
+        control["description"] = neutral(clean(field.description, _TOOLTIP))
+    return control
 
 
 def _harmless(value: Any) -> Any:
@@ -389,5 +435,5 @@ def _heading(above: str, field: Field) -> str:
     return f"{above} / {_label(field.title)}" if above else _label(field.title)
 
 
-def _label(title: str, *, deprecated: bool = False) -> str:
-    return neutral(f"{title} (deprecated)" if deprecated else title)
+def _label(title: str) -> str:
+    return neutral(title)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from typing import Any, Final, Literal, TypeAlias
@@ -39,6 +39,7 @@ from cordboard.uqi.fields import (
     MultiChoice,
     Number,
     Secret,
+    Settings,
     Text,
     Union,
 )
@@ -127,6 +128,8 @@ class Bound:
     """The secrets themselves, in the order of their places."""
     revision: str = ""
     """The revision of the form that it was bound by."""
+    kept: tuple[str, ...] = ()
+    """Pointers of secrets that came empty and are stored already: they stay as they are."""
 
 
 def bind(tree: FormTree, judge: JsonSchema, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,24 +145,30 @@ def accepted(found: Bound) -> Bound:
 
 
 def bound(
-    tree: FormTree, judge: JsonSchema, values: Mapping[str, Any], client: Client = "", *, expressions: bool = False
+    tree: FormTree,
+    judge: JsonSchema,
+    values: Mapping[str, Any],
+    client: Client = "",
+    *,
+    expressions: bool = False,
+    stored: Collection[str] = (),
 ) -> Bound:
     """Returns what `values` mean, as a client submits them, and every problem with them.
 
     `judge` is the compiled JSON Schema of the form and has the last word. With `expressions`, text with `{{ }}` in it
-    stands where it is.
+    stands where it is. Secrets of the fields in `stored` may be left empty: somebody has them already.
     """
     try:
         check_json(dict(values), MAX_DEPTH)
     except JsonInvalid as error:
         return Bound({}, (Problem("", "", Violation("values", str(error))),))
-    binder = _Binder(expressions=expressions)
+    binder = _Binder(expressions=expressions, stored=set(stored))
     try:
         members, place = _members(tree, values, binder, client)
     except InvalidFields as error:
         return Bound({}, tuple(Problem("", "", violation) for violation in error.violations))
     found = binder.object(tree.fields, members, place, is_open=False)
-    said = (*(steps for steps, _ in binder.found), *binder.deferred, *binder.references)
+    said = (*(steps for steps, _ in binder.found), *binder.deferred, *binder.references, *binder.kept)
     problems = list(binder.found)
     for steps, violation in judge.located(found, "values"):
         if not any(steps[: len(each)] == each for each in said):
@@ -176,6 +185,7 @@ def bound(
         ),
         dropped=tuple(binder.dropped[:MAX_VIOLATIONS]),
         deferred=tuple(pointer_to(steps) for steps in binder.deferred),
+        kept=tuple(pointer_to(steps) for steps in binder.kept),
     )
 
 
@@ -211,6 +221,8 @@ def _members(
     plain = _Place(texts=client == "react")
     if isinstance(tree.target, Datasource):
         return _datasource_members(tree, tree.target, values, binder), plain
+    if isinstance(tree.target, Settings):
+        return _settings_members(values, binder), plain
     command, own = values.get("command"), tree.target.id
     foreign = command != own and any(each.name == "command" for each in tree.fields)
     if client in ("json_schema", "react") or (not client and (foreign or not isinstance(command, str))):
@@ -240,13 +252,31 @@ def _datasource_members(
         path = "values.datasourceConfiguration.authentication.authenticationType"
         binder.refuse(_Place(path), f"must be {target.authentication_type!r}")
     fixed = {"authenticationType", "secretExists", *(name for name, _ in target.fixed)}
+    exists = authentication.get("secretExists")
+    if isinstance(exists, Mapping):
+        keys = {DATASOURCE_KEYS.get(each.name, each.key): each.id for each in tree.fields}
+        binder.stored |= {each for key, each in keys.items() if exists.get(key) is True}
     names = {DATASOURCE_KEYS.get(each.name, each.key): each.name for each in tree.fields}
     return {str(names.get(key, key)): value for key, value in authentication.items() if key not in fixed}
+
+
+def _settings_members(values: Mapping[str, Any], binder: _Binder) -> Mapping[str, Any]:
+    if set(values) != {"datasourceConfiguration"}:
+        return values
+    configuration = values["datasourceConfiguration"]
+    rows = configuration.get("properties") if isinstance(configuration, Mapping) else None
+    if not isinstance(rows, list):
+        raise InvalidFields.one("values.datasourceConfiguration", "must hold a list `properties`")
+    # Rows of keys and values, as those of a map; an empty value is none.
+    found = binder.rows(rows, _Place("values.datasourceConfiguration.properties"))
+    return {name: value for name, value in found.items() if value != ""}
 
 
 @dataclass
 class _Binder:
     expressions: bool = False
+    stored: set[str] = field(default_factory=set)
+    kept: list[tuple[str | int, ...]] = field(default_factory=list)
     found: list[tuple[tuple[str | int, ...], Violation]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     deferred: list[tuple[str | int, ...]] = field(default_factory=list)
@@ -293,11 +323,15 @@ class _Binder:
             here = place.below(each.name)
             self.found = [one for one in self.found if one[0][: len(here.steps)] != here.steps]
             self.deferred = [one for one in self.deferred if one[: len(here.steps)] != here.steps]
+            self.kept = [one for one in self.kept if one[: len(here.steps)] != here.steps]
             if _name(each, place) in members:
                 self.drop(here)
 
     def _value(self, each: Field, raw: Any, parent: _Place) -> Any:
         place = parent.below(each.name)
+        if each.id in self.stored and isinstance(each.kind, Secret) and (raw is _ABSENT or raw in ("", None)):
+            self.kept.append(place.steps)
+            return _ABSENT
         if raw is _ABSENT:
             missing_group = parent.keyed and each.required and isinstance(each.kind, Group)
             return self.decoded(each, {}, place) if missing_group else _ABSENT
@@ -411,7 +445,7 @@ class _Binder:
         if isinstance(raw, str):
             members = self._parsed(raw, place)
         elif isinstance(raw, list) and place.keyed:
-            members = self._rows(raw, place)
+            members = self.rows(raw, place)
         if not isinstance(members, Mapping):
             return raw
         typed = place.typed()
@@ -419,7 +453,8 @@ class _Binder:
         bound = {key: value for key, value in decoded.items() if value is not _ABSENT}
         return bound if bound or each.required or not place.keyed else _ABSENT
 
-    def _rows(self, rows: list[Any], place: _Place) -> dict[str, Any]:
+    def rows(self, rows: list[Any], place: _Place) -> dict[str, Any]:
+        """Returns the members that rows of keys and values stand for."""
         members: dict[str, Any] = {}
         for index, row in enumerate(rows):
             if _is_blank(row):

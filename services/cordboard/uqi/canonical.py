@@ -32,6 +32,8 @@ from cordboard.uqi.fields import (
     Option,
     OptionSource,
     Secret,
+    Settings,
+    Target,
     Text,
     Union,
 )
@@ -87,6 +89,8 @@ def document(
     if isinstance(tree.target, Command):
         found.kind = pb.FORM_KIND_ACTION
         found.command.command = tree.target.id
+    elif isinstance(tree.target, Settings):
+        found.kind = pb.FORM_KIND_SETTINGS
     else:
         found.kind = pb.FORM_KIND_CONNECTION
         found.datasource.authentication_type = tree.target.authentication_type
@@ -100,7 +104,9 @@ def document(
 def read(found: pb.FormDocument) -> FormTree:
     """Returns the form that a document is of."""
     sources = {source.id: _read_source(source) for source in found.option_sources}
-    target: Command | Datasource = Command(found.command.command)
+    target: Target = Command(found.command.command)
+    if found.kind == pb.FORM_KIND_SETTINGS:
+        target = Settings()
     if found.kind == pb.FORM_KIND_CONNECTION:
         fixed = tuple((each.name, each.value) for each in found.datasource.fixed)
         target = Datasource(found.datasource.authentication_type, fixed)

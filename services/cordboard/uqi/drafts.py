@@ -29,6 +29,8 @@ from cordboard.uqi import (
     source,
     texts,
     wiring,
+    words,
+    workspace_settings,
 )
 from cordboard.uqi.fields import (
     Command,
@@ -71,7 +73,7 @@ _LOSS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One form as it was made; `id` is `action.{id}` or `auth.{id}`."""
+    """One form as it was made; `id` is `action.{id}`, `auth.{id}` or `settings`."""
 
     id: str
     title: str
@@ -103,6 +105,7 @@ class Draftsman:
         self._actions = {f"action.{action.id}": action for action in definition.actions}
         self._declared = {scheme.id: scheme for scheme in definition.auth_schemes}
         self._schemes = {f"auth.{scheme.id}": scheme for scheme in definition.auth_schemes}
+        self._settings = [workspace_settings.FORM] if definition.config_variables else []
         self._problem = ""
         try:
             self._shared = SharedSchemas(definition.schemas_json)
@@ -112,7 +115,7 @@ class Draftsman:
 
     def ids(self) -> list[str]:
         """Returns the id of every form of the definition, sorted."""
-        return sorted([*self._actions, *self._schemes])
+        return sorted([*self._actions, *self._schemes, *self._settings])
 
     def drafts(self, ids: Sequence[str]) -> list[Draft | Failure]:
         """Returns each of these forms, or why it cannot be made."""
@@ -129,13 +132,16 @@ class Draftsman:
             tree, losses = _auth_form(self._schemes[form_id], self._declared)
             tree = replace(tree, language=self._definition.language)
             return self._finish(form_id, tree, losses, {})
+        if form_id == workspace_settings.FORM:
+            tree, losses = workspace_settings.settings_form(self._definition)
+            return self._finish(form_id, tree, losses, {})
         action = self._actions[form_id]
         losses = [self._problem] if self._problem else []
         try:
             origin = Source(action.input_schema_json, self._shared)
         except JsonInvalid as error:
             origin = Source("", self._shared)
-            losses.append(f"the input schema {error}; the form has no fields")
+            losses.append(f"the input schema: {error}; the form has no fields")
         files = {action.request.body.property} if action.request.body.encoding == _BINARY else set()
         reader = Reader(origin, LIMITS, frozenset(files), hints.hints(action.form_hints))
         found, rest = reader.form()
@@ -186,6 +192,7 @@ def generator_hash() -> str:
     modules = (
         appsmith, arrangement, brevity, canonical, conditions, dependence, expressions, fields, hints, intersection,
         json_schema, keys, presentation, reading, sign_in, source, texts, wiring,
+        words, workspace_settings,
     )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)
     return hashlib.sha256(material.encode()).hexdigest()[:32]

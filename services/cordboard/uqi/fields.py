@@ -229,6 +229,14 @@ class Datasource:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """The form of what a workspace sets for an integration."""
+
+
+Target: TypeAlias = Command | Datasource | Settings
+
+
+@dataclass(frozen=True, slots=True)
 class FormTree:
     """A form, whole. `constraints` and `shared` are the root's own keywords and the schemas that fields refer to.
 
@@ -237,7 +245,7 @@ class FormTree:
 
     title: str
     description: str
-    target: Command | Datasource
+    target: Target
     fields: tuple[Field, ...]
     constraints: Schema = field(default_factory=dict)
     shared: Schema = field(default_factory=dict)

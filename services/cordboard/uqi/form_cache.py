@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -11,12 +11,15 @@ from cordboard.core.http_answers import entity_tag
 from cordboard.core.schema import JsonSchema
 from cordboard.uqi import rendering
 from cordboard.uqi.binding import Bound, Client, bound
+from cordboard.uqi.fields import Settings
 from cordboard.uqi.languages import DEFAULT, Languages, Ranges, localized
 from cordboard.uqi.query_editor import QueryEditor
 from cordboard.uqi.recent import Recent
 from cordboard.uqi.rendering import Rendering
 from cordboard.uqi.revisions import Revision, Wires, wires_of
 from cordboard.uqi.secrecy import SECRET_FORMAT, Secrets
+from cordboard.uqi.wording import is_worded, loss_said
+from cordboard.uqi.workspace_settings import texts
 
 if TYPE_CHECKING:
     from cordboard.uqi.fields import FormTree
@@ -94,11 +97,16 @@ class FormCache:
         return self._languages.get(record.etag) or self._languages.put(record.etag, rendering.languages(record))
 
     def translated(self, record: FormRecord, language: str) -> FormRecord:
-        """Returns a form with its texts in one of its languages; as it is where none is named."""
-        if not language:
+        """Returns a form with its texts in one of its languages; in its own where none is named."""
+        if not language and not (record.losses and is_worded(self._known(record).own)):
             return record
         key = (record.etag, record.version, language)
-        return self._translated.get(key) or self._translated.put(key, rendering.translated(record, language))
+        return self._translated.get(key) or self._translated.put(key, self._in(record, language))
+
+    def _in(self, record: FormRecord, language: str) -> FormRecord:
+        found = rendering.translated(record, language) if language else record
+        told = language or self._known(record).own
+        return replace(found, losses=tuple(loss_said(loss, told) for loss in record.losses))
 
     def document(self, record: FormRecord, ranges: Ranges) -> Document:
         """Returns the canonical document of a form, in all of its languages when none is asked for."""
@@ -109,6 +117,8 @@ class FormCache:
         if found is None:
             message = rendering.document(record)
             shown = localized(message, (language,)) if language else message
+            for loss in shown.losses:
+                loss.text = loss_said(loss.text, language or known.own)
             tag = entity_tag(shown.SerializeToString(deterministic=True))
             found = self._documents.put(key, Document(shown, tag))
         return found
@@ -116,7 +126,12 @@ class FormCache:
     def rendering(self, record: FormRecord, target: form_pb2.FormTarget.ValueType, language: str = "") -> Rendering:
         """Returns a form in a client's format; raises InvalidFields for a format that there is none of."""
         key = (record.etag, int(target), language)
-        return self._renderings.get(key) or self._renderings.put(key, rendering.rendering(record, target, language))
+        found = self._renderings.get(key)
+        if found is None:
+            drawn, told = rendering.rendering(record, target, language), language or self._known(record).own
+            losses = tuple(loss_said(loss, told) for loss in drawn.losses)
+            found = self._renderings.put(key, replace(drawn, losses=losses))
+        return found
 
     def editor(self, key: Key) -> QueryEditor | None:
         """Returns the editor of a version in a language that is in memory, or None."""
@@ -148,16 +163,20 @@ class Binder:
     secrets: Secrets | None
     """Where the form has secrets; None where it has none."""
 
-    def bound(self, values: Mapping[str, Any], client: Client, *, expressions: bool) -> Bound:
+    def bound(
+        self, values: Mapping[str, Any], client: Client, *, expressions: bool, stored: Collection[str] = ()
+    ) -> Bound:
         """Returns what the values mean, and every problem with them."""
-        found = bound(self.tree, self.judge, values, client, expressions=expressions)
+        found = bound(self.tree, self.judge, values, client, expressions=expressions, stored=stored)
         return replace(found, revision=self.revision)
 
     def answered(self, found: Bound, values: Mapping[str, Any]) -> Bound:
         """Returns what was bound as it may be answered: without any secret."""
-        if self.secrets is None or found.problems:
+        if found.problems:
             return found
-        return self.secrets.withheld(found, values)
+        if isinstance(self.tree.target, Settings):
+            found = replace(found, input=texts(found.input))
+        return found if self.secrets is None else self.secrets.withheld(found, values)
 
     def at_this_time(self) -> Revision:
         """Returns the form for a comparison with another revision of it."""

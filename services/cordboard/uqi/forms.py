@@ -41,6 +41,8 @@ class Settings:
     revision: str = ""
     ranges: Ranges = ()
     """The languages to say in what is wrong; empty: English."""
+    stored: tuple[str, ...] = ()
+    """The ids of secrets that are stored already, and may stay empty."""
 
 
 class Forms:
@@ -106,6 +108,10 @@ class Forms:
         record = await self.form(integration, form, version)
         return record, self._cache.rendering(record, target, self._cache.language(record, ranges))
 
+    async def spoken(self, integration: str, form: str, version: str, ranges: Ranges) -> str:
+        """Returns the language that a form is in for who asks for these; empty where nobody says it."""
+        return self._cache.spoken(await self.form(integration, form, version), ranges)
+
     async def tree(self, integration: str, form: str, version: str) -> FormTree:
         """Returns the fields of a form; raises NotFound."""
         record = await self.form(integration, form, version)
@@ -129,11 +135,11 @@ class Forms:
     async def _bound(self, record: FormRecord, values: dict[str, Any], settings: Settings) -> Bound:
         integration, form = record.integration, record.form
         ready = self._cache.binder((integration, record.version, form), record)
-        client, expressions = settings.client, settings.expressions
+        client, expressions, stored = settings.client, settings.expressions, settings.stored
         if settings.revision in ("", ready.revision):
-            return ready.answered(ready.bound(values, client, expressions=expressions), values)
+            return ready.answered(ready.bound(values, client, expressions=expressions, stored=stored), values)
         before = await self._before(integration, form, settings.revision)
-        found = before.bound(values, client, expressions=expressions)
+        found = before.bound(values, client, expressions=expressions, stored=stored)
         if found.problems:
             # Wrong by the form that they were filled into: what has changed since does not matter yet.
             return found
@@ -141,7 +147,7 @@ class Forms:
             found,
             before.at_this_time(),
             ready.at_this_time(),
-            lambda input_: ready.bound(input_, "json_schema", expressions=expressions),
+            lambda input_: ready.bound(input_, "json_schema", expressions=expressions, stored=stored),
         )
         return ready.answered(fits, values)
 

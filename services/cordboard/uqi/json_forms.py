@@ -34,6 +34,7 @@ from cordboard.uqi.fields import (
     Union,
 )
 from cordboard.uqi.presentation import bounds, choice, is_needed, own_slot, slots, test
+from cordboard.uqi.words import Words, words_in
 
 _MOST_OPTIONS: Final = 1_000
 _PLAIN: Final = (Text, Number, Integer, Boolean, Moment, Choice)
@@ -43,7 +44,7 @@ _TEXTS: Final = {"type": "string", "contentMediaType": "application/json"}
 
 def project(tree: FormTree) -> Projection:
     """Returns `schema`, `uischema` and `data`."""
-    drawing = _Drawing()
+    drawing = _Drawing(words_in(tree.language))
     schema, elements = drawing.members(tree.fields, "#")
     document = {
         "schema": {"title": tree.title, **schema},
@@ -56,8 +57,9 @@ def project(tree: FormTree) -> Projection:
 class _Drawing:
     """Draws one form."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
         self.losses: list[str] = []
+        self._words = words
 
     def members(self, fields: tuple[Field, ...], scope: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Returns the schema of an object with these fields, and the elements that show them."""
@@ -86,23 +88,24 @@ class _Drawing:
         match field.kind:
             case Group(members):
                 schema, elements = self.members(members, scope)
-                schema = _described(field, schema)
+                schema = self._described(field, schema)
             case Union(variants):
                 schema, elements = self._union(field, variants, scope)
-                schema = _described(field, schema)
+                schema = self._described(field, schema)
             case _:
                 return self._control(field, scope)
-        element = {"type": "Group", "label": _title(field), "elements": elements, "options": {"uqi": own_slot(field)}}
+        options = {"uqi": own_slot(field)}
+        element = {"type": "Group", "label": self._title(field), "elements": elements, "options": options}
         return schema, element
 
     def _union(
         self, field: Field, variants: tuple[Field, ...], scope: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         options = tuple(Option(each.key, each.title) for each in variants)
-        chosen = {"title": "Which of them", "type": "string", "oneOf": _titled(options)}
+        chosen = {"title": self._words.which, "type": "string", "oneOf": _titled(options)}
         properties: dict[str, Any] = {VARIANT: chosen}
         elements: list[dict[str, Any]] = [
-            {"type": "Control", "scope": f"{scope}/properties/{VARIANT}", "label": "Which of them"}
+            {"type": "Control", "scope": f"{scope}/properties/{VARIANT}", "label": self._words.which}
         ]
         cases = []
         for each in variants:
@@ -127,8 +130,8 @@ class _Drawing:
         if field.placeholder or field.example:
             options["placeholder"] = field.placeholder or field.example
         options["uqi"] = own_slot(field)
-        element = {"type": "Control", "scope": scope, "label": _title(field), "options": options}
-        return _described(field, schema), element
+        element = {"type": "Control", "scope": scope, "label": self._title(field), "options": options}
+        return self._described(field, schema), element
 
     def schema(self, field: Field) -> dict[str, Any]:
         """Returns the schema of a field that is one control."""
@@ -145,7 +148,10 @@ class _Drawing:
             case Entries(value):
                 if not isinstance(value.kind, _PLAIN):
                     return self._as_json(field, "values that are not plain")
-                row = {"key": {"type": "string", "title": "Key"}, "value": {**self.schema(value), "title": "Value"}}
+                row = {
+                    "key": {"type": "string", "title": self._words.key},
+                    "value": {**self.schema(value), "title": self._words.value},
+                }
                 return {"type": "array", "items": {"type": "object", "properties": row, "required": ["key"]}}
             case Json():
                 return dict(_TEXTS)
@@ -176,7 +182,7 @@ class _Drawing:
             return self._as_json(field, "a list that is no flat table")
         if any(each.active_when is not None for each in item.kind.fields):
             self._lose(field, "columns always shown, for rows know no conditions")
-        columns = {each.key: _described(each, self.schema(each)) for each in item.kind.fields}
+        columns = {each.key: self._described(each, self.schema(each)) for each in item.kind.fields}
         required = [each.key for each in item.kind.fields if is_needed(each)]
         row = {"type": "object", "properties": columns, **({"required": required} if required else {})}
         return {"type": "array", "items": row, **bounds(field)}
@@ -184,6 +190,15 @@ class _Drawing:
     def _as_json(self, field: Field, why: str) -> dict[str, Any]:
         self._lose(field, f"{why}; shown as JSON")
         return dict(_TEXTS)
+
+    def _described(self, field: Field, schema: dict[str, Any]) -> dict[str, Any]:
+        said: dict[str, Any] = {"title": self._title(field)}
+        if field.description:
+            said["description"] = field.description
+        return said | schema
+
+    def _title(self, field: Field) -> str:
+        return self._words.titled(field.title, deprecated=field.deprecated)
 
     def _lose(self, field: Field, text: str) -> None:
         self.losses.append(f"JSON Forms: {'.'.join(field.path)}: {text}")
@@ -209,23 +224,12 @@ def _rule(condition: Condition) -> dict[str, Any]:
     return {"effect": "SHOW", "condition": {"scope": "#", "schema": test(condition, _from_root)}}
 
 
-def _described(field: Field, schema: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"title": _title(field)}
-    if field.description:
-        said["description"] = field.description
-    return said | schema
-
-
 def _nullable(field: Field, schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]} if field.nullable else schema
 
 
 def _titled(options: tuple[Option, ...]) -> list[dict[str, Any]]:
     return [{"const": option.value, "title": option.title} for option in options]
-
-
-def _title(field: Field) -> str:
-    return f"{field.title} (deprecated)" if field.deprecated else field.title
 
 
 def _sibling(field: str) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ from cordboard.uqi.fields import (
     Scalar,
     Schema,
     Secret,
+    Settings,
+    Target,
     Text,
     Union,
 )
@@ -132,11 +134,11 @@ def _untold(slot: Mapping[str, Any]) -> dict[str, Any]:
 def read(schema: Mapping[str, Any]) -> FormTree:
     """Returns the form that `project` made this of."""
     slot = schema[_SLOT]
-    target = (
-        Command(slot["command"])
-        if "command" in slot
-        else Datasource(slot["datasource"], tuple((name, value) for name, value in slot.get("fixed", {}).items()))
-    )
+    target: Target = Settings()
+    if "command" in slot:
+        target = Command(slot["command"])
+    elif "datasource" in slot:
+        target = Datasource(slot["datasource"], tuple((name, value) for name, value in slot.get("fixed", {}).items()))
     said = {"$schema", "type", "properties", "required", "additionalProperties", "$defs", *LABELS, _SLOT}
     return FormTree(
         title=schema["title"],
@@ -148,9 +150,11 @@ def read(schema: Mapping[str, Any]) -> FormTree:
     )
 
 
-def _target(target: Command | Datasource) -> dict[str, Any]:
+def _target(target: Target) -> dict[str, Any]:
     if isinstance(target, Command):
         return {"command": target.id}
+    if isinstance(target, Settings):
+        return {"settings": True}
     return {"datasource": target.authentication_type, **({"fixed": dict(target.fixed)} if target.fixed else {})}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -87,10 +87,27 @@ def localized(document: pb.FormDocument, ranges: Ranges) -> pb.FormDocument:
     found.title, found.description = title.title or found.title, title.description or found.description
     del found.translations[:]
     names = _Names()
-    _each_field(found.fields, lambda field: _note_names(field, language, names))
-    _each_field(found.fields, lambda field: _translate(field, language, names))
+    for field in every(found.fields):
+        _note_names(field, language, names)
+    for field in every(found.fields):
+        _translate(field, language, names)
     _head(found.layout, names)
     return found
+
+
+def every(fields: Iterable[pb.FormField]) -> Iterator[pb.FormField]:
+    """Yields each field of a document, and those within it, from the top down."""
+    for field in fields:
+        yield field
+        match field.type.WhichOneof("kind"):
+            case "group":
+                yield from every(field.type.group.fields)
+            case "list":
+                yield from every((field.type.list.item,))
+            case "map":
+                yield from every((field.type.map.value,))
+            case "union":
+                yield from every(field.type.union.variants)
 
 
 def _ranges(text: str) -> Ranges:
@@ -98,20 +115,6 @@ def _ranges(text: str) -> Ranges:
     liked = [(float(found[2] or 1), found[1]) for found in read if found]
     # Stable: of two that are liked alike, the first.
     return tuple(tag for quality, tag in sorted(liked, key=lambda each: -each[0]) if quality > 0)
-
-
-def _each_field(fields: Iterable[pb.FormField], act: Callable[[pb.FormField], None]) -> None:
-    for field in fields:
-        act(field)
-        match field.type.WhichOneof("kind"):
-            case "group":
-                _each_field(field.type.group.fields, act)
-            case "list":
-                _each_field((field.type.list.item,), act)
-            case "map":
-                _each_field((field.type.map.value,), act)
-            case "union":
-                _each_field(field.type.union.variants, act)
 
 
 def _texts(field: pb.FormField, language: str) -> pb.FieldTranslation:

@@ -16,12 +16,15 @@ from cordboard.core.json_pointers import unescape
 from cordboard.uqi.binding import value_of
 from cordboard.uqi.fields import Scalar
 from cordboard.uqi.hints import walk
+from cordboard.uqi.languages import every
 from cordboard.uqi.texts import clean, json_text, plain_label
+from cordboard.uqi.words import words_in
 
 if TYPE_CHECKING:
     from cordboard.core.times import Clock
     from cordboard.uqi.fields import Field, FormTree, OptionSource
     from cordboard.uqi.forms import Forms
+    from cordboard.uqi.languages import Ranges
 
 Credentials: TypeAlias = tuple[tuple[str, str], ...]
 """What the caller proved itself with, as it came: the Proxy looks at it again."""
@@ -49,6 +52,8 @@ class Items:
     items: tuple[Any, ...] = ()
     more: bool = False
     problem: str = ""
+    runs_nothing: bool = False
+    """There is no Proxy that could run it."""
 
 
 class Actions(Protocol):
@@ -80,6 +85,8 @@ class Question:
     connection: str
     values: Mapping[str, Any]
     search: str = ""
+    ranges: Ranges = ()
+    """The languages to say in why there are none; empty: English."""
 
 
 class Options:
@@ -94,19 +101,30 @@ class Options:
 
     async def listed(self, question: Question, credentials: Credentials) -> Listed:
         """Returns the choices; raises NotFound, and InvalidFields for a field that has none of this kind."""
-        tree = await self._forms.tree(question.integration, question.form, question.version)
+        about = (question.integration, question.form, question.version)
+        tree, words = await self._forms.tree(*about), words_in(await self._forms.spoken(*about, question.ranges))
         source = next((each.source for each in walk(tree.fields) if each.id == question.field), None)
         if source is None:
             raise InvalidFields.one("field_id", "is not a field whose choices come from the vendor")
         given, missing = _input(tree, source, question)
         if missing:
-            return Listed(problem=f"fill in {', '.join(missing)} first")
+            labels = await self._labels(question, missing)
+            return Listed(problem=words.fill_in_first.replace("{labels}", ", ".join(labels)))
         call = Call(question.asker, question.connection, source.action, json_text(given))
         found = await self._items(call, credentials)
-        words = "" if source.search_property else question.search.casefold()
+        if found.runs_nothing:
+            return Listed(problem=words.runs_nothing)
+        searched = "" if source.search_property else question.search.casefold()
         options = dict(_options(found.items, source))
-        shown = [(value, label) for value, label in options.values() if words in label.casefold()]
+        shown = [(value, label) for value, label in options.values() if searched in label.casefold()]
         return Listed(tuple(shown[:MOST_OPTIONS]), found.more or len(shown) > MOST_OPTIONS, found.problem)
+
+    async def _labels(self, question: Question, ids: list[str]) -> list[str]:
+        """Returns what fields are called in the language that is asked for."""
+        about = (question.integration, question.form, question.version)
+        document = (await self._forms.document(*about, question.ranges)).message
+        called = {field.id: field.label or field.wire_name for field in every(document.fields)}
+        return [called[each] for each in ids]
 
     async def _items(self, call: Call, credentials: Credentials) -> Items:
         now = self._clock.monotonic()
@@ -115,7 +133,7 @@ class Options:
             self._kept.move_to_end(call)
             return kept[1]
         found = await self._actions.items(call, credentials, MOST_OPTIONS)
-        if not found.problem:
+        if not (found.problem or found.runs_nothing):
             self._kept[call] = (now, found)
             if len(self._kept) > MOST_LISTS:
                 self._kept.popitem(last=False)
@@ -123,14 +141,14 @@ class Options:
 
 
 def _input(tree: FormTree, source: OptionSource, question: Question) -> tuple[dict[str, Any], list[str]]:
-    """Returns the input of the action that lists, and the labels of the fields that it has to wait for."""
+    """Returns the input of the action that lists, and the ids of the fields that it has to wait for."""
     given: dict[str, Any] = json.loads(source.input_json) if source.input_json else {}
     fields: dict[str, Field] = {field.id: field for field in walk(tree.fields)}
     missing = []
     for name, other in source.inputs:
         value = question.values.get(other)
         if value in (None, ""):
-            missing.append(fields[other].title)
+            missing.append(other)
         else:
             given[name] = value_of(fields[other], value)
     if source.search_property and question.search:

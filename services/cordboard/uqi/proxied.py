@@ -33,7 +33,7 @@ class ProxiedActions:
     async def items(self, call: Call, credentials: Credentials, limit: int) -> Items:
         """Returns the first `limit` items or somewhat more; never raises what the vendor or the Proxy says."""
         if self._channel is None:
-            return Items(problem="this mesh runs no actions")
+            return Items(runs_nothing=True)
         request = pb.ExecuteStreamRequest(
             connection=call.connection,
             action=call.action,

@@ -13,6 +13,8 @@ from cordboard.uqi.appsmith import FORM_DATA
 from cordboard.uqi.languages import Languages
 from cordboard.uqi.rendering import Rendering, languages, translated
 from cordboard.uqi.texts import json_text, neutral
+from cordboard.uqi.wording import loss_said
+from cordboard.uqi.words import Words, words_in
 
 if TYPE_CHECKING:
     from cordboard.uqi.store import FormRecord
@@ -72,12 +74,14 @@ def query_editor(
     revision = hashlib.sha256(material.encode()).hexdigest()
     own = next(iter(sorted({each.own for each in known})), "")
     others = tuple(sorted({tag for each in known for tag in each.others}))
-    return QueryEditor(version, revision, commands, _appsmith(found, most), Languages(own, others))
+    drawn = _appsmith(found, most, language or own)
+    return QueryEditor(version, revision, commands, drawn, Languages(own, others))
 
 
-def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int) -> Rendering:
+def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int, language: str) -> Rendering:
+    words = words_in(language)
     options = [{"label": neutral(command.title), "value": command.command} for command, _ in found]
-    head = json_text(_selector(options))
+    head = json_text(_selector(options, words))
     texts = [json_text(section) for _, section in found]
     losses: list[str] = []
     if len(_joined([head, *texts])) > most:
@@ -90,19 +94,21 @@ def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int) -> Renderi
         kept += 1
     if kept < len(texts):
         losses.append(f"Appsmith: {len(texts) - kept} commands beyond {most} characters are not shown")
-        head = json_text(_selector(options[:kept]))
+        head = json_text(_selector(options[:kept], words))
     text = _joined([head, *texts[:kept]])
-    return Rendering(text, hashlib.sha256(text.encode()).hexdigest()[:32], tuple(losses))
+    return Rendering(
+        text, hashlib.sha256(text.encode()).hexdigest()[:32], tuple(loss_said(loss, language) for loss in losses)
+    )
 
 
 def _joined(sections: list[str]) -> str:
     return f'{{"editor":[{",".join(sections)}]}}'
 
 
-def _selector(options: list[dict[str, str]]) -> dict[str, Any]:
+def _selector(options: list[dict[str, str]], words: Words) -> dict[str, Any]:
     command = {
-        "label": "Command",
-        "description": "Which action to run",
+        "label": words.command,
+        "description": words.which_action,
         "configProperty": f"{FORM_DATA}.command",
         "controlType": "DROP_DOWN",
         "isSearchable": True,

@@ -30,6 +30,7 @@ from cordboard.uqi.fields import (
 from cordboard.uqi.hints import walk
 from cordboard.uqi.keys import UNSAFE_NAMES
 from cordboard.uqi.presentation import bounds, choice, own_slot, slots, test
+from cordboard.uqi.words import Words, words_in
 
 _MOST_OPTIONS: Final = 1_000
 _TYPES: Final = {Number: "number", Integer: "integer", Boolean: "boolean"}
@@ -38,7 +39,7 @@ _TEXTS: Final = {"type": "string", "contentMediaType": "application/json"}
 
 def project(tree: FormTree) -> Projection:
     """Returns `schema`, `uiSchema` and `formData`."""
-    drawing = _Drawing()
+    drawing = _Drawing(words_in(tree.language))
     schema, ui = drawing.members(tree.fields)
     ui["ui:options"] = {"uqi": slots(tree)}
     if any(field.tab or field.columns for field in walk(tree.fields)):
@@ -60,8 +61,9 @@ def name_of(field: Field) -> str:
 class _Drawing:
     """Draws one form."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
         self.losses: list[str] = []
+        self._words = words
 
     def members(self, fields: tuple[Field, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the schema of an object with these fields, and its UI schema."""
@@ -93,8 +95,7 @@ class _Drawing:
     def field(self, field: Field) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the schema of a field, and its UI schema."""
         schema, ui = self._kind(field)
-        title = f"{field.title} (deprecated)" if field.deprecated else field.title
-        said: dict[str, Any] = {"title": title}
+        said: dict[str, Any] = {"title": self._words.titled(field.title, deprecated=field.deprecated)}
         if field.description:
             said["description"] = field.description
         if field.default is not None and not isinstance(field.kind, Json | Secret) and "default" not in schema:

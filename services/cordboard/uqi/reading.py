@@ -280,7 +280,7 @@ class Reader:
             whole = _Flat(intersection([rest, flat.schema]), flat.nullable, flat.trail)
             kind, said = self._kind(whole, at, depth)
         except (_Collapse, Contradiction) as reason:
-            self._lose(at.path, f"{reason} in one of its shapes; that one shown as JSON")
+            self._lose(at.path, f"{reason}; that one of its shapes is shown as JSON")
             return self._json(own, at)
         if isinstance(kind, Json):
             return self._json(own, at, flat)

@@ -100,7 +100,8 @@ class FormServicer(FormServiceServicer):
         ensure_seen(integration)
         values = from_struct(request.values, "values")
         ranges = _ranges(request.language, context)
-        settings = Settings(_CLIENTS.get(request.target, ""), request.allow_expressions, request.revision, ranges)
+        client, stored = _CLIENTS.get(request.target, ""), tuple(request.stored_field_ids)
+        settings = Settings(client, request.allow_expressions, request.revision, ranges, stored)
         found = await self._forms.bound(integration, form, request.version, values, settings)
         bound = found if request.report_problems else accepted(found)
         return _bound(
@@ -112,7 +113,8 @@ class FormServicer(FormServiceServicer):
         ensure_seen(integration)
         values = from_struct(request.values, "values")
         about, asker = (integration, form, request.version, request.field_id), _asker()
-        question = Question(*about, asker, request.connection, values, request.search)
+        ranges = _ranges(request.language, context)
+        question = Question(*about, asker, request.connection, values, request.search, ranges)
         return _options(await self._options.listed(question, _credentials(context)))
 
     async def GetFormSet(self, request: pb.GetFormSetRequest, context: Any) -> pb.FormSet:
@@ -271,6 +273,7 @@ def _bound(found: Bound) -> pb.BindFormResponse:
             for each in found.secrets
         ),
         revision=found.revision,
+        kept_pointers=found.kept,
     )
 
 

@@ -15,7 +15,9 @@ CONTROLS = {
 KEY = r"[A-Za-z_][A-Za-z0-9_]{1,62}"
 COMMAND_PATH = "actionConfiguration.formData.command"
 FIELD_PATH = re.compile(rf"actionConfiguration\.formData\.{KEY}(\.{KEY})*")
-DATASOURCE_PATH = re.compile(rf"datasourceConfiguration\.authentication(\.{KEY})+")
+DATASOURCE_PATH = re.compile(
+    rf"datasourceConfiguration\.(authentication(\.{KEY})+|properties\[\d+\]\.(?P<part>key|value))"
+)
 SHOW = re.compile(rf"\{{\{{actionConfiguration\.formData\.command === '{KEY}'\}}\}}")
 # One strict boolean, of safe paths, quoted values and nothing that could do anything.
 WORDS = rf"""(?:actionConfiguration\.formData(?:\.{KEY})+|"(?:[^"\\{{}}<>&]|\\["\\/bfnrt]|\\u[0-9a-f]{{4}})*"
@@ -157,10 +159,15 @@ def _form(document: dict[str, Any]) -> Iterator[str]:
         for node in section["children"]:
             path = node["configProperty"]
             paths[path] += 1
-            if not DATASOURCE_PATH.fullmatch(path):
+            told = DATASOURCE_PATH.fullmatch(path)
+            if told is None:
                 yield f"{path}: is no path of a datasource"
-            if node["controlType"] != "INPUT_TEXT" or "conditionals" in node:
+            # Properties are rows of any text; an authentication is what its own fields take.
+            plain = {"INPUT_TEXT", "DROP_DOWN"} if told and told["part"] == "value" else {"INPUT_TEXT"}
+            if node["controlType"] not in plain or "conditionals" in node:
                 yield f"{path}: is no plain input"
+            if any(not isinstance(option["value"], str) for option in node.get("options", ())):
+                yield f"{path}: has a choice that is no text"
             if node.get("dataType") == "PASSWORD" and ("initialValue" in node or not node.get("encrypted")):
                 yield f"{path}: a secret with a value, or not marked as one"
             if node.get("hidden") and not isinstance(node.get("initialValue"), str):

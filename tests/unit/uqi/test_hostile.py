@@ -55,7 +55,7 @@ def test_deep_nesting_ends_in_json_fields(wrap: str, levels: int) -> None:
 
 def test_nesting_that_no_reader_of_json_follows_leaves_a_form_without_fields() -> None:
     text = '{"properties":{"a":' * 20_000 + "{}" + "}}" * 20_000
-    assert the_draft(text).losses[0].startswith("the input schema is nested")
+    assert the_draft(text).losses[0].startswith("the input schema: is nested")
 
 
 @pytest.mark.parametrize("link", ["$ref", "allOf", "items", "anyOf", "twice"])

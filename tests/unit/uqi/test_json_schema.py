@@ -50,7 +50,7 @@ def test_required_written_as_a_truth_value_is_no_loss() -> None:
 @pytest.mark.parametrize("text", ["{", "[]", "NaN", '{"default": NaN}', "true", '{"title": "\\ud800"}'])
 def test_an_input_schema_that_cannot_be_read_leaves_a_form_without_fields(text: str) -> None:
     draft = the_draft(text)
-    assert draft.losses[0].startswith("the input schema ")
+    assert draft.losses[0].startswith("the input schema: ")
     assert json.loads(draft.json_schema)["properties"] == {}
 
 

@@ -6,6 +6,8 @@ import type { FormDocument, Json, JsonObject, Options, Problem, SecretPlace } fr
 // A page that lies about is worth nothing after this.
 const TOKEN_SECONDS = 3600;
 const PAGE = 1000;
+// The id of the form of what a workspace sets.
+const SETTINGS = "settings";
 
 /** Something that can be picked. */
 export interface Entry {
@@ -27,6 +29,30 @@ export interface Connection {
 export interface Bound {
   input: JsonObject;
   problems: Problem[];
+}
+
+/** What there is of an integration to fill in. */
+export interface Forms {
+  actions: Entry[];
+  /** The workspace can set something for it. */
+  hasSettings: boolean;
+}
+
+/** What a workspace has set for an integration, with the form of it. */
+export interface Settings {
+  document: FormDocument;
+  /** Texts, by the variables' names. */
+  values: { [name: string]: string };
+  /** The names of the secrets that are stored. */
+  secrets: string[];
+}
+
+/** A link to the connect page. */
+export interface ConnectLink {
+  name: string;
+  url: string;
+  state: string;
+  connection: string;
 }
 
 /** How a call went. */
@@ -69,12 +95,19 @@ export class Calls {
     readonly workspace: string,
     /** The environment that the token is for. */
     readonly environment: string,
+    /** Whether the person may set what holds for the whole workspace. */
+    readonly isAdmin: boolean,
   ) {}
 
   /** Takes the token of a link, which is short, and goes on with one of its own. */
   static async begin(token: string): Promise<Calls> {
     const claims = claimsOf(token);
-    const calls = new Calls(token, claims.workspace ?? "", claims.environment ?? "");
+    const calls = new Calls(
+      token,
+      claims.workspace ?? "",
+      claims.environment ?? "",
+      (claims.roles ?? []).includes("workspace-admin"),
+    );
     const made = await calls.post<{ accessToken: string; tokenId: string }>("/v1/tokens:refresh", {
       ttl: `${TOKEN_SECONDS}s`,
     });
@@ -102,19 +135,55 @@ export class Calls {
     }));
   }
 
-  /** Returns every action of an integration that has a form. */
-  async actions(integration: string): Promise<Entry[]> {
+  /** Returns every action of an integration that has a form, and whether there is something to set. */
+  async forms(integration: string): Promise<Forms> {
     const found = await this.all<{ name: string; title: string; description: string }>(
       `/v1/integrations/${encodeURIComponent(integration)}/forms?`,
       "forms",
     );
-    return found
+    const actions = found
       .filter(({ name }) => last(name).startsWith("action."))
       .map(({ name, title, description }) => ({
         id: last(name).slice("action.".length),
         title,
         text: description,
       }));
+    return { actions, hasSettings: found.some(({ name }) => last(name) === SETTINGS) };
+  }
+
+  /** Returns what the workspace has set for an integration. */
+  async settings(integration: string): Promise<Settings> {
+    const [document, set] = await Promise.all([
+      this.ask<FormDocument>("GET", `${settingsOf(integration)}:document`),
+      this.ask<{ values?: { [name: string]: string }; secretNames?: string[] }>(
+        "GET",
+        this.configurationOf(integration),
+      ).catch((error: unknown) => {
+        // Nothing was ever set.
+        if (error instanceof Refused && error.status === 404) return {};
+        throw error;
+      }),
+    ]);
+    const { values = {}, secretNames: secrets = [] }: { values?: Settings["values"]; secretNames?: string[] } = set;
+    return { document, values, secrets };
+  }
+
+  /** Sets everything that the workspace sets for an integration; a secret that is given empty stays as it is. */
+  async save(integration: string, values: JsonObject, secretValues: JsonObject): Promise<void> {
+    await this.ask("PUT", this.configurationOf(integration), JSON.stringify({ values, secretValues }));
+  }
+
+  /** Makes a link by which somebody connects one account, in the environment of the token. */
+  async connectLink(integration: string): Promise<ConnectLink> {
+    return await this.post<ConnectLink>(`/v1/workspaces/${encodeURIComponent(this.workspace)}/connectLinks`, {
+      integration: `integrations/${integration}`,
+      environment: this.environment,
+    });
+  }
+
+  /** Returns how far a link is. */
+  async linkState(name: string): Promise<ConnectLink> {
+    return await this.ask<ConnectLink>("GET", `/v1/${name}`);
   }
 
   /** Returns the workspace's connections at an integration, in the environment of the token. */
@@ -132,16 +201,26 @@ export class Calls {
 
   /** Has the values of a form judged, and turned into the input of the action. */
   async bind(integration: string, action: string, version: string, values: JsonObject): Promise<Bound> {
+    return await this.bound(formOf(integration, action), { version, values });
+  }
+
+  /** Has settings judged, of which the secrets in these fields are stored already. */
+  async bindSettings(
+    integration: string,
+    version: string,
+    values: JsonObject,
+    storedFieldIds: readonly string[],
+  ): Promise<Bound> {
+    return await this.bound(settingsOf(integration), { version, values, storedFieldIds });
+  }
+
+  private async bound(form: string, given: { values: JsonObject; [name: string]: unknown }): Promise<Bound> {
+    const { values } = given;
     const answer = await this.post<{
       input?: JsonObject;
       problems?: { pointer: string; fieldId: string; description: string }[];
       secrets?: SecretPlace[];
-    }>(`${formOf(integration, action)}:bind`, {
-      version,
-      values,
-      target: "FORM_TARGET_JSON_SCHEMA",
-      reportProblems: true,
-    });
+    }>(`${form}:bind`, { ...given, target: "FORM_TARGET_JSON_SCHEMA", reportProblems: true });
     const problems = (answer.problems ?? []).map(({ pointer, fieldId, description }) => ({
       pointer,
       fieldId,
@@ -189,6 +268,11 @@ export class Calls {
       attempts: answer.call?.attempts ?? 0,
       traceId: answer.call?.traceId ?? "",
     };
+  }
+
+  private configurationOf(integration: string): string {
+    const workspace = `/v1/workspaces/${encodeURIComponent(this.workspace)}`;
+    return `${workspace}/integrations/${encodeURIComponent(integration)}/configuration`;
   }
 
   private async all<Item>(place: string, member: string): Promise<Item[]> {
@@ -241,6 +325,10 @@ function formOf(integration: string, action: string): string {
   return `/v1/integrations/${encodeURIComponent(integration)}/forms/action.${encodeURIComponent(action)}`;
 }
 
+function settingsOf(integration: string): string {
+  return `/v1/integrations/${encodeURIComponent(integration)}/forms/${SETTINGS}`;
+}
+
 function last(name: string): string {
   return name.slice(name.lastIndexOf("/") + 1);
 }
@@ -252,7 +340,7 @@ function hexadecimal(bytes: number): string {
 }
 
 /** Reads whose a token is. The mesh alone judges it: here it only says what to ask for. */
-function claimsOf(token: string): { workspace?: string; environment?: string } {
+function claimsOf(token: string): { workspace?: string; environment?: string; roles?: string[] } {
   try {
     const [, payload = ""] = token.split(".");
     return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as { workspace?: string };

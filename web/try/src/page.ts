@@ -6,6 +6,7 @@ import { Calls, Refused } from "./calls.ts";
 import type { Connection, Entry, Outcome } from "./calls.ts";
 import { make } from "./dom.ts";
 import { finder } from "./finder.ts";
+import { parted, storedOf, valuesOf } from "./settings.ts";
 import { tree } from "./tree.ts";
 
 /** What a link says: a token, and where to begin. */
@@ -14,6 +15,8 @@ interface Arrival {
   integration: string;
   connection: string;
   action: string;
+  /** Whether to begin with the settings. */
+  settings: boolean;
 }
 
 /** Reads the link, and takes it out of the address, where others may read it. */
@@ -26,8 +29,11 @@ function arrival(): Arrival {
     integration: said("integration"),
     connection: said("connection"),
     action: said("action"),
+    settings: said("settings") !== "",
   };
 }
+
+const POLL_MILLISECONDS = 2000;
 
 class TryPage {
   private readonly main = document.querySelector("main") ?? document.body;
@@ -45,7 +51,8 @@ class TryPage {
     }
     const { integration, action } = this.from;
     if (!integration) return await this.pickIntegration(calls);
-    await this.pickAction(calls, { id: integration, title: integration, text: "" }, action);
+    const entry = { id: integration, title: integration, text: "" };
+    await (this.from.settings ? this.set(calls, entry) : this.pickAction(calls, entry, action));
   }
 
   private async pickIntegration(calls: Calls): Promise<void> {
@@ -60,14 +67,16 @@ class TryPage {
 
   private async pickAction(calls: Calls, integration: Entry, action = ""): Promise<void> {
     const found = await this.asked(() =>
-      Promise.all([calls.actions(integration.id), calls.connections(integration.id)]),
+      Promise.all([calls.forms(integration.id), calls.connections(integration.id)]),
     );
     if (!found) return;
-    const [actions, connections] = found;
+    const [{ actions, hasSettings }, connections] = found;
     const wanted = actions.find((entry) => entry.id === action);
     if (wanted) return await this.fillIn(calls, integration, wanted, connections);
     this.show(`Actions of ${integration.title}`, [
       finder("an action", actions, (entry) => void this.fillIn(calls, integration, entry, connections)),
+      ...(hasSettings && calls.isAdmin ? [this.back("Settings", () => this.set(calls, integration))] : []),
+      this.back("Connect an account", () => this.connect(calls, integration)),
       this.back("Another integration", () => this.pickIntegration(calls)),
       this.leave(calls),
     ]);
@@ -94,7 +103,8 @@ class TryPage {
     const button = make("button", { type: "submit" }, "Call");
     const result = make("section", { "aria-label": "Answer" });
     button.disabled = connections.length === 0;
-    form.append(...connectionRow(choice, connections, integration), drawn.element, button);
+    const connect = this.back("Connect an account", () => this.connect(calls, integration));
+    form.append(...connectionRow(choice, connections, integration, connect), drawn.element, button);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       button.disabled = true;
@@ -129,6 +139,95 @@ class TryPage {
       result.replaceChildren(...refused(error));
     }
     result.querySelector<HTMLElement>("h2")?.focus();
+  }
+
+  private async set(calls: Calls, integration: Entry): Promise<void> {
+    const settings = await this.asked(() => calls.settings(integration.id));
+    if (!settings) return;
+    const { document } = settings;
+    const stored = storedOf(settings);
+    const drawn = drawForm(document, { values: valuesOf(settings), stored });
+    const form = make("form", { novalidate: true });
+    const button = make("button", { type: "submit" }, "Save");
+    const result = make("section", { "aria-label": "What came of it" });
+    form.append(drawn.element, button);
+    const save = async (): Promise<void> => {
+      result.replaceChildren();
+      const reading = await drawn.read();
+      if (reading.problems.length > 0) return;
+      try {
+        const version = String((document as { version?: string }).version ?? "");
+        const bound = await calls.bindSettings(integration.id, version, reading.values, stored);
+        if (bound.problems.length > 0) return drawn.show(bound.problems);
+        const { values, secretValues } = parted(settings, bound.input);
+        await calls.save(integration.id, values, secretValues);
+        await this.saved(calls, integration);
+      } catch (error) {
+        const problems = error instanceof Refused ? atFields(error, reading.values) : [];
+        if (problems.length > 0) drawn.show(problems);
+        result.replaceChildren(...refused(error, "Nothing was saved", "The settings were refused"));
+        result.querySelector<HTMLElement>("h2")?.focus();
+      }
+    };
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      const done = (): void => void (button.disabled = false);
+      void save().then(done, done);
+    });
+    this.show(`${document.title ?? "Settings"}: ${integration.title}`, [
+      ...notes(document),
+      form,
+      result,
+      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.leave(calls),
+    ]);
+  }
+
+  private async saved(calls: Calls, integration: Entry): Promise<void> {
+    const connections = await this.asked(() => calls.connections(integration.id));
+    if (!connections) return;
+    const text =
+      connections.length > 0
+        ? "The next call of every connection has them."
+        : `There is no connection at ${integration.title} yet.`;
+    this.show("The settings are saved", [
+      make("p", {}, text),
+      this.back("Connect an account", () => this.connect(calls, integration)),
+      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.leave(calls),
+    ]);
+  }
+
+  /** Gives a link to the connect page, and waits until somebody has connected. */
+  private async connect(calls: Calls, integration: Entry): Promise<void> {
+    const link = await this.asked(() => calls.connectLink(integration.id));
+    if (!link) return;
+    const { turn } = this;
+    const open = make("a", { href: link.url, target: "_blank", rel: "noopener noreferrer" }, "Open the connect page");
+    this.show(`Connect an account at ${integration.title}`, [
+      make("p", {}, open, " or give the link to whoever has the account. It works once, for half an hour."),
+      make("p", { role: "status" }, "This page goes on when the account is connected."),
+      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.leave(calls),
+    ]);
+    let state = link;
+    while (turn === this.turn && state.state === "STATE_PENDING") {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+      try {
+        if (turn === this.turn) state = await calls.linkState(link.name);
+      } catch (error) {
+        // The mesh may be away for a moment; a refusal stays one.
+        if (error instanceof Refused && turn === this.turn) return this.broken(error);
+      }
+    }
+    if (turn !== this.turn) return;
+    const isConnected = state.state === "STATE_CONNECTED";
+    this.show(isConnected ? `${integration.title} is connected` : "Nobody connected in time", [
+      ...(isConnected ? [make("p", {}, "As ", make("code", {}, state.connection), ".")] : []),
+      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.leave(calls),
+    ]);
   }
 
   private back(text: string, go: () => Promise<void>): HTMLElement {
@@ -194,10 +293,11 @@ function connectionRow(
   choice: HTMLSelectElement,
   connections: readonly Connection[],
   integration: Entry,
+  connect: HTMLElement,
 ): HTMLElement[] {
   if (connections.length === 0) {
-    const text = `There is no connection at ${integration.title} to call with. Make one with \`cordboard connect\`.`;
-    return [make("p", { class: "problem" }, text)];
+    const text = `There is no connection at ${integration.title} to call with.`;
+    return [make("p", { class: "problem" }, text), connect];
   }
   return [make("p", { class: "connection" }, make("label", { for: choice.id }, "Connection"), choice)];
 }
@@ -219,17 +319,17 @@ function answered(outcome: Outcome): HTMLElement[] {
   return [heading, line, tree("answer", outcome.output ?? null, true)];
 }
 
-function refused(error: unknown): HTMLElement[] {
+function refused(error: unknown, nothing = "Nothing was called", no = "The call was refused"): HTMLElement[] {
   if (!(error instanceof Refused)) {
     return [
-      make("h2", { tabindex: "-1" }, "Nothing was called"),
+      make("h2", { tabindex: "-1" }, nothing),
       make("p", { class: "problem" }, "The mesh cannot be reached. Try again."),
     ];
   }
   const text = error.message || `The mesh answered ${error.status}`;
   const reason = error.reason ? [" (", make("code", {}, error.reason), ")"] : [];
   return [
-    make("h2", { tabindex: "-1" }, "The call was refused"),
+    make("h2", { tabindex: "-1" }, no),
     make("p", { class: "problem" }, `${text.charAt(0).toUpperCase()}${text.slice(1)}`, ...reason),
     ...error.fields.map(({ field, text: said }) => make("p", {}, make("code", {}, field), ` ${said}`)),
     make("p", {}, "Trace ", make("code", {}, error.traceId)),
@@ -239,7 +339,7 @@ function refused(error: unknown): HTMLElement[] {
 /** Turns `input.owner.name` and `input.tags[1]` into pointers at what was filled in. */
 function atFields(error: Refused, values: JsonObject): { pointer: string; text: string }[] {
   return error.fields.flatMap(({ field, text }) => {
-    const steps = /^(?:input|values)\.(.+)$/.exec(field)?.[1];
+    const steps = /^(?:input|values|secret_values)\.(.+)$/.exec(field)?.[1];
     const pointer = steps === undefined ? undefined : pointerOf(steps, values);
     return pointer === undefined ? [] : [{ pointer, text }];
   });
