@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.core.flagging import KILLED, REVISION, WHEN_STALE
+from cordboard.core.flagging import BUCKETING, KILLED, OWN, REVISION, WHEN_STALE
 from cordboard.flags.content import WHOLE, segment_key
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def compiled(
         definition["metadata"][KILLED] = True
     elif steps := [*_unmet(content, others), *_steps(key, content.rules, others)]:
         definition["targeting"] = {"if": steps}
+        if _divides(content, others):
+            # Whoever evaluates it, and with whatever is newest by then: nobody changes places.
+            definition["metadata"][BUCKETING] = OWN
     return definition
 
 
@@ -58,6 +61,13 @@ def configuration(definitions: Iterable[tuple[str, str]]) -> str:
     """Returns the whole set as flagd JSON, from keys and definitions that are JSON already."""
     members = ",".join(f"{json.dumps(key)}:{definition}" for key, definition in definitions)
     return f'{{"flags":{{{members}}}}}'
+
+
+def _divides(content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> bool:
+    """Tells whether chance decides anything of a flag, or of those whose rules are part of its own."""
+    if any(rule.split or rule.slices for rule in content.rules):
+        return True
+    return any(BUCKETING in (others(key) or {}).get("metadata", {}) for key in content.needs)
 
 
 def _unmet(content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:

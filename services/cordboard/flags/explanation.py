@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.core.flagging import ALGORITHMS
-from cordboard.core.flagging.bucketing import NEWEST
+from cordboard.core.flagging import ALGORITHMS, OWN
 from cordboard.flags.compilation import CONTEXT_KEYS
 from cordboard.flags.content import WHOLE, segment_key
 
@@ -92,7 +91,7 @@ def place_of(subject: str) -> int:
     # By halves, because the algorithm only says on which side of a border a subject lies.
     while high - low > 1:
         middle = (low + high) // 2
-        below = ALGORITHMS[NEWEST](subject, [("below", middle), ("above", PLACES - middle)]) == "below"
+        below = ALGORITHMS[OWN](subject, [("below", middle), ("above", PLACES - middle)]) == "below"
         low, high = (low, middle) if below else (middle, high)
     return low
 

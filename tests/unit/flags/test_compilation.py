@@ -11,9 +11,9 @@ import mmh3
 import pytest
 from hypothesis import given
 
-from cordboard.core.flagging import Decision, FlagSet
+from cordboard.core.flagging import Decision, FlagSet, sets
 from cordboard.flags.compilation import compiled, configuration
-from cordboard.flags.content import Content, Rule, Share, Slice
+from cordboard.flags.content import Content, Prerequisite, Rule, Share, Slice
 from tests.unit.flags.samples import a_content, a_split, contents, contexts
 
 SEED = 20
@@ -193,3 +193,37 @@ def test_the_set_holds_only_what_every_flagd_evaluator_knows() -> None:
     assert set(definition) == {"state", "variants", "defaultVariant", "targeting", "metadata"}
     assert all(isinstance(value, str | int | float | bool) for value in definition["metadata"].values())
     assert definition["state"] == "ENABLED"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        a_content(rules=(Rule(split=a_split(on=1, off=1)),)),
+        a_content(rules=(Rule(slices=(Slice(KEY, 0, 5_000),), variant="on"),)),
+    ],
+)
+def test_a_flag_keeps_its_bucketing_when_a_newer_one_comes(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = compiled(KEY, content, killed=False, revision=1)
+    assert definition["metadata"] == {"revision": 1, "bucketing": "v3"}
+    nameless = {**definition, "metadata": {"revision": 1}}
+    asked = [{"workspace": f"w-{number}"} for number in range(200)]
+
+    def given(one: dict[str, Any]) -> list[str | None]:
+        flags = FlagSet({KEY: one})
+        return [flags.evaluate(KEY, context).variant for context in asked]
+
+    before = given(definition)
+    assert given(nameless) == before
+    monkeypatch.setattr(sets, "NEWEST", "v1")
+    assert given(definition) == before
+    # The control: without a name they change places.
+    assert given(nameless) != before
+
+
+def test_a_flag_is_named_after_the_bucketing_of_what_it_needs_alone() -> None:
+    plain = a_content(rules=(Rule(tiers=("business",), variant="on"),))
+    assert "bucketing" not in compiled(KEY, plain, killed=False, revision=1)["metadata"]
+    part = compiled("base", a_content(rules=(Rule(split=a_split(on=1, off=1)),)), killed=False, revision=1)
+    needing = a_content(rules=plain.rules, prerequisites=(Prerequisite("base", ("on",)),))
+    known = compiled(KEY, needing, killed=False, revision=1, others={"base": part}.get)
+    assert known["metadata"]["bucketing"] == "v3"

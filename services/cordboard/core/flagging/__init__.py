@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cordboard.core.flagging.bucketing import ALGORITHMS, BUCKETING
+from cordboard.core.flagging.bucketing import ALGORITHMS, BUCKETING, OWN
 from cordboard.core.flagging.decisions import (
     DEFAULT,
     DISABLED,
@@ -32,6 +32,7 @@ __all__ = [
     "FLAG_NOT_FOUND",
     "GENERAL",
     "KILLED",
+    "OWN",
     "PARSE_ERROR",
     "REVISION",
     "STALE",
