@@ -20,6 +20,7 @@ from cordboard.core.times import SystemClock
 from cordboard.local.certificates import Identities
 from tests.fixtures.auth import RECONNECT, UNAVAILABLE, Auth, refused
 from tests.fixtures.postgres import Databases
+from tests.fixtures.transit import Transit
 
 TENANTS = (
     "workspace",
@@ -286,6 +287,21 @@ async def test_auth_does_not_start_with_another_key_than_the_one_it_sealed_with(
     with pytest.raises(DependencyUnavailable):
         async with auth.replica():
             pytest.fail("it started")
+
+
+async def test_auth_does_not_start_while_its_key_provider_is_away(
+    auth: Auth, vendor: sandbox.Vendor, kek_dir: Path, transit: Transit
+) -> None:
+    both = {"kek": f"{transit.url} file:{kek_dir}", "kek_allowed_networks": ("127.0.0.0/8",)}
+    transit.down = True
+    with pytest.raises(DependencyUnavailable):
+        async with auth.replica(**both):
+            pytest.fail("it started")
+    # The control.
+    transit.down = False
+    await auth.type_in({"api_key": "k"}, auth_scheme="key", connection_id="typed")
+    async with auth.replica(**both) as served:
+        assert (await auth.lease("typed", at=served)).api_key == "k"
 
 
 @pytest.mark.parametrize("break_it", ["missing", "open", "short"])

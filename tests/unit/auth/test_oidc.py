@@ -154,6 +154,29 @@ async def test_other_algorithms_that_are_sound_are_taken(provider: Provider) -> 
     provider.keys = [public(KEY)]
     provider.gives(kid=None)
     assert (await sign_in(provider)).subject == "ada"
+    provider.keys = [public(KEY, kid="one")]
+    assert (await sign_in(provider)).subject == "ada"
+    provider.keys = [public(KEY, kid="one"), public(STRANGER, kid="two")]
+    assert isinstance(await failure(provider), OAuthFailed)
+
+
+@pytest.mark.parametrize(
+    ("status", "without", "problem"),
+    [
+        (400, "", "the provider did not take the code"),
+        (201, "", "the provider did not take the code"),
+        (200, "id_token", "the provider gave no ID token"),
+    ],
+)
+async def test_an_answer_that_is_no_grant_lets_nobody_in_whatever_is_in_it(
+    provider: Provider, status: int, without: str, problem: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        told = {"id_token": provider.token, "access_token": "unused"}
+        return web.json_response({name: told[name] for name in told if name != without}, status=status)
+
+    provider.answers["/token"] = answer
+    assert (await failure(provider)).metadata == {"problem": problem}
 
 
 async def test_an_id_token_that_says_anything_wrong_is_refused(provider: Provider) -> None:
