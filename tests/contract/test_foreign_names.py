@@ -82,7 +82,7 @@ def details_of(metadata: Any) -> str:
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
         # An id of the request differs each time.
-        if detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
+        if detail.TypeName() == "google.rpc.RequestInfo":
             continue
         if detail.Unpack(info):
             kept = {name: told for name, told in info.metadata.items() if name not in ("trace_id", "request_id")}
