@@ -59,11 +59,11 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
             keyOf={(row) => row.name}
             empty="There are none."
             columns={[
-              { title: "Key", width: 22, cell: (row) => <code>{last(row.name)}</code> },
-              { title: "Called", cell: (row) => row.displayName },
+              { title: "Key", width: 20, cell: (row) => <code>{last(row.name)}</code> },
+              { title: "Called", width: 16, cell: (row) => row.displayName },
               { title: "For", width: 12, cell: (row) => row.environment },
               { title: "May", width: 10, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
-              { title: "Made", width: 18, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
+              { title: "Made", width: 16, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
               { title: "Used", width: 12, cell: (row) => ago(row.lastUseTime) || "never" },
               { title: "State", width: 12, cell: (row) => <State row={row} /> },
               {
@@ -179,7 +179,7 @@ function SigningKeys(): JSX.Element {
             columns={[
               { title: "Key", cell: (row) => <code>{last(row.name)}</code> },
               { title: "What it does", width: 30, cell: (row) => DOES[row.state] },
-              { title: "Made", width: 18, cell: (row) => ago(row.createTime) },
+              { title: "Made", width: 16, cell: (row) => ago(row.createTime) },
               { title: "Leaves", width: 18, cell: (row) => ago(row.expireTime) },
               { title: "Do", width: 11, cell: (row) => <RevokeSigning row={row} done={found.again} /> },
             ]}
