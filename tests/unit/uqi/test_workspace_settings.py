@@ -19,7 +19,7 @@ from cordboard.uqi.languages import localized
 from cordboard.uqi.v1 import form_pb2
 from tests.unit.uqi import judges
 from tests.unit.uqi.appsmith_rules import controls, problems
-from tests.unit.uqi.samples import stored
+from tests.unit.uqi.samples import an_auth_form, stored
 
 GIVEN: dict[str, Any] = {"site": "acme", "app_key": "s3cret-key", "page_size": 4, "storage": "mssql", "sandbox": False}
 TEXTS = {"site": "acme", "app_key": None, "page_size": "4", "storage": "mssql", "sandbox": "false"}
@@ -162,3 +162,19 @@ def test_every_renderer_draws_it() -> None:
     draft = the_form(a_definition())
     (found,) = judges.judged([judges.asked(draft, judges.tree_of(draft))])
     assert found["problems"] == []
+
+
+def test_appsmith_says_which_secrets_of_a_data_source_are_stored() -> None:
+    draft = an_auth_form(basic={})
+    record = replace(stored("acme", [draft])[0], json_schema=draft.json_schema, document=draft.document)
+    binder = FormCache(10_000_000).binder(("acme", "1.0.0", draft.id), record)
+
+    def told(**more: Any) -> Bound:
+        values = {"authenticationType": "basic", "username": "ada", **more}
+        return binder.bound({"datasourceConfiguration": {"authentication": values}}, "appsmith", expressions=False)
+
+    assert [each.pointer for each in told().problems] == ["/password"]
+    assert [each.pointer for each in told(secretExists={"password": False}).problems] == ["/password"]
+    kept = told(secretExists={"password": True})
+    assert (kept.problems, kept.kept, kept.input) == ((), ("/password",), {"username": "ada"})
+    assert told(secretExists={"password": True}, password="another").input["password"] == "another"
