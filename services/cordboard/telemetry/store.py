@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
 
 MAX_KNOWN_RESOURCES: Final = 1024
+# A search looks at an hour first, then at six before it, and so on.
+FIRST_STEP_NS: Final = 3_600_000_000_000
+STEP_GROWTH: Final = 6
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _PUT_RESOURCES = text("""
@@ -173,7 +176,22 @@ class SpanStore:
             return [StoredSpan(row.service, row.body) for row in found]
 
     async def hits(self, search: Search, *, before: Hit | None, limit: int) -> list[Hit]:
-        """Returns up to `limit` spans that fit, newest first, that are older than `before`."""
+        """Returns up to `limit` spans that fit, newest first, that are older than `before`.
+
+        It goes back in steps that grow: what is rare is found in a few of them, and of what is frequent the days before
+        are not looked at.
+        """
+        end = search.end if before is None else min(search.end, before.start_ns + 1)
+        found: list[Hit] = []
+        step = FIRST_STEP_NS
+        while end > search.first and len(found) < limit:
+            first = max(search.first, end - step)
+            part = replace(search, first=first, end=end)
+            found += await self._hits(part, before=before, limit=limit - len(found))
+            end, step = first, step * STEP_GROWTH
+        return found
+
+    async def _hits(self, search: Search, *, before: Hit | None, limit: int) -> list[Hit]:
         conditions, values = _conditions(search)
         if before is not None:
             # The first condition is there for the planner: it leaves out the days after it.
