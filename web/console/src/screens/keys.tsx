@@ -60,20 +60,20 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
             empty="There are none."
             columns={[
               { title: "Key", width: 20, cell: (row) => <code>{last(row.name)}</code> },
-              { title: "Called", width: 16, cell: (row) => row.displayName },
+              { title: "Called", width: 14, cell: (row) => row.displayName },
               { title: "For", width: 12, cell: (row) => row.environment },
-              { title: "May", width: 10, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
-              { title: "Made", width: 16, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
-              { title: "Used", width: 12, cell: (row) => ago(row.lastUseTime) || "never" },
-              { title: "State", width: 12, cell: (row) => <State row={row} /> },
+              { title: "May", width: 9, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
+              { title: "Made", width: 14, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
+              { title: "Used", width: 11, cell: (row) => ago(row.lastUseTime) || "never" },
+              { title: "State", width: 10, cell: (row) => <State row={row} /> },
               {
                 title: "See",
-                width: 11,
+                width: 10,
                 cell: (row) => <a href={to("keys", "", { workspace, caller: row.name })}>Its calls</a>,
               },
               {
                 title: "Do",
-                width: 11,
+                width: 10,
                 cell: (row) =>
                   row.revokeTime ? (
                     ""
