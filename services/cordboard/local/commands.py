@@ -24,7 +24,9 @@ class Account:
     gid: int
 
 
-def launched(command: tuple[str, ...], *, death_signal: signal.Signals, account: Account | None) -> tuple[str, ...]:
+def launched(
+    command: tuple[str, ...], *, death_signal: signal.Signals, account: Account | None = None
+) -> tuple[str, ...]:
     """Returns the command that becomes `command`, as `account`, bound to the life of this process."""
     user = f"{account.uid}:{account.gid}" if account is not None else "-"
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(death_signal)), user)

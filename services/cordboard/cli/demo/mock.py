@@ -19,7 +19,7 @@ import aiohttp
 import yaml
 
 from cordboard.cli.demo.narrator import StepFailed
-from cordboard.cli.demo.parts import end, until
+from cordboard.cli.demo.parts import end, start, until
 
 WHOLE_SECONDS: Final = 15.0
 REQUESTS_SECONDS: Final = 60.0
@@ -57,9 +57,7 @@ async def _running(program: str, document: Path, folder: Path, patience: float) 
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     with (folder / f"mock-{document.stem}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            program, "mock", "--host", "127.0.0.1", "--port", str(port), str(document), stdout=log, stderr=log
-        )
+        process = await start((program, "mock", "--host", "127.0.0.1", "--port", str(port), str(document)), log)
         url = f"http://127.0.0.1:{port}"
 
         async def answers() -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import aiohttp
 
@@ -20,6 +21,7 @@ from cordboard.cli.demo.narrator import StepFailed
 from cordboard.cli.session import operator_token
 from cordboard.client import Client, CordboardError, NotFound, SwitchedOff, Unavailable
 from cordboard.common.v1 import options_pb2
+from cordboard.local.commands import launched
 from cordboard.local.mesh import Mesh
 
 T = TypeVar("T")
@@ -57,15 +59,18 @@ async def vendor(folder: Path) -> AsyncIterator[Vendor]:
     ready = folder / "vendor.json"
     ready.unlink(missing_ok=True)
     with (folder / "vendor.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cordboard.sandbox", "--port", "0", "--ready-file", str(ready),
-            stdout=log, stderr=log,
-        )  # fmt: skip
+        command = (sys.executable, "-m", "cordboard.sandbox", "--port", "0", "--ready-file", str(ready))
+        process = await start(command, log)
         try:
             await until(lambda: _there(ready), "the sandbox vendor to start")
             yield Vendor(json.loads(ready.read_text())["url"], process)
         finally:
             await end(process)
+
+
+async def start(command: tuple[str, ...], log: IO[bytes]) -> asyncio.subprocess.Process:
+    """Starts a process of ours, which ends with us however we end."""
+    return await asyncio.create_subprocess_exec(*launched(command, death_signal=signal.SIGTERM), stdout=log, stderr=log)
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
