@@ -52,7 +52,8 @@ async def tell(cast: Cast, documents: list[Path], prism: Path | None, folder: Pa
         console.print(told, style="yellow")
         return
     for document in documents:
-        await _one(cast, document, str(program), folder)
+        # As a shell would find it.
+        await _one(cast, document, shutil.which(program) or str(program), folder)
 
 
 async def _one(cast: Cast, document: Path, program: str, folder: Path) -> None:
