@@ -27,7 +27,7 @@ icon_uris: ['https://whole.example/icon.svg']
 config_variables:
 - {name: instance, title: Instance, description: Where it runs, schema: {type: string}, required: true,
    default_value: main}
-- {name: salt, secret: true}
+- {name: salt, secret: true, title: Salt, translations: [{language: de, title: Salz, description: Ein Geheimnis}]}
 - {name: place, schema: {enum: [eu, own]}}
 compatibility: full_transitive
 gateway:
