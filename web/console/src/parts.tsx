@@ -190,16 +190,17 @@ export function announce(text: string): void {
   timer = window.setTimeout(() => (place.textContent = ""), 8000);
 }
 
-/** Returns every page's items of a list, as many as are worth showing. */
-export async function everything<T>(
-  ask: (pageToken: string) => Promise<{ nextPageToken: string; items: readonly T[] }>,
+/** Returns what is wanted of every page of a list, as much as is worth showing. */
+export async function everything<P extends { nextPageToken: string }, T>(
+  ask: (pageToken: string) => Promise<P>,
+  items: (page: P) => readonly T[],
   most = 10_000,
 ): Promise<T[]> {
   const found: T[] = [];
   let token = "";
   do {
     const page = await ask(token);
-    found.push(...page.items);
+    found.push(...items(page));
     token = page.nextPageToken;
   } while (token && found.length < most);
   return found;

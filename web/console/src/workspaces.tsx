@@ -13,10 +13,10 @@ export function useWorkspaces(): Live<string[]> {
   const mesh = useMesh();
   return useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.workspaces.listWorkspaces({ pageSize: 1000, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.workspaces.map((each) => last(each.name)) };
-      }),
+      everything(
+        (pageToken) => mesh.workspaces.listWorkspaces({ pageSize: 1000, pageToken }),
+        (page) => page.workspaces.map((each) => last(each.name)),
+      ),
     [],
   );
 }

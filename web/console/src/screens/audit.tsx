@@ -32,11 +32,11 @@ export function Audit({ route }: { route: Route }): JSX.Element {
   const headers = { "audit-service": service };
   const found = useLive(
     async () => {
-      const entries = await everything(async (pageToken) => {
-        const request = { chain, actionPrefix, pageSize: PAGE, pageToken };
-        const page = await mesh.audit.listAuditEntries(request, { headers });
-        return { nextPageToken: page.nextPageToken, items: page.entries };
-      }, MOST);
+      const entries = await everything(
+        (pageToken) => mesh.audit.listAuditEntries({ chain, actionPrefix, pageSize: PAGE, pageToken }, { headers }),
+        (page) => page.entries,
+        MOST,
+      );
       return entries.reverse();
     },
     [service, chain, actionPrefix],

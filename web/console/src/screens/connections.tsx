@@ -30,10 +30,10 @@ function Of({ workspace, route }: { workspace: string; route: Route }): JSX.Elem
   const wanted = (route.query.get("q") ?? "").toLowerCase();
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.connections.listConnections({ parent, pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.connections };
-      }),
+      everything(
+        (pageToken) => mesh.connections.listConnections({ parent, pageSize: PAGE, pageToken }),
+        (page) => page.connections,
+      ),
     [workspace],
     EVERY_SECONDS,
   );

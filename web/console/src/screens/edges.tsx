@@ -19,10 +19,10 @@ export function Edges(): JSX.Element {
   const mesh = useMesh();
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.sync.listEdges({ pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.edges };
-      }),
+      everything(
+        (pageToken) => mesh.sync.listEdges({ pageSize: PAGE, pageToken }),
+        (page) => page.edges,
+      ),
     [],
     EVERY_SECONDS,
   );

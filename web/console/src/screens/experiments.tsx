@@ -31,10 +31,10 @@ function Every(): JSX.Element {
   const mesh = useMesh();
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.experiments.listExperiments({ pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.experiments };
-      }),
+      everything(
+        (pageToken) => mesh.experiments.listExperiments({ pageSize: PAGE, pageToken }),
+        (page) => page.experiments,
+      ),
     [],
     EVERY_SECONDS,
   );

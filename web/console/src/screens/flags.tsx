@@ -21,10 +21,10 @@ export function Flags({ route }: { route: Route }): JSX.Element {
   const wanted = (route.query.get("q") ?? "").toLowerCase();
   const flags = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.flags.listFlags({ pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.flags };
-      }),
+      everything(
+        (pageToken) => mesh.flags.listFlags({ pageSize: PAGE, pageToken }),
+        (page) => page.flags,
+      ),
     [],
     EVERY_SECONDS,
   );

@@ -155,10 +155,10 @@ function Changes({ slug }: { slug: string }): JSX.Element | null {
   const mesh = useMesh();
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.flags.listFlags({ pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.flags.filter((flag) => decides(flag, slug)) };
-      }),
+      everything(
+        (pageToken) => mesh.flags.listFlags({ pageSize: PAGE, pageToken }),
+        (page) => page.flags.filter((flag) => decides(flag, slug)),
+      ),
     [slug],
     15,
   );
@@ -237,10 +237,10 @@ function Actions({ slug, route }: { slug: string; route: Route }): JSX.Element {
   const query = route.query.get("action") ?? "";
   const actions = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.catalog.listActions({ parent, query, pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.actions };
-      }),
+      everything(
+        (pageToken) => mesh.catalog.listActions({ parent, query, pageSize: PAGE, pageToken }),
+        (page) => page.actions,
+      ),
     [slug, query],
   );
   const forms = useLive(

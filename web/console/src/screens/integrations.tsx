@@ -78,14 +78,14 @@ async function rows(mesh: Mesh, since: number): Promise<Row[]> {
   const startTime = before(since);
   const dimensions = [Dimension.INTEGRATION];
   const [entries, rates, breakers] = await Promise.all([
-    everything(async (pageToken) => {
-      const page = await mesh.governance.listInventory({ pageSize: PAGE, pageToken });
-      return { nextPageToken: page.nextPageToken, items: page.entries };
-    }),
-    everything(async (pageToken) => {
-      const page = await mesh.metrics.listRates({ pageSize: PAGE, pageToken, dimensions, startTime });
-      return { nextPageToken: page.nextPageToken, items: page.rates };
-    }),
+    everything(
+      (pageToken) => mesh.governance.listInventory({ pageSize: PAGE, pageToken }),
+      (page) => page.entries,
+    ),
+    everything(
+      (pageToken) => mesh.metrics.listRates({ pageSize: PAGE, pageToken, dimensions, startTime }),
+      (page) => page.rates,
+    ),
     mesh.proxy.listBreakers({ pageSize: PAGE }),
   ]);
   const rated = new Map(rates.map((rate) => [rate.subject?.integration ?? "", rate]));

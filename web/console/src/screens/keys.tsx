@@ -41,10 +41,10 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
   const parent = `workspaces/${workspace}`;
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.apiKeys.listApiKeys({ parent, pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.apiKeys };
-      }),
+      everything(
+        (pageToken) => mesh.apiKeys.listApiKeys({ parent, pageSize: PAGE, pageToken }),
+        (page) => page.apiKeys,
+      ),
     [workspace],
     EVERY_SECONDS,
   );

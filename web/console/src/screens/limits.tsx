@@ -32,10 +32,10 @@ function Of({ workspace, route }: { workspace: string; route: Route }): JSX.Elem
   const wanted = (route.query.get("q") ?? "").toLowerCase();
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const page = await mesh.quotas.listQuotas({ parent, pageSize: PAGE, pageToken });
-        return { nextPageToken: page.nextPageToken, items: page.quotas };
-      }),
+      everything(
+        (pageToken) => mesh.quotas.listQuotas({ parent, pageSize: PAGE, pageToken }),
+        (page) => page.quotas,
+      ),
     [workspace],
     EVERY_SECONDS,
   );

@@ -43,11 +43,11 @@ export function Usage({ route }: { route: Route }): JSX.Element {
   const filter = { workspace: route.query.get("workspace") ?? "", integration: route.query.get("integration") ?? "" };
   const found = useLive(
     () =>
-      everything(async (pageToken) => {
-        const request = { pageSize: PAGE, pageToken, filter, startTime: before(days * 86_400) };
-        const page = await mesh.metrics.listUsage(request);
-        return { nextPageToken: page.nextPageToken, items: page.usage };
-      }, 100_000),
+      everything(
+        (pageToken) => mesh.metrics.listUsage({ pageSize: PAGE, pageToken, filter, startTime: before(days * 86_400) }),
+        (page) => page.usage,
+        100_000,
+      ),
     [days, filter.workspace, filter.integration],
     60,
   );
