@@ -11,18 +11,15 @@ import pytest
 from cordboard.catalog.v1 import definition_pb2
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import SwitchedOff
-from cordboard.core.settings import Settings
 from cordboard.core.structs import to_struct
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy_pb
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceServicer, add_ProxyServiceServicer_to_server
-from cordboard.uqi.__main__ import start
-from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
-from tests.contract.test_uqi_service import NOWHERE, refused
+from tests.contract.test_uqi_service import refused
+from tests.contract.uqi_beside import beside_a_proxy
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
-from tests.unit.uqi.announcer import Announcer, an_announcer
 from tests.unit.uqi.samples import a_definition, an_input
 
 FORM = "integrations/acme/forms/action.create"
@@ -75,20 +72,7 @@ def vendor() -> Vendor:
 
 @pytest.fixture
 async def served(serving: Serving, database: Databases, vendor: Vendor) -> AsyncIterator[Served]:
-    announcer: Announcer = an_announcer()
-    await announcer.publish(a_version(), "1.0.0")
-    async with (
-        serving("catalog", Settings, announcer.start, database_url=NOWHERE) as catalog,
-        serving("proxy", Settings, vendor.start, database_url=NOWHERE) as proxy,
-        serving(
-            "uqi",
-            UqiSettings,
-            start,
-            database_url=database("uqi").url,
-            catalog_address=catalog.address,
-            proxy_address=proxy.address,
-        ) as running,
-    ):
+    async with beside_a_proxy(serving, database, a_version(), vendor.start) as running:
         yield running
 
 

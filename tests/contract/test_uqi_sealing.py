@@ -11,23 +11,20 @@ import pytest
 
 from cordboard.core.caller import current_caller
 from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFound
-from cordboard.core.settings import Settings
 from cordboard.core.structs import from_struct, to_struct
 from cordboard.proxy.v1 import sealed_input_service_pb2 as proxy_pb
 from cordboard.proxy.v1.sealed_input_service_pb2_grpc import (
     SealedInputServiceServicer,
     add_SealedInputServiceServicer_to_server,
 )
-from cordboard.uqi.__main__ import start
-from cordboard.uqi.settings import UqiSettings
 from cordboard.uqi.v1 import form_service_pb2 as pb
 from cordboard.uqi.v1 import query_editor_service_pb2 as editor_pb
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
 from cordboard.uqi.v1.query_editor_service_pb2_grpc import QueryEditorServiceStub
-from tests.contract.test_uqi_service import NOWHERE, a_version, refused
+from tests.contract.test_uqi_service import a_version, refused
+from tests.contract.uqi_beside import beside_a_proxy
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
-from tests.unit.uqi.announcer import Announcer, an_announcer
 from tests.unit.uqi.samples import an_input
 
 FORM: Final = "integrations/acme/forms/action.create"
@@ -75,20 +72,7 @@ def sealer() -> Sealer:
 
 @pytest.fixture
 async def served(serving: Serving, database: Databases, sealer: Sealer) -> AsyncIterator[Served]:
-    announcer: Announcer = an_announcer()
-    await announcer.publish(a_version(INPUT), "1.0.0")
-    async with (
-        serving("catalog", Settings, announcer.start, database_url=NOWHERE) as catalog,
-        serving("proxy", Settings, sealer.start, database_url=NOWHERE) as proxy,
-        serving(
-            "uqi",
-            UqiSettings,
-            start,
-            database_url=database("uqi").url,
-            catalog_address=catalog.address,
-            proxy_address=proxy.address,
-        ) as running,
-    ):
+    async with beside_a_proxy(serving, database, a_version(INPUT), sealer.start) as running:
         yield running
 
 
