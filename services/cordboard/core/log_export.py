@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
@@ -15,6 +13,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from opentelemetry.sdk.resources import Resource
 
 from cordboard.core.logs import fields, fitted
+from cordboard.core.renewed import TO_TELEMETRY, Renewed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,36 +34,24 @@ class MeshLogExporter(LogRecordExporter):
 
     def __init__(self, address: str, identity: Identity) -> None:
         """Takes where it is sent and who we are."""
-        self._address = address
-        self._identity = identity
-        self._version = ""
-        self._inner: OTLPLogExporter | None = None
-        self._lock = threading.Lock()
+        self._sender: Renewed[Sequence[ReadableLogRecord], LogRecordExportResult] = Renewed(
+            identity,
+            lambda credentials: OTLPLogExporter(
+                endpoint=address, credentials=credentials, channel_options=TO_TELEMETRY, timeout=5
+            ),
+        )
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Sends lines; a channel made with a certificate that was replaced is made again first."""
-        with self._lock:
-            material = self._identity.current()
-            if self._inner is None or material.version != self._version:
-                if self._inner is not None:
-                    self._inner.shutdown()
-                self._inner = OTLPLogExporter(
-                    endpoint=self._address,
-                    credentials=grpc.ssl_channel_credentials(material.ca, material.key, material.certificate),
-                    channel_options=(("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),),
-                    timeout=5,
-                )
-                self._version = material.version
-            return self._inner.export(batch)
+        """Sends lines."""
+        return self._sender.export(batch)
 
     def shutdown(self) -> None:
         """Closes the channel."""
-        if self._inner is not None:
-            self._inner.shutdown()
+        self._sender.shutdown()
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
         """Has nothing to flush."""
-        return self._inner is None or bool(self._inner.force_flush(timeout_millis))
+        return self._sender.force_flush(timeout_millis)
 
 
 class LogExport(logging.Handler):

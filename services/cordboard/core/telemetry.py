@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -24,6 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core.errors import CordboardError
+from cordboard.core.renewed import TO_TELEMETRY, Renewed
 from cordboard.core.span_encoding import SpanEncoder
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class SpanSender(OTLPSpanExporter):
         super().__init__(
             endpoint=address,
             credentials=credentials,
-            channel_options=(("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),),
+            channel_options=TO_TELEMETRY,
             timeout=5,
         )
         self._encoder = SpanEncoder()
@@ -173,32 +173,21 @@ class MeshSpanExporter(SpanExporter):
 
     def __init__(self, address: str, identity: Identity) -> None:
         """Takes where Telemetry listens and who we are."""
-        self._address = address
-        self._identity = identity
-        self._version = ""
-        self._inner: SpanSender | None = None
-        self._lock = threading.Lock()
+        self._sender: Renewed[Sequence[ReadableSpan], SpanExportResult] = Renewed(
+            identity, lambda credentials: SpanSender(address, credentials)
+        )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends spans; a channel made with a certificate that was replaced is made again first."""
-        with self._lock:
-            material = self._identity.current()
-            if self._inner is None or material.version != self._version:
-                if self._inner is not None:
-                    self._inner.shutdown()
-                credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.certificate)
-                self._inner = SpanSender(self._address, credentials)
-                self._version = material.version
-            return self._inner.export(spans)
+        """Sends spans."""
+        return self._sender.export(spans)
 
     def shutdown(self) -> None:
         """Closes the channel."""
-        if self._inner is not None:
-            self._inner.shutdown()
+        self._sender.shutdown()
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
         """Has nothing to flush."""
-        return self._inner is None or self._inner.force_flush(timeout_millis)
+        return self._sender.force_flush(timeout_millis)
 
 
 def set_up(service: str, exporter: SpanExporter | None) -> TracerProvider:

@@ -134,7 +134,7 @@ class _Editor:
             self._losses.append("Appsmith: tabs; shown as headings")
         if any(field.columns for field in self._known.values()):
             self._losses.append("Appsmith: columns; it has two where the fields are narrow")
-        title = _label(tree.title)
+        title = neutral(tree.title)
         selector = {
             "label": self._words.command,
             "description": self._words.which_action,
@@ -201,7 +201,7 @@ class _Editor:
 
     def _union(self, field: Field, variants: tuple[Field, ...], own: _Setting, within: _Setting) -> Iterator[_Leaf]:
         chosen = f"{field.id}.{VARIANT}"
-        options = [{"label": _label(each.title), "value": each.key} for each in variants]
+        options = [{"label": neutral(each.title), "value": each.key} for each in variants]
         selector: dict[str, Any] = {
             "label": self._labelled(field),
             "configProperty": f"{self._branch}.{chosen}",
@@ -240,7 +240,7 @@ class _Editor:
         return control | (self._initial(field, control["controlType"]) if counts else {})
 
     def _labelled(self, field: Field) -> str:
-        return _label(self._words.titled(field.title, deprecated=field.deprecated))
+        return neutral(self._words.titled(field.title, deprecated=field.deprecated))
 
     def _appearance(self, field: Field) -> dict[str, Any]:
         """Returns the control type, with what belongs to it."""
@@ -314,7 +314,7 @@ class _Editor:
     def _column(self, column: Field) -> dict[str, Any]:
         if column.active_when is not None:
             self._losses.append(f"Appsmith: {'.'.join(column.path)}: always shown, for rows know no conditions")
-        shown = {"label": _label(column.title), "key": column.key, **self._appearance(column)}
+        shown = {"label": neutral(column.title), "key": column.key, **self._appearance(column)}
         if shown["controlType"] == "SWITCH":
             # Rows are drawn side by side, where only text and dropdowns fit.
             shown |= {"controlType": "DROP_DOWN", "options": _yes_no(self._words)}
@@ -367,7 +367,7 @@ def _datasource(tree: FormTree, target: Datasource) -> Projection:
             control["isSecretExistsPath"] = f"{AUTHENTICATION}.secretExists.{key}"
         children.append(control)
     losses = tuple(f"Appsmith: {name}: its braces are set apart" for name, value in fixed if neutral(value) != value)
-    return Projection({"form": [{"sectionName": _label(tree.title), "id": 1, "children": children}]}, losses)
+    return Projection({"form": [{"sectionName": neutral(tree.title), "id": 1, "children": children}]}, losses)
 
 
 def _settings(tree: FormTree) -> Projection:
@@ -392,7 +392,7 @@ def _settings(tree: FormTree) -> Projection:
         if control["controlType"] == "DROP_DOWN" and not field.required:
             control["isAllowClear"] = True
         children.append(control)
-    section = {"sectionName": _label(tree.title), "id": 1, "children": children}
+    section = {"sectionName": neutral(tree.title), "id": 1, "children": children}
     return Projection({"form": [section]}, ())
 
 
@@ -403,7 +403,7 @@ def _yes_no(words: Words) -> list[dict[str, str]]:
 def _plain_control(field: Field, path: str) -> dict[str, Any]:
     """Returns the control of a data source's form for a field: forms of that kind know no conditions."""
     control: dict[str, Any] = {
-        "label": _label(field.title),
+        "label": neutral(field.title),
         "configProperty": path,
         "controlType": "INPUT_TEXT",
         "isRequired": field.required,
@@ -428,12 +428,8 @@ def _harmless(value: Any) -> Any:
 
 def _group(field: Field) -> str:
     """Returns the heading of a field's tab and section, as far as it has any."""
-    return ": ".join(_label(text) for text in (field.tab, field.section) if text)
+    return ": ".join(neutral(text) for text in (field.tab, field.section) if text)
 
 
 def _heading(above: str, field: Field) -> str:
-    return f"{above} / {_label(field.title)}" if above else _label(field.title)
-
-
-def _label(title: str) -> str:
-    return neutral(title)
+    return f"{above} / {neutral(field.title)}" if above else neutral(field.title)

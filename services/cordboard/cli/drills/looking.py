@@ -40,7 +40,7 @@ class Looking:
 
     def _say(self, text: str) -> None:
         # Whole: an address that is broken over two lines cannot be opened.
-        self._console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"\n{text}", highlight=False, soft_wrap=True)
 
 
 async def _invitation(scene: Scene) -> str:
