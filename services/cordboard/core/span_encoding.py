@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import Event, ReadableSpan
 
 # Attributes that are kept encoded: methods, codes and names come again and again.
 MOST_KEPT: Final = 4096
@@ -53,12 +53,19 @@ class SpanEncoder:
     def _span(self, span: ReadableSpan) -> Span:
         context, parent, status = span.get_span_context(), span.parent, span.status
         try:
-            attributes = self._attributes(span)
+            attributes, events = self._attributes(span.attributes), self._events(span.events)
         except ValueError:
             # Text that is no Unicode: the library leaves out the attribute, and says so.
-            attributes = None
-        plain = not (span.events or span.links or span.dropped_attributes or span.dropped_events or span.dropped_links)
-        if attributes is None or context is None or context.trace_state or not plain or span.kind not in _KINDS:
+            attributes = events = None
+        plain = not (span.links or span.dropped_attributes or span.dropped_events or span.dropped_links)
+        if (
+            attributes is None
+            or events is None
+            or context is None
+            or context.trace_state
+            or not plain
+            or span.kind not in _KINDS
+        ):
             return encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
         remote = parent is not None and parent.is_remote
         return Span(
@@ -70,14 +77,30 @@ class SpanEncoder:
             start_time_unix_nano=span.start_time or 0,
             end_time_unix_nano=span.end_time or 0,
             attributes=attributes,
+            events=events,
             status=Status(code=_CODES[status.status_code], message=status.description or ""),
             flags=_REMOTE if remote else _LOCAL,
         )
 
-    def _attributes(self, span: ReadableSpan) -> list[KeyValue] | None:
-        """Returns the attributes; None where one is neither text nor a number."""
+    def _events(self, events: Sequence[Event]) -> list[Span.Event] | None:
+        """Returns the events; None where an attribute of one is neither text nor a number."""
         found = []
-        for key, value in (span.attributes or {}).items():
+        for event in events:
+            attributes = self._attributes(event.attributes)
+            if attributes is None or event.dropped_attributes:
+                return None
+            told = Span.Event(name=event.name, time_unix_nano=event.timestamp)
+            if attributes:
+                told.attributes.extend(attributes)
+            found.append(told)
+        return found
+
+    def _attributes(self, attributes: Mapping[str, Any] | None) -> list[KeyValue] | None:
+        """Returns the attributes; None where one is neither text nor a number."""
+        found: list[KeyValue] = []
+        if not attributes:
+            return found
+        for key, value in attributes.items():
             if type(value) is str:
                 found.append(self._text(key, value))
             elif type(value) is bool:

@@ -11,11 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -25,6 +25,7 @@ from cordboard.common.v1 import error_reason_pb2 as reasons
 from cordboard.core.errors import CordboardError
 from cordboard.core.renewed import TO_TELEMETRY, Renewed
 from cordboard.core.span_encoding import SpanEncoder
+from cordboard.core.spans import MeshTracerProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,14 +61,16 @@ def tracer() -> trace.Tracer:
 def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
     """Opens a span around the block; underscores in attribute names stand for dots (`cordboard_action`)."""
     named = {key.replace("_", "."): value for key, value in attributes.items()}
-    with _tracer.start_as_current_span(
-        name, kind=kind, attributes=named, record_exception=False, set_status_on_exception=False
-    ) as opened:
-        try:
-            yield opened
-        except BaseException as error:
-            mark_failed(opened, error)
-            raise
+    opened = _tracer.start_span(name, kind=kind, attributes=named)
+    token = otel_context.attach(trace.set_span_in_context(opened))
+    try:
+        yield opened
+    except BaseException as error:
+        mark_failed(opened, error)
+        raise
+    finally:
+        otel_context.detach(token)
+        opened.end()
 
 
 def mark_failed(failed: Span, error: BaseException) -> None:
@@ -190,12 +193,11 @@ class MeshSpanExporter(SpanExporter):
         return self._sender.force_flush(timeout_millis)
 
 
-def set_up(service: str, exporter: SpanExporter | None) -> TracerProvider:
+def set_up(service: str, exporter: SpanExporter | None) -> MeshTracerProvider:
     """Installs the process's tracer provider; spans go to `exporter`, or nowhere."""
-    provider = TracerProvider(
+    provider = MeshTracerProvider(
         resource=Resource.create({"service.name": service, "service.namespace": "cordboard"}),
         sampler=ParentBased(root=_Roots()),
-        shutdown_on_exit=False,
     )
     if exporter is not None:
         provider.add_span_processor(
