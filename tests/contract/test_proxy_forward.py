@@ -51,13 +51,15 @@ class Echo:
             return web.Response(status=302, headers={"Location": "https://elsewhere.example/x"})
         if path == "/broken":
             return web.Response(status=503, body=b"not now")
-        if path == "/cut":
-            response = web.StreamResponse(headers={"Content-Length": "1000"})
+        if path.startswith("/cut/"):
+            response = web.StreamResponse(headers={"Content-Length": path.removeprefix("/cut/")})
             await response.prepare(request)
             await response.write(b"half")
             assert request.transport is not None
             request.transport.close()
             return response
+        if path.startswith("/sized/"):
+            return web.Response(body=b"x" * int(path.removeprefix("/sized/")), headers={"Content-Type": "a/b"})
         if path.startswith("/bytes/"):
             response = web.StreamResponse()
             await response.prepare(request)
@@ -245,7 +247,7 @@ async def test_each_request_is_recorded_without_its_path_or_bodies(place: Place)
 
 
 async def test_an_answer_that_breaks_off_is_told_as_one(place: Place) -> None:
-    found = await refused(place.stub(), head("/cut"))
+    found = await refused(place.stub(), head("/cut/1000"))
     assert (found.reason, found.metadata["problem"]) == ("VENDOR_UNREACHABLE", "reset")
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from cordboard.local.certificates import Identities
 from cordboard.local.ports import Ports
+from cordboard.proxy.forward_http import SMALL_BYTES
 from tests.contract.test_proxy_forward import KEY, MEGABYTE, ZIPPED, Place, echoing
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
@@ -131,8 +132,26 @@ async def test_nobody_gets_in_without_a_right_and_only_envoy_speaks_for_others(d
 
 async def test_an_answer_that_breaks_off_breaks_off(door: Door) -> None:
     with pytest.raises(aiohttp.ClientError):
-        async with door.asked("/proxy/main/cut") as response:
+        async with door.asked("/proxy/main/cut/1000000") as response:
             await response.read()
+
+
+async def test_a_small_answer_that_breaks_off_is_an_error_that_says_so(door: Door) -> None:
+    async with door.asked("/proxy/main/cut/1000") as response:
+        told = await response.json()
+        assert (response.status, response.headers["x-cordboard-error"]) == (503, "VENDOR_UNREACHABLE")
+    assert "half" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1])
+async def test_an_answer_of_any_size_comes_whole(door: Door, size: int) -> None:
+    async with door.asked(f"/proxy/main/sized/{size}") as response:
+        assert (response.status, response.headers["content-length"]) == (200, str(size))
+        assert await response.read() == b"x" * size
+    async with door.asked(f"/proxy/main/sized/{size}", "HEAD") as response:
+        # A vendor need not say that nothing is of no length.
+        assert (response.status, response.headers.get("content-length", "0")) == (200, str(size))
+        assert await response.read() == b""
 
 
 async def test_large_bodies_stream_both_ways(door: Door) -> None:

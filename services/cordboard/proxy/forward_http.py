@@ -21,7 +21,7 @@ from cordboard.core.identity import Identity, peer_path
 from cordboard.core.layers import ADDRESS, API_KEY, FORWARDED_CERTIFICATE, forwarded_certificate
 from cordboard.core.status import code_of, packed
 from cordboard.proxy.events.door import WEBHOOKS, Door
-from cordboard.proxy.forwarding import CHUNK_BYTES, Forwarding, Wanted
+from cordboard.proxy.forwarding import BUFFER_BYTES, Forwarding, Reply, Wanted
 from cordboard.proxy.messages import LONGEST_STREAM
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ ERROR_HEADER: Final = "x-cordboard-error"
 ROLES: Final = frozenset({"member", "workspace-admin", "operator"})
 GATEWAY: Final = "envoy"
 LOOK_EVERY: Final = 1.0
+# Answers up to this size are gathered; larger ones, and those of an unknown size, stream.
+SMALL_BYTES: Final = 16 * 1024
 # As Envoy's transcoder has them (google/rpc/code.proto), by the number of the code.
 _STATUS: Final = {
     1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500,
@@ -79,7 +81,9 @@ class ForwardServer:
         application.router.add_route("*", f"{WEBHOOKS}{{token}}", self._take)
         application.router.add_route("*", "/{path:.*}", self._answer)
         application.on_response_prepare.append(_say_no_more)
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, auto_decompress=False)
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, auto_decompress=False, read_bufsize=BUFFER_BYTES
+        )
         await runner.setup()
         host, _, port = address.rpartition(":")
         await web.TCPSite(runner, host, int(port), ssl_context=self._tls).start()
@@ -120,8 +124,12 @@ class ForwardServer:
             response: web.StreamResponse | None = None
             try:
                 wanted = _wanted(request, await self._caller(request))
-                body = request.content.iter_chunked(CHUNK_BYTES) if request.body_exists else None
+                body = request.content.iter_any() if request.body_exists else None
                 async with self._forwarding.forward(wanted, body) as reply:
+                    if _is_small(request, reply):
+                        # In one piece with its headers: each piece is a record of TLS and a call of the system.
+                        whole = b"".join([chunk async for chunk in reply.chunks])
+                        return web.Response(status=reply.status, headers=reply.headers, body=whole)
                     response = web.StreamResponse(status=reply.status, headers=reply.headers)
                     await response.prepare(request)
                     async for chunk in reply.chunks:
@@ -193,6 +201,13 @@ def _wanted(request: web.Request, caller: Caller) -> Wanted:
         caller=caller,
         remaining=LONGEST_STREAM,
     )
+
+
+def _is_small(request: web.Request, reply: Reply) -> bool:
+    """Tells whether an answer has a body, and one so small that it need not stream."""
+    length = next((value for name, value in reply.headers if name.lower() == "content-length"), "")
+    bodiless = request.method == "HEAD" or reply.status in (204, 304)
+    return not bodiless and length.isdecimal() and 0 < int(length) <= SMALL_BYTES
 
 
 def _refused(request: web.Request, response: web.StreamResponse | None, error: CordboardError) -> web.StreamResponse:

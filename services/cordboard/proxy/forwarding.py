@@ -46,7 +46,8 @@ from cordboard.proxy.signing.certificates import Certificates
 from cordboard.proxy.stages import AUTHORISE, GUARD, PLAN, SEND
 
 ACTION: Final = "forward"
-CHUNK_BYTES: Final = 64 * 1024
+# Of one body in memory before its sender is slowed down: what the event loop reads at once.
+BUFFER_BYTES: Final = 256 * 1024
 # A signature over the body needs all of it; larger ones cannot be forwarded with such a credential.
 MAX_SIGNED_BYTES: Final = 8 * 1024 * 1024
 # Between two parts of an answer, in seconds.
@@ -232,6 +233,7 @@ class Forwarding:
                 data=upload if upload is not None else sending.request.body,
                 headers=[*sending.headers, *traced.items()],
                 allow_redirects=False,
+                read_bufsize=BUFFER_BYTES,
                 timeout=aiohttp.ClientTimeout(total=left, sock_connect=3.0, sock_read=min(left, READ_SECONDS)),
                 # What the caller does not say is not said for it.
                 skip_auto_headers=[name for name in _ALWAYS_SENT if name.lower() not in told],
@@ -360,7 +362,7 @@ async def _whole(body: AsyncIterator[bytes], connection: str) -> bytes:
 
 async def _chunks(response: aiohttp.ClientResponse, slug: str) -> AsyncIterator[bytes]:
     try:
-        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        async for chunk in response.content.iter_any():
             yield chunk
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
         raise _lost(error, slug) from None
