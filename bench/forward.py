@@ -1,4 +1,8 @@
-"""What passes through `/proxy/`, against a bare Envoy before the same vendor; and what memory a gigabyte takes."""
+"""What passes through `/proxy/`, against a bare Envoy before the same vendor; and what memory a gigabyte takes.
+
+Beside it stands an Envoy that hands over to itself with mutual TLS and does nothing else: less than that no mesh costs
+in which another process than Envoy holds the credentials.
+"""
 
 from __future__ import annotations
 
@@ -76,10 +80,12 @@ async def measure(mesh: Mesh, stage: scene.Scene, folder: Path, *, rounds: int, 
         token = await scene.another(mesh, stage, SLUG, bulk.document(url), KEY)
         trust = ssl.create_default_context(cafile=str(mesh.ca_file))
         connector = aiohttp.TCPConnector(ssl=trust, limit=load.CONCURRENCY)
-        async with _bare(mesh, vendor["port"], folder) as bare, aiohttp.ClientSession(connector=connector) as session:
+        envoys = _envoys(mesh, vendor["port"], folder)
+        async with envoys as (bare, twice), aiohttp.ClientSession(connector=connector) as session:
             authorization = {"Authorization": f"Bearer {token}"}
             ours = Door(session, f"https://{mesh.public_address}/proxy/{SLUG}", authorization)
-            doors = {"forward": ours, "bare": Door(session, bare, {"X-Api-Key": KEY})}
+            key = {"X-Api-Key": KEY}
+            doors = {"forward": ours, "twice": Door(session, twice, key), "bare": Door(session, bare, key)}
             for door in doors.values():
                 await processes.until(partial(_well, door.note), "a first answer")
             figures = []
@@ -88,8 +94,10 @@ async def measure(mesh: Mesh, stage: scene.Scene, folder: Path, *, rounds: int, 
                 ("64 MiB up", "MiB/s", partial(_speed, "up")),
                 ("64 MiB down", "MiB/s", partial(_speed, "down")),
             ):
-                mine, other = (Sample(name, unit, found) for found in await _compared(doors, run, rounds))
-                figures.append(Figure(f"/proxy/ over a bare Envoy, {name}", mine, other, AIM))
+                found = await _compared(doors, run, rounds)
+                mine, two, one = (Sample(name, unit, found[door]) for door in doors)
+                figures.append(Figure(f"/proxy/ over a bare Envoy, {name}", mine, one, AIM))
+                figures.append(Figure(f"two Envoys with mutual TLS over a bare one, {name}", two, one))
             for name, way in (("up", ours.up), ("down", ours.down)):
                 grown = Sample(name, "MiB", (await _growth(mesh, partial(way, GIGABYTE)),))
                 told = f"memory that Proxy and Envoy take for 1 GiB {name}"
@@ -99,12 +107,12 @@ async def measure(mesh: Mesh, stage: scene.Scene, folder: Path, *, rounds: int, 
 
 async def _compared(
     doors: dict[str, Door], run: Callable[[Door], Awaitable[float]], rounds: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+) -> dict[str, tuple[float, ...]]:
     found: dict[str, list[float]] = {name: [] for name in doors}
     for number in range(rounds):
         for name in doors if number % 2 == 0 else reversed(doors):
             found[name].append(await run(doors[name]))
-    return tuple(found["forward"]), tuple(found["bare"])
+    return {name: tuple(each) for name, each in found.items()}
 
 
 async def _rate(mesh: Mesh, seconds: float, door: Door) -> float:
@@ -144,61 +152,69 @@ async def _well(look: Callable[[], Awaitable[None]]) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _bare(mesh: Mesh, vendor_port: int, folder: Path) -> AsyncIterator[str]:
-    """Runs an Envoy that does nothing but TLS and one route; gives its URL."""
+async def _envoys(mesh: Mesh, vendor_port: int, folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """Runs an Envoy that does TLS and one route and nothing else.
+
+    Gives the URL of the one that goes to the vendor, and of the one that goes to itself first, with mutual TLS.
+    """
     ports = Ports()
-    port = ports.claim()
+    bare, twice, inner = (ports.claim() for _ in range(3))
+    outside, within, server = (mesh.identity_dir(name) for name in ("envoy-public", "envoy", "proxy"))
+    told = {
+        "static_resources": {
+            "listeners": [
+                _listener("bare", bare, "vendor", {"tls_certificates": [_certificate(outside)]}),
+                _listener("twice", twice, "inner", {"tls_certificates": [_certificate(outside)]}),
+                _listener("inner", inner, "vendor", _mutual(server), require_client_certificate=True),
+            ],
+            "clusters": [
+                _cluster("vendor", vendor_port),
+                {**_cluster("inner", inner), "transport_socket": _tls("Upstream", _mutual(within))},
+            ],
+        }
+    }
     file = folder / "bare-envoy.json"
-    identity = mesh.identity_dir("envoy-public")
-    await asyncio.to_thread(file.write_text, json.dumps(_configuration(port, vendor_port, identity)), "utf-8")
+    await asyncio.to_thread(file.write_text, json.dumps(told), "utf-8")
     async with processes.running(*envoy.command(file), log=folder / "bare-envoy.log"):
-        yield f"https://localhost:{port}"
+        yield f"https://localhost:{bare}", f"https://localhost:{twice}"
     ports.release()
 
 
-def _configuration(port: int, vendor_port: int, identity: Path) -> dict[str, Any]:
+def _listener(name: str, port: int, cluster: str, tls: dict[str, Any], **how: Any) -> dict[str, Any]:
     http = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-    tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
     router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    certificate = {
-        "certificate_chain": {"filename": str(identity / "tls.crt")},
-        "private_key": {"filename": str(identity / "tls.key")},
-    }
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]
     manager = {
         "@type": http,
-        "stat_prefix": "bare",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "vendor",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "vendor", "timeout": "0s"}}],
-                }
-            ]
-        },
+        "stat_prefix": name,
+        "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
         "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
     }
-    chain = {
-        "filters": [{"name": "http", "typed_config": manager}],
-        "transport_socket": {
-            "name": "tls",
-            "typed_config": {"@type": tls, "common_tls_context": {"tls_certificates": [certificate]}},
-        },
-    }
+    filters = [{"name": "http", "typed_config": manager}]
+    chain = {"filters": filters, "transport_socket": _tls("Downstream", tls, **how)}
+    return {"name": name, "address": _address(port), "filter_chains": [chain]}
+
+
+def _cluster(name: str, port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    found = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+    return {"name": name, "connect_timeout": "1s", "load_assignment": found}
+
+
+def _tls(side: str, common: dict[str, Any], **how: Any) -> dict[str, Any]:
+    kind = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext"
+    return {"name": "tls", "typed_config": {"@type": kind, "common_tls_context": common, **how}}
+
+
+def _mutual(identity: Path) -> dict[str, Any]:
+    trusted = {"trusted_ca": {"filename": str(identity / "ca.crt")}}
+    return {"tls_certificates": [_certificate(identity)], "validation_context": trusted}
+
+
+def _certificate(identity: Path) -> dict[str, Any]:
     return {
-        "static_resources": {
-            "listeners": [{"name": "edge", "address": _address(port), "filter_chains": [chain]}],
-            "clusters": [
-                {
-                    "name": "vendor",
-                    "connect_timeout": "1s",
-                    "load_assignment": {
-                        "cluster_name": "vendor",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(vendor_port)}}]}],
-                    },
-                }
-            ],
-        }
+        "certificate_chain": {"filename": str(identity / "tls.crt")},
+        "private_key": {"filename": str(identity / "tls.key")},
     }
 
 
