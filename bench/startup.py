@@ -14,7 +14,7 @@ import psutil
 from cordboard.local.certificates import SERVICES
 from cordboard.local.envoy import RateLimit
 from cordboard.local.mesh import ENVOY, POSTGRES, Mesh
-from cordboard.local.options import MeshOptions
+from cordboard.local.options import EVERY_SERVICE, MeshOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,8 @@ def fresh_options() -> Iterator[MeshOptions]:
             rate_limit=UNLIMITED,
             egress_allowed_networks=("127.0.0.0/8",),
             retain_data=False,
+            # What tracing costs is measured with calls that ask for no trace.
+            extra_env={EVERY_SERVICE: {"CORDBOARD_TRACE_CALLERS_DECIDE": "true"}},
         )
 
 

@@ -1,4 +1,7 @@
-"""What tracing costs: Execute through Envoy, traced, against calls whose caller asked for no trace."""
+"""What tracing costs: Execute through Envoy, traced, against calls whose caller asked for no trace.
+
+That a caller may do so is a setting of the mesh that is measured (`CORDBOARD_TRACE_CALLERS_DECIDE`).
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import grpc
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation import set_span_in_context
 
-from cordboard.core.telemetry import mark_failed, propagator, tracer
+from cordboard.core.telemetry import HELD, mark_failed, propagator, tracer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -93,6 +93,9 @@ def _prepared(details: grpc.aio.ClientCallDetails) -> tuple[Any, grpc.aio.Client
     )
     carrier: dict[str, str] = {}
     propagator.inject(carrier, context=set_span_in_context(opened))
+    if not opened.get_span_context().trace_flags.sampled and opened.is_recording():
+        # The flag alone would say that nobody records it.
+        carrier[HELD[0]] = HELD[1]
     metadata = grpc.aio.Metadata(*(tuple(details.metadata or ())), *carrier.items())
     return opened, details._replace(metadata=metadata)  # type: ignore[attr-defined]
 

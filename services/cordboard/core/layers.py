@@ -39,7 +39,7 @@ from cordboard.core.errors import (
 )
 from cordboard.core.identity import peer_path
 from cordboard.core.status import code_of, text_of, trailers
-from cordboard.core.telemetry import WORKSPACE, mark_failed, remote_context, tracer
+from cordboard.core.telemetry import HELD, INSIDE, WORKSPACE, InMesh, mark_failed, remote_context, tracer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -68,7 +68,12 @@ WATCHES: Final = frozenset(
     }
 )
 # Probes come every second for ever, and an export of spans that made a span would never end.
-UNTRACED: Final = ("grpc.health.", "opentelemetry.proto.collector.")
+# So do questions that are asked every two seconds.
+UNTRACED: Final = (
+    "grpc.health.",
+    "opentelemetry.proto.collector.",
+    "cordboard.telemetry.v1.KeptTraceService/",
+)
 # Envoy asks for Auth's keys every few seconds: a trace of its own for each would bury the others.
 POLLED: Final = ("cordboard.auth.v1.TokenService/GetJwks",)
 # Which sources the service could not ask, and how old its copies are.
@@ -80,6 +85,11 @@ FORWARDED_CERTIFICATE: Final = "x-forwarded-client-cert"
 _HASH: Final = re.compile(r"(?:^|;)Hash=([0-9a-f]{64})(?:;|$)")
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def endless(path: str) -> bool:
+    """Tells whether a method (`package.Service/Method`) is a stream without end."""
+    return path.rpartition("/")[2].startswith("Watch") or path in WATCHES
 
 
 def remaining() -> float | None:
@@ -160,12 +170,20 @@ class Layer:
 class Tracing(Layer):
     """One SERVER span per call, a child of the W3C context that came with it; none for probes and exports."""
 
+    def __init__(self, followed: str = "") -> None:
+        """Takes the trust domain whose services' word counts for what is kept; empty: all traces are."""
+        self._followed = followed
+
     async def enter(self, call: Call) -> None:
         """Opens the span and makes it current."""
         path = call.method.path
         if path.startswith(UNTRACED) or (path in POLLED and "traceparent" not in call.metadata):
             return
         parent = remote_context(call.metadata) if "traceparent" in call.metadata else otel_context.Context()
+        if self._followed and peer_path(call.context.peer_identities(), self._followed) in access.SERVICES:
+            name, value = HELD
+            mark = InMesh.HELD if call.metadata.get(name) == value else InMesh.FLAGGED
+            parent = otel_context.set_value(INSIDE, mark, parent)
         call.span = tracer().start_span(
             call.method.path,
             context=parent,
@@ -425,7 +443,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _streaming(self, method: access.Method, inner: Any) -> Any:
         streams = bool(inner.request_streaming)
-        watch = method.path.rpartition("/")[2].startswith("Watch") or method.path in WATCHES
+        watch = endless(method.path)
         behavior = inner.stream_stream if streams else inner.unary_stream
 
         async def answers(request: Any, context: Any) -> AsyncIterator[Any]:

@@ -42,6 +42,7 @@ SECONDS: Final = (
 BYTES: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0)
 """The borders of the buckets of sizes."""
 OVERFLOW: Final = "otel.metric.overflow"
+ERROR_TYPE: Final = "error.type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Histogram:
         self.unit = unit
         self.labels = labels
         self.bounds = bounds
+        self._error = labels.index(ERROR_TYPE) if ERROR_TYPE in labels else None
         self._cells: dict[tuple[str, ...], _Cell] = {}
 
     def record(self, value: float, labels: tuple[str, ...]) -> None:
@@ -86,8 +88,10 @@ class Histogram:
         cell.low = min(cell.low, value)
         if value > cell.high:
             cell.high = value
-            context = trace.get_current_span().get_span_context()
-            if context.trace_flags.sampled:
+            span = trace.get_current_span()
+            context = span.get_span_context()
+            # What failed is kept though its trace was not picked; of the others nobody could open one that was not.
+            if context.trace_flags.sampled or (self._failed(labels) and span.is_recording()):
                 cell.trace_id, cell.span_id = context.trace_id, context.span_id
 
     def taken(self, began: int, now: int) -> otlp.Metric | None:
@@ -117,6 +121,9 @@ class Histogram:
                     span_id=cell.span_id.to_bytes(8, "big"),
                 )
         return metric
+
+    def _failed(self, labels: tuple[str, ...]) -> bool:
+        return self._error is not None and bool(labels[self._error])
 
     def _new(self, labels: tuple[str, ...]) -> _Cell:
         if len(self._cells) >= MOST_SERIES:

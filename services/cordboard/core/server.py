@@ -51,6 +51,7 @@ from cordboard.core.layers import (
 from cordboard.core.measures import Measures, Reading
 from cordboard.core.rates import Rates
 from cordboard.core.revocations import Kind, RevocationList, Revoked, Signal, Source, follow
+from cordboard.core.sampling import HeldSpans, PickedShare
 from cordboard.core.servicers.audit import AuditServicer
 from cordboard.core.settings import Settings, load
 from cordboard.core.times import SystemClock
@@ -108,7 +109,14 @@ class Process(Generic[SettingsType]):
         self.measures.gauge("cordboard.certificate.remaining", "s", (), self._certificate_remaining)
         if exporter is None and settings.telemetry_address and name != "telemetry":
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
-        self._provider = telemetry.set_up(name, exporter)
+        self._held: HeldSpans | None = None
+        if exporter is not None and settings.trace_sample_rate < 1:
+            self._held = HeldSpans(most=settings.trace_held_spans, slow=settings.trace_slow_seconds)
+            self.measures.gauge("cordboard.traces", "{trace}", ("cordboard.state",), self._held.readings)
+            sampler = PickedShare(settings.trace_sample_rate)
+            self._provider = telemetry.set_up(name, exporter, sampler=sampler, held=self._held)
+        else:
+            self._provider = telemetry.set_up(name, exporter)
         self._log_export: log_export.LogExport | None = None
         # What Telemetry says of an export that it takes would be one more to take.
         if settings.log_export and settings.telemetry_address and name != "telemetry":
@@ -161,7 +169,7 @@ class Process(Generic[SettingsType]):
         verifier = TokenVerifier(self._current_keys, settings.token_issuer, settings.token_audience, self.revocations)
         self._verifier, self._api_keys = verifier, ApiKeys(self._token_for)
         return [
-            Tracing(),
+            Tracing(followed=settings.trust_domain if settings.trace_sample_rate < 1 else ""),
             Rates(self.measures),
             Logging(every_call=settings.access_log == "all"),
             Errors(),
@@ -253,6 +261,8 @@ class Process(Generic[SettingsType]):
         self.background(self._watch_health())
         if self.settings.telemetry_address:
             self.background(self.measures.run(self.channels))
+            if self._held is not None:
+                self.background(self._held.follow(self.channels))
         logger.info("listening", extra={"address": self.settings.listen_address, "port": self.port})
 
     def _serve_journal(self, journal: Journal) -> None:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from sqlalchemy import make_url
@@ -101,6 +102,20 @@ class Settings(BaseSettings):
     access_log: Literal["failures", "all"] = Field(
         "failures", description="which calls get a log line; every call has a span whatever this says"
     )
+    trace_sample_rate: float = Field(
+        1.0, ge=0, le=1, description="share of the calls whose traces are kept whatever becomes of them"
+    )
+    trace_slow_seconds: float = Field(
+        1.0, gt=0, le=3600, description="a call that takes so long is kept though its trace was not picked"
+    )
+    trace_held_spans: int = Field(
+        8192, ge=0, le=1_000_000, description="spans of traces that were not picked which wait in memory for a failure"
+    )
+    trace_callers_decide: bool = Field(
+        False,
+        description="do what a caller's traceparent asks for: a record, or none; for callers who are all trusted. "
+        "Envoy has to be told as well",
+    )
     max_concurrent_calls: int = Field(512, ge=1, description="calls at once; more are refused: RESOURCE_EXHAUSTED")
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=65536, description="the largest message taken")
     grace_seconds: float = Field(10.0, ge=0, le=300, description="how long running calls may take to end at shutdown")
@@ -137,6 +152,12 @@ class Settings(BaseSettings):
         if value and not value.startswith("https://"):
             raise ValueError("must begin with https://")
         return value
+
+    @model_validator(mode="after")
+    def _one_decides(self) -> Self:
+        if self.trace_callers_decide and self.trace_sample_rate < 1:
+            raise ValueError("CORDBOARD_TRACE_CALLERS_DECIDE needs CORDBOARD_TRACE_SAMPLE_RATE=1: only one can decide")
+        return self
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from cordboard.core.identity import Identity
+    from cordboard.core.sampling import HeldSpans
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,19 @@ BACKEND: Final = "cordboard.proxy.backend"
 DEFINITION_VERSION: Final = "cordboard.definition.version"
 REFRESH_PROBLEM: Final = "cordboard.refresh.problem"
 REASON: Final = "cordboard.error.reason"
+KEPT: Final = "cordboard.kept"
+"""Why the trace of this span is kept though it was not picked: `error` or `slow`."""
+HELD: Final = "x-cordboard-trace", "held"
+"""What a service sends with a call whose trace was not picked, and which is recorded all the same."""
+LINK: Final = "cordboard.link"
+"""What a linked span is to the one that links to it: `submitted`, `attempt`, `replayed`, `taken`."""
+INSIDE: Final = create_key("cordboard-inside")
+"""Where a context says, as InMesh, that it came from a service of the mesh, whose decision counts."""
 
 propagator: Final = TraceContextTextMapPropagator()
 _tracer: Final = trace.get_tracer("cordboard")
 _PLAIN: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_BEGINNING: Final = frozenset({SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER})
 _NO_STATE: Final = trace.TraceState()
 
 
@@ -134,6 +145,18 @@ def remote_context(carrier: Mapping[str, str]) -> Any:
     return propagator.extract(carrier)
 
 
+class InMesh(Enum):
+    """What a service of the mesh said of a trace: that its flag says all, or that its spans wait."""
+
+    FLAGGED = auto()
+    HELD = auto()
+
+
+def begins_a_trace(name: str, kind: SpanKind | None) -> bool:
+    """Tells whether a span without a parent begins a trace: a call or a message that comes in or goes out of itself."""
+    return kind in _BEGINNING or name.startswith("job ")
+
+
 class _Roots(Sampler):
     """Begins traces at calls that come in and at named jobs, and not at every statement of a background poll."""
 
@@ -147,7 +170,7 @@ class _Roots(Sampler):
         links: Any = None,
         trace_state: Any = None,
     ) -> SamplingResult:
-        sampler = ALWAYS_ON if kind == SpanKind.SERVER or name.startswith("job ") else ALWAYS_OFF
+        sampler = ALWAYS_ON if begins_a_trace(name, kind) else ALWAYS_OFF
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
@@ -193,15 +216,24 @@ class MeshSpanExporter(SpanExporter):
         return self._sender.force_flush(timeout_millis)
 
 
-def set_up(service: str, exporter: SpanExporter | None) -> MeshTracerProvider:
-    """Installs the process's tracer provider; spans go to `exporter`, or nowhere."""
+def set_up(
+    service: str, exporter: SpanExporter | None, *, sampler: Sampler | None = None, held: HeldSpans | None = None
+) -> MeshTracerProvider:
+    """Installs the process's tracer provider; spans go to `exporter`, or nowhere.
+
+    Where not all traces are kept, `sampler` picks, and `held` has the spans of the others.
+    """
     provider = MeshTracerProvider(
         resource=Resource.create({"service.name": service, "service.namespace": "cordboard"}),
-        sampler=ParentBased(root=_Roots()),
+        sampler=sampler or ParentBased(root=_Roots()),
     )
     if exporter is not None:
-        provider.add_span_processor(
-            BatchSpanProcessor(exporter, max_queue_size=16384, schedule_delay_millis=500, max_export_batch_size=1024)
+        sender = BatchSpanProcessor(
+            exporter, max_queue_size=16384, schedule_delay_millis=500, max_export_batch_size=1024
         )
+        provider.add_span_processor(sender)
+        if held is not None:
+            held.send_by(sender.on_end)
+            provider.add_span_processor(held)
     trace.set_tracer_provider(provider)
     return provider

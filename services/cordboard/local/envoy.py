@@ -59,6 +59,8 @@ class EnvoyLayout:
     """Where the fitted configuration goes."""
     descriptors: Path
     rate_limit: RateLimit
+    callers_decide: bool = False
+    """Whether a caller's traceparent says if a call is recorded."""
 
     @property
     def admin_socket(self) -> Path:
@@ -102,6 +104,8 @@ def fit(layout: EnvoyLayout, source: Path | None = None) -> Path:
     fitted = yaml.safe_load((source / "envoy.yaml").read_text())
     _set_addresses(fitted, layout)
     _set_rate_limit(fitted, layout.rate_limit)
+    if layout.callers_decide:
+        _set_sampler(fitted)
     layout.directory.mkdir(parents=True, exist_ok=True)
     secrets = layout.directory / "sds"
     secrets.mkdir(exist_ok=True)
@@ -164,6 +168,17 @@ def _set_addresses(fitted: dict[str, Any], layout: EnvoyLayout) -> None:
             address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
             cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
             cluster["type"] = "STATIC"
+
+
+def _set_sampler(fitted: dict[str, Any]) -> None:
+    """Has Envoy do what callers ask for, and record where they ask for nothing."""
+    chain = fitted["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    provider = chain[-1]["typed_config"]["tracing"]["provider"]["typed_config"]
+    kind = "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig"
+    provider["sampler"] = {
+        "name": "envoy.tracers.opentelemetry.samplers.parent_based",
+        "typed_config": {"@type": f"type.googleapis.com/{kind}", "wrapped_sampler": provider["sampler"]},
+    }
 
 
 def _set_rate_limit(fitted: dict[str, Any], limit: RateLimit) -> None:

@@ -19,7 +19,7 @@ from cordboard.local.certificates import SERVICES, CertificateAuthority, Identit
 from cordboard.local.failures import NotRunning
 from cordboard.local.forked import ForkServerProcess
 from cordboard.local.logs import LogFile
-from cordboard.local.options import MeshOptions
+from cordboard.local.options import EVERY_SERVICE, MeshOptions
 from cordboard.local.ports import Ports
 from cordboard.local.postgres import Postgres, PostgresPrograms, data_directory, remove_data, unprivileged_account
 from cordboard.local.roles import ROLES
@@ -263,6 +263,11 @@ class Mesh:
             START_SECONDS,
         )
 
+    def _callers_decide(self) -> bool:
+        # One word for Envoy and for the services, said where all of them are told.
+        told = self.options.extra_env.get(EVERY_SERVICE, {}).get("CORDBOARD_TRACE_CALLERS_DECIDE", "")
+        return told.strip().lower() in {"1", "true", "t", "yes", "y", "on"}
+
     def _envoy_program(self) -> Program:
         self._sockets, self._sockets_are_temporary = envoy.socket_folder(self._directory.sockets)
         layout = envoy.EnvoyLayout(
@@ -273,6 +278,7 @@ class Mesh:
             directory=self._directory.envoy,
             descriptors=envoy.descriptors(),
             rate_limit=self.options.rate_limit,
+            callers_decide=self._callers_decide(),
         )
 
         async def ready() -> bool:

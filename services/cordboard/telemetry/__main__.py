@@ -12,7 +12,9 @@ from cordboard.core.server import Process, run
 from cordboard.core.times import SystemClock
 from cordboard.telemetry.alerts.wiring import start_alerts
 from cordboard.telemetry.collector import LogCollector, MetricCollector, SpanCollector
+from cordboard.telemetry.gateway_spans import GatewaySpans
 from cordboard.telemetry.intake import Intake
+from cordboard.telemetry.kept_traces import KeptTraces, KeptTraceServicer
 from cordboard.telemetry.metric_store import MetricStore
 from cordboard.telemetry.metrics_servicer import MetricsServicer
 from cordboard.telemetry.rates import Rates
@@ -22,6 +24,7 @@ from cordboard.telemetry.servicer import TraceServicer
 from cordboard.telemetry.settings import TelemetrySettings
 from cordboard.telemetry.store import SpanStore
 from cordboard.telemetry.traces import Traces
+from cordboard.telemetry.v1.kept_trace_service_pb2_grpc import add_KeptTraceServiceServicer_to_server
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import add_MetricsServiceServicer_to_server
 from cordboard.telemetry.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 
@@ -40,10 +43,18 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
         usage_days=settings.usage_days,
     )
     intake = Intake(store, max_spans=settings.queue_max_spans, max_bytes=settings.queue_max_bytes)
-    otlp.add_TraceServiceServicer_to_server(SpanCollector(intake, retention.window), mesh.server)  # type: ignore[no-untyped-call]
+    kept = KeptTraces(mesh.database())
+    gateway: GatewaySpans | None = None
+    if settings.trace_sample_rate < 1:
+        gateway = GatewaySpans(intake, kept, slow=settings.trace_slow_seconds, most=max(settings.trace_held_spans, 1))
+        mesh.measures.gauge("cordboard.traces", "{trace}", ("cordboard.state",), gateway.readings)
+        mesh.background(gateway.run())
+    collector = SpanCollector(intake, retention.window, kept, gateway)
+    otlp.add_TraceServiceServicer_to_server(collector, mesh.server)  # type: ignore[no-untyped-call]
+    add_KeptTraceServiceServicer_to_server(KeptTraceServicer(kept), mesh.server)
     add_LogsServiceServicer_to_server(LogCollector(intake.counts), mesh.server)  # type: ignore[no-untyped-call]
-    collector = MetricCollector(metrics, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
-    add_OtlpMetricsServicer_to_server(collector, mesh.server)  # type: ignore[no-untyped-call]
+    figures = MetricCollector(metrics, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
+    add_OtlpMetricsServicer_to_server(figures, mesh.server)  # type: ignore[no-untyped-call]
     add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
     mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)

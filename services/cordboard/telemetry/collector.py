@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer
 
 from cordboard.core.errors import LimitExceeded
+from cordboard.telemetry.kept_traces import noted
 from cordboard.telemetry.points import measured
 from cordboard.telemetry.redaction import Redaction
 from cordboard.telemetry.spans import harvest
@@ -23,7 +24,9 @@ from cordboard.telemetry.spans import harvest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cordboard.telemetry.gateway_spans import GatewaySpans
     from cordboard.telemetry.intake import Intake
+    from cordboard.telemetry.kept_traces import KeptTraces
     from cordboard.telemetry.metric_store import MetricStore
     from cordboard.telemetry.spans import Window
 
@@ -34,9 +37,15 @@ RETRY_AFTER: Final = 1.0
 class SpanCollector(TraceServiceServicer):
     """Takes spans. An answer means that they are committed; a span that breaks a rule is refused by itself."""
 
-    def __init__(self, intake: Intake, window: Callable[[], Window]) -> None:
-        """Takes where spans go, and which times are taken now."""
+    def __init__(
+        self, intake: Intake, window: Callable[[], Window], kept: KeptTraces, gateway: GatewaySpans | None
+    ) -> None:
+        """Takes where spans go, which times are taken now, what is told of traces that are kept though they were not
+        picked, and what holds Envoy's spans; None: all traces are kept.
+        """
         self._intake = intake
+        self._kept = kept
+        self._gateway = gateway
         self._window = window
         self._redaction = Redaction()
 
@@ -48,7 +57,10 @@ class SpanCollector(TraceServiceServicer):
         spans = sum(len(scope.spans) for batch in request.resource_spans for scope in batch.scope_spans)
         self._intake.check_room(spans, size)
         taken = harvest(request.resource_spans, self._window(), self._redaction)
+        if self._gateway is not None:
+            taken = self._gateway.without_held(taken)
         await self._intake.keep(taken, size)
+        await self._kept.note(noted(taken.rows))
         response = traces.ExportTraceServiceResponse()
         if taken.refused:
             response.partial_success.rejected_spans = sum(taken.refused.values())

@@ -548,6 +548,48 @@ def test_a_call_is_in_one_trace_with_its_caller_and_its_service(edge: Edge) -> N
     assert code not in json.dumps([outer, inner])
 
 
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_a_caller_neither_forces_a_record_nor_forbids_one(edge: Edge, flags: str) -> None:
+    trace, parent = uuid4().hex, uuid4().hex[:16]
+    seen = edge.grpc(
+        LIST,
+        edge.keys.token(),
+        traceparent=f"00-{trace}-{parent}-{flags}",
+        tracestate="theirs=canary-state",
+        baggage="user=canary-baggage",
+        x_client_trace_id="canary-client",
+        x_envoy_force_trace="true",
+    )
+    wait_for(lambda: len(edge.spans(trace)) == 2, edge.log)
+    # The flag is Envoy's own: who is behind it decides what is kept.
+    assert seen["metadata"]["traceparent"].startswith(f"00-{trace}-")
+    assert seen["metadata"]["traceparent"].endswith("-01")
+    assert "canary" not in json.dumps([seen["metadata"], edge.spans(trace)])
+    assert not {"baggage", "x-client-trace-id", "x-envoy-force-trace"} & set(seen["metadata"])
+    # The negative control: what is none of these passes.
+    assert edge.grpc(LIST, edge.keys.token(), x_other="canary")["metadata"]["x-other"] == "canary"
+
+
+def test_envoy_takes_the_configuration_with_which_callers_decide(identities: Identities, tmp_path: Path) -> None:
+    layout = EnvoyLayout(
+        public_port=8443,
+        services=dict.fromkeys(SERVICES, 9000),
+        identities=identities.directory("envoy").parent,
+        sockets=tmp_path,
+        directory=tmp_path / "envoy",
+        descriptors=envoy.descriptors(),
+        rate_limit=RateLimit(),
+        callers_decide=True,
+    )
+    file = envoy.fit(layout)
+    provider = json.loads(file.read_text())["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1][
+        "typed_config"
+    ]["tracing"]["provider"]["typed_config"]
+    assert provider["sampler"]["name"] == "envoy.tracers.opentelemetry.samplers.parent_based"
+    program, *arguments = envoy.command(file)
+    subprocess.run((program, "--mode", "validate", *arguments), check=True, capture_output=True, timeout=60)
+
+
 def test_a_span_names_the_workspace(edge: Edge) -> None:
     trace = uuid4().hex
     edge.grpc(LIST, edge.keys.token(workspace="ws-traced"), traceparent=f"00-{trace}-{uuid4().hex[:16]}-01")
