@@ -105,10 +105,14 @@ class _UnarySpans(grpc.aio.UnaryUnaryClientInterceptor):
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
         opened, details = _prepared(client_call_details)
+        call: Any = None
         try:
             call = await continuation(details, request)
             code = await call.code()
         except BaseException as error:
+            if call is not None:
+                # Whoever waited has gone. The library does not tell the other side, which would work on.
+                call.cancel()
             mark_failed(opened, error)
             opened.end()
             raise

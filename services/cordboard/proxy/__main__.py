@@ -34,7 +34,7 @@ from cordboard.proxy.forward_servicer import ForwardServicer
 from cordboard.proxy.forwarding import Forwarding
 from cordboard.proxy.guard import Guard
 from cordboard.proxy.jobs.wiring import start_jobs
-from cordboard.proxy.ledger import KEY_LIVES, Ledger
+from cordboard.proxy.ledger import Ledger
 from cordboard.proxy.limits import Bulkhead, Pace
 from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
@@ -52,7 +52,7 @@ from cordboard.proxy.sender import Sender, attempt_durations
 from cordboard.proxy.servicer import ProxyServicer
 from cordboard.proxy.settings import ProxySettings
 from cordboard.proxy.snapshot import Definitions, Flags
-from cordboard.proxy.store import ProxyStore
+from cordboard.proxy.store import KEY_LIVES, ProxyStore
 from cordboard.proxy.usage import Usage
 from cordboard.proxy.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from cordboard.proxy.v1.forward_service_pb2_grpc import add_ForwardServiceServicer_to_server

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -120,6 +121,8 @@ class Call:
         self.settled = False
         # A request left, and no answer says that it did nothing.
         self.doubtful = False
+        # Its idempotency key is its own, or may be.
+        self.has_key = False
 
     @property
     def name(self) -> str:
@@ -138,9 +141,25 @@ class Call:
             labels[BACKEND] = self.backend.kind.value
         return labels
 
+    def take_key(self) -> None:
+        """Notes that its idempotency key may be its own from now on."""
+        self.has_key = True
+
     def left(self) -> float:
         """Returns the seconds until it has to be done."""
         return self.deadline - time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Ends the block when the caller's time is over; raises DeadlineExceeded then.
+
+        It is for what runs in a task of the service's own: that one nobody cancels at a deadline.
+        """
+        try:
+            async with asyncio.timeout(max(0.0, self.left() + DEADLINE_MARGIN)):
+                yield
+        except TimeoutError:
+            raise DeadlineExceeded("the answer") from None
 
     def record(self, error: BaseException | None, *, ended: bool = True) -> CallRecord:
         """Returns what is to be kept of it, given how it ended; `ended` False: what is known before it is sent."""

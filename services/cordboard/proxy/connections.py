@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -56,6 +56,8 @@ class Connections:
         self._channels = channels
         self._leases: OrderedDict[str, Lease] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Lease]] = {}
+        # How many calls wait for each of these tasks.
+        self._waiting: Counter[asyncio.Task[Lease]] = Counter()
         self._telling: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._sequence = 0
 
@@ -71,7 +73,7 @@ class Connections:
     async def lease(self, connection: str, timeout: float) -> Lease:
         """Returns a lease, from Auth when none is held; whoever asks at the same time shares one request.
 
-        Raises NotFound, ReconnectRequired or DependencyUnavailable.
+        It ends when nobody waits for it any more. Raises NotFound, ReconnectRequired or DependencyUnavailable.
         """
         known = self.known(connection)
         if known is not None:
@@ -81,11 +83,17 @@ class Connections:
             task = asyncio.create_task(self._ask(connection))
             self._asking[connection] = task
             task.add_done_callback(lambda done: self._answered(connection, done))
+        self._waiting[task] += 1
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.shield(task)
         except TimeoutError:
             raise DependencyUnavailable("auth") from None
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
+                self._give_up(connection, task)
 
     def accepted(self, lease: Lease) -> None:
         """Tells Auth, in the background and once, that the vendor accepts a credential that Auth was not sure of."""
@@ -104,6 +112,7 @@ class Connections:
 
     async def renew(self, lease: Lease, timeout: float) -> Lease:
         """Returns a newer lease than this one, which the vendor refused; raises ReconnectRequired without one."""
+        ends = time.monotonic() + timeout
         known = self.known(lease.connection)
         if known is not None and known.generation > lease.generation:
             return known
@@ -121,7 +130,7 @@ class Connections:
         if known is None or known.generation < report.generation:
             # Whoever leased in the meantime may have been given, or wait for, what was refused.
             self._forget(lease.connection)
-        return await self.lease(lease.connection, timeout)
+        return await self.lease(lease.connection, max(0.0, ends - time.monotonic()))
 
     async def _ask(self, connection: str) -> Lease:
         stub = CredentialServiceStub(self._channels.to("auth"))
@@ -146,6 +155,15 @@ class Connections:
             secrets=Secret(dict(answer.secret_variables)),
             unverified=about.state == connection_pb.Connection.STATE_UNVERIFIED,
         )
+
+    def _give_up(self, connection: str, task: asyncio.Task[Lease]) -> None:
+        """Ends a request for which nobody waits: Auth works no longer than the last deadline."""
+        if task.done():
+            return
+        if self._asking.get(connection) is task:
+            # Who comes now begins another one.
+            del self._asking[connection]
+        task.cancel()
 
     def _answered(self, connection: str, task: asyncio.Task[Lease]) -> None:
         # One that was forgotten while it was on its way is good for those who wait for it and for nobody else.

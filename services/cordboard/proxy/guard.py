@@ -124,6 +124,9 @@ class Guard:
             held = breakers.standing_against((way.vendor, way.endpoint, way.credential))
             if held:
                 passage.tickets += await breakers.enter(held)
+                if call.left() <= 0:
+                    passage.left()
+                    raise DeadlineExceeded("sending the request")
         except CordboardError:
             self.quotas.give_back(draw, yielding=call.order.background)
             raise

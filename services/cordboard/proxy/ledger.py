@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cordboard.proxy.calls import Call, Order
     from cordboard.proxy.store import ProxyStore
 
-KEY_LIVES: Final = 24 * 3600.0
 # A call ends by its deadline; after this many seconds more its key counts as abandoned.
 LEASE_MARGIN: Final = 5.0
 MAX_KEY: Final = 255
@@ -67,7 +66,7 @@ class Ledger:
             call_id=call.id,
             lease=max(0.0, call.left()) + LEASE_MARGIN,
             repeatable=repeatable,
-            live=KEY_LIVES,
+            taken=call.take_key,
         )
         if known is None:
             return None

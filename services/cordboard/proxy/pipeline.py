@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from cordboard.core.errors import CordboardError, VendorError
+from cordboard.core.errors import CordboardError, DeadlineExceeded, VendorError
 from cordboard.planning.answers import Answer
 from cordboard.planning.plan import Outbound
 from cordboard.proxy.admission import Admission
@@ -113,10 +113,15 @@ class Pipeline:
 
     async def _begun(self, call: Call, target: Target) -> Answer | None:
         """Takes the idempotency key; returns the answer that is kept under it, if there is one."""
-        if not call.order.idempotency_key:
-            return None
-        with call.stages.working(GUARD):
-            return await self.ledger.begin(call, repeatable=target.replays)
+        try:
+            with call.stages.working(GUARD):
+                async with call.in_time():
+                    return await self.ledger.begin(call, repeatable=target.replays)
+        except DeadlineExceeded:
+            if call.has_key:
+                # In the very last moment: without this it would be in doubt, and nothing was sent.
+                await self._released(call, target)
+            raise
 
     async def _intended(self, call: Call, action: Action) -> None:
         """Notes a call that may change something before it is sent: without that note it is not begun."""
@@ -151,17 +156,12 @@ class Pipeline:
         return answer
 
     async def _run(self, call: Call) -> Answer:
+        if call.order.idempotency_key:
+            return await self._run_once(call)
         target = await self.admission.target(call)
         request = self.asking.planned(call, target, call.given)
         with self.admission.room(call, target.definition.slug):
-            kept = await self._begun(call, target)
-            if kept is not None:
-                call.replayed = True
-                call.vendor_status = kept.status
-                return kept
-            if not call.order.idempotency_key:
-                return await self._done(call, target, request)
-            return await self._run_once(call, target, request)
+            return await self._done(call, target, request)
 
     async def _done(self, call: Call, target: Target, request: Outbound) -> Answer:
         await self._intended(call, target.action)
@@ -176,18 +176,32 @@ class Pipeline:
             answer, target = await self.asking.asked(call, target, done.given)
         return picked(target, answer, job)
 
-    async def _run_once(self, call: Call, target: Target, request: Outbound) -> Answer:
-        try:
-            answer = await self._done(call, target, request)
-        except BaseException:
-            # The lease of the key ends by itself where this cannot be written.
+    async def _run_once(self, call: Call) -> Answer:
+        async with call.in_time():
+            target = await self.admission.target(call)
+        request = self.asking.planned(call, target, call.given)
+        with self.admission.room(call, target.definition.slug):
+            kept = await self._begun(call, target)
+            if kept is not None:
+                call.replayed = True
+                call.vendor_status = kept.status
+                return kept
+            try:
+                async with call.in_time():
+                    answer = await self._done(call, target, request)
+            except BaseException:
+                await self._released(call, target)
+                raise
+            # It is done, and its caller is told so even where the answer cannot be kept: the key is then indeterminate.
             with contextlib.suppress(CordboardError):
+                await self.ledger.keep(call, answer)
+            return answer
+
+    async def _released(self, call: Call, target: Target) -> None:
+        # The lease of the key ends by itself where this cannot be written.
+        with contextlib.suppress(CordboardError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self.ledger.release(call, repeatable=target.replays)
-            raise
-        # It is done, and its caller is told so even where the answer cannot be kept: the key is then indeterminate.
-        with contextlib.suppress(CordboardError):
-            await self.ledger.keep(call, answer)
-        return answer
 
     async def _failed(self, call: Call, error: BaseException) -> None:
         call.stages.failed()

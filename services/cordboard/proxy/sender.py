@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from cordboard.proxy.stages import SEND
 
 TOO_LARGE: Final = "response_too_large"
 TIMEOUT: Final = "timeout"
+# The library rounds five seconds and more up to a whole second, which is after the deadline.
+_EXACT: Final = math.inf
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -170,9 +173,9 @@ class Sender:
 def _timeout(left: float, feed: Feed | None) -> aiohttp.ClientTimeout:
     connect = min(left, 3.0)
     if feed is None:
-        return aiohttp.ClientTimeout(total=left, sock_connect=connect)
+        return aiohttp.ClientTimeout(total=left, sock_connect=connect, ceil_threshold=_EXACT)
     # A stream may take as long as its caller waits; it is silence that is bounded.
-    return aiohttp.ClientTimeout(total=feed.longest, sock_connect=connect, sock_read=left)
+    return aiohttp.ClientTimeout(total=feed.longest, sock_connect=connect, sock_read=left, ceil_threshold=_EXACT)
 
 
 @contextlib.contextmanager

@@ -12,13 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 from cordboard.proxy.calls import CallRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cordboard.core.database import Database
 
 STARTED: Final = "started"
 DONE: Final = "done"
 INDETERMINATE: Final = "indeterminate"
+# How long a key gives its answer again, in seconds.
+KEY_LIVES: Final = 24 * 3600.0
 
 _metadata = sa.MetaData()
 _call = sa.Table(
@@ -89,12 +91,21 @@ class ProxyStore:
             return [_record(row) for row in (await connection.execute(query)).mappings()]
 
     async def claim_key(
-        self, workspace: str, key: str, *, fingerprint: bytes, call_id: str, lease: float, repeatable: bool, live: float
+        self,
+        workspace: str,
+        key: str,
+        *,
+        fingerprint: bytes,
+        call_id: str,
+        lease: float,
+        repeatable: bool,
+        taken: Callable[[], None],
     ) -> KeyRecord | None:
         """Gives the key to a call and returns None, or returns why not: the key as another call holds it.
 
-        A key that is older than `live` seconds is as good as new. A key whose call ended without a word is given away
-        when the request is `repeatable`, and becomes INDETERMINATE when it is not.
+        A key that is older than KEY_LIVES is as good as new. A key whose call ended without a word is given away when
+        the request is `repeatable`, and becomes INDETERMINATE when it is not. `taken` is told before the call gets the
+        key: whoever breaks off then cannot know whether it did.
         """
         values = {"fingerprint": fingerprint, "state": STARTED, "call_id": call_id, "lease_until": _in(lease)}
         fresh = {**values, "create_time": sa.func.now(), "status": 0, "content_type": "", "body": None}
@@ -104,13 +115,14 @@ class ProxyStore:
             sa.select(
                 _idempotency,
                 sa.extract("epoch", _idempotency.c.lease_until - sa.func.now()).label("lease_left"),
-                (_idempotency.c.create_time < _in(-live)).label("expired"),
+                (_idempotency.c.create_time < _in(-KEY_LIVES)).label("expired"),
             )
             .where(here)
             .with_for_update()
         )
         async with self._database.workspace(workspace) as connection:
             if (await connection.execute(new)).rowcount == 1:
+                taken()
                 return None
             row = (await connection.execute(query)).mappings().one()
             known = KeyRecord(
@@ -125,6 +137,7 @@ class ProxyStore:
             abandoned = known.state != DONE and known.lease_left <= 0 and known.fingerprint == fingerprint
             if known.expired or (abandoned and repeatable):
                 await connection.execute(sa.update(_idempotency).where(here).values(**fresh))
+                taken()
                 return None
             if abandoned and known.state == STARTED:
                 await connection.execute(sa.update(_idempotency).where(here).values(state=INDETERMINATE))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from cordboard.auth.v1.sealing_key_service_pb2_grpc import (
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog_pb
 from cordboard.catalog.v1 import definition_pb2
 from cordboard.catalog.v1 import drift_service_pb2 as drift_pb
+from cordboard.catalog.v1 import edge_access_service_pb2 as access_pb
 from cordboard.catalog.v1.drift_service_pb2_grpc import DriftServiceServicer, add_DriftServiceServicer_to_server
 from cordboard.flags.v1 import flag_service_pb2 as flags_pb
 from cordboard.local.certificates import Identities
@@ -74,6 +76,13 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
         self.renewing = asyncio.Event()
         self.renewing.set()
         """Cleared: whoever reports a credential waits."""
+        self.leasing = asyncio.Event()
+        self.leasing.set()
+        """Cleared: whoever leases a credential, or a key to seal with, waits."""
+        self.ended: dict[str, tuple[float, float]] = {}
+        """Who waited for what was cleared and left: when, and how many seconds it had been given beyond that."""
+        self.hub: access_pb.HubAccess | None = None
+        """Where the hub is that this mesh follows."""
         self.drift: list[drift_pb.AnswersLookedAt] = []
         self.lease_failure: grpc.StatusCode | None = None
         self.sealing_failure: grpc.StatusCode | None = None
@@ -177,6 +186,20 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
         )
         return grpc.method_handlers_generic_handler("cordboard.auth.v1.WorkspaceService", {"GetWorkspace": handler})
 
+    def hub_handler(self) -> grpc.GenericRpcHandler:
+        """Returns the one method of the Catalog's edges that the Proxy calls."""
+        handler: Any = grpc.unary_unary_rpc_method_handler(
+            self.get_hub_access,
+            access_pb.GetHubAccessRequest.FromString,
+            lambda message: bytes(message.SerializeToString()),
+        )
+        return grpc.method_handlers_generic_handler("cordboard.catalog.v1.EdgeAccessService", {"GetHubAccess": handler})
+
+    async def get_hub_access(self, request: Any, context: Any) -> Any:
+        if self.hub is None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this mesh follows no hub")
+        return self.hub
+
     async def ListDrifts(self, request: Any, context: Any) -> drift_pb.ListDriftsResponse:
         raise NotImplementedError
 
@@ -201,6 +224,7 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
 
     async def LeaseCredential(self, request: Any, context: Any) -> Any:
         self.asked.append(request.connection)
+        await self._wait(self.leasing, request.connection, context)
         if self.lease_failure is not None:
             await context.abort(self.lease_failure, "as told")
         found = self.leases.get(request.connection)
@@ -209,11 +233,19 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
         return found
 
     async def LeaseSealingKey(self, request: Any, context: Any) -> Any:
+        await self._wait(self.leasing, request.workspace, context)
         if self.sealing_failure is not None:
             await context.abort(self.sealing_failure, "as told")
         number = request.number or 1
         key = hashlib.sha256(f"{request.workspace} {number}".encode()).digest()
         return sealing_pb.LeaseSealingKeyResponse(number=number, key=key)
+
+    async def _wait(self, event: asyncio.Event, what: str, context: Any) -> None:
+        try:
+            await event.wait()
+        except asyncio.CancelledError:
+            self.ended[what] = (time.time(), context.time_remaining() or 0.0)
+            raise
 
     async def get_workspace(self, request: Any, context: Any) -> Any:
         if self.workspace_failure is not None:
@@ -225,7 +257,7 @@ class Neighbours(CredentialServiceServicer, SealingKeyServiceServicer, DriftServ
 
     async def ReportCredential(self, request: Any, context: Any) -> Any:
         self.reported.append((request.connection, request.generation))
-        await self.renewing.wait()
+        await self._wait(self.renewing, request.connection, context)
         held = self.leases.get(request.connection)
         newer = held if held is not None and held.generation > request.generation else None
         newer = newer or self.renewed.pop(request.connection, None)
@@ -253,6 +285,7 @@ async def neighbours(identities: Identities) -> AsyncIterator[Neighbours]:
         else:
             server.add_generic_rpc_handlers((here.watched(service),))
         if service == "catalog":
+            server.add_generic_rpc_handlers((here.hub_handler(),))
             add_DriftServiceServicer_to_server(here, server)
         credentials = grpc.ssl_server_credentials(
             [((directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes())],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,10 @@ from cordboard.auth.v1.credential_service_pb2_grpc import (
     add_CredentialServiceServicer_to_server,
 )
 from cordboard.core.channel import Channels
-from cordboard.core.errors import ReconnectRequired
+from cordboard.core.errors import DependencyUnavailable, ReconnectRequired
 from cordboard.proxy.connections import Connections
 from tests.fixtures.ways import leading_to
-from tests.unit.proxy.running import CONNECTION
+from tests.unit.proxy.running import CONNECTION, until
 
 
 @dataclass
@@ -29,8 +30,20 @@ class Auth(CredentialServiceServicer):
     renewable: bool = True
     meanwhile: Callable[[], Awaitable[Any]] | None = None
     """What happens while a token is being renewed."""
+    leasing: asyncio.Event | None = None
+    """What a lease waits for."""
+    asked: int = 0
+    left: int = 0
+    """Leases whose askers left before they were given."""
 
     async def LeaseCredential(self, request: pb.LeaseCredentialRequest, context: Any) -> pb.LeaseCredentialResponse:
+        self.asked += 1
+        try:
+            if self.leasing is not None:
+                await self.leasing.wait()
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
         return pb.LeaseCredentialResponse(
             generation=self.generation, connection=connection_pb.Connection(name=request.connection)
         )
@@ -96,3 +109,25 @@ async def test_what_cannot_be_renewed_has_to_be_connected_again(scene: Scene) ->
     refused = await connections.lease(CONNECTION, 20)
     with pytest.raises(ReconnectRequired):
         await connections.renew(refused, 20)
+
+
+async def test_a_lease_is_asked_for_as_long_as_one_call_waits_for_it(scene: Scene) -> None:
+    scene.auth.leasing = asyncio.Event()
+    connections = scene.connections()
+    patient = asyncio.create_task(connections.lease(CONNECTION, 60))
+    with pytest.raises(DependencyUnavailable):
+        await connections.lease(CONNECTION, 0.2)
+    scene.auth.leasing.set()
+    assert (await patient).generation == 1
+    assert (scene.auth.asked, scene.auth.left) == (1, 0)
+
+
+async def test_a_lease_that_nobody_waits_for_is_given_up_and_the_next_call_asks_anew(scene: Scene) -> None:
+    scene.auth.leasing = asyncio.Event()
+    connections = scene.connections()
+    with pytest.raises(DependencyUnavailable):
+        await connections.lease(CONNECTION, 0.2)
+    await until(lambda: scene.auth.left == 1)
+    scene.auth.leasing.set()
+    assert (await connections.lease(CONNECTION, 60)).generation == 1
+    assert scene.auth.asked == 2

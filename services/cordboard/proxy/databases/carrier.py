@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -125,10 +126,16 @@ class StatementParcel:
     async def _run(self, timeout: float) -> Answer:
         limits = self.asked.limits
         sent = False
+        # One time for all of it: a place in the pool, the address, the connection, the statement.
+        scope = asyncio.timeout(timeout)
         try:
-            async with self.databases.pool.link(self.key, lambda: self._open(min(timeout, CONNECT_SECONDS))) as link:
+            async with (
+                scope,
+                self.databases.pool.link(self.key, lambda: self._open(min(timeout, CONNECT_SECONDS))) as link,
+            ):
                 sent = True
-                bounds = Limits(timeout, limits.rows, limits.size, limits.writes)
+                left = (scope.when() or 0.0) - asyncio.get_running_loop().time()
+                bounds = Limits(max(0.001, left), limits.rows, limits.size, limits.writes)
                 text = self.asked.engine.text(self.sent)
                 rows = await link.run(text, self.sent.arguments, bounds)
         except Failed as error:

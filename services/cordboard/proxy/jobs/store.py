@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cordboard.core.database import notify
 from cordboard.proxy.jobs.job import CANCELLED, DEAD, ENDED, IN_DOUBT, QUEUED, RUNNING, WAITING, Job
 from cordboard.proxy.jobs.tables import columns_of
-from cordboard.proxy.ledger import KEY_LIVES
+from cordboard.proxy.store import KEY_LIVES
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
