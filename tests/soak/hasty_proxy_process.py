@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Sequence
 
 from cordboard.proxy.events.event import Event
 from cordboard.proxy.events.intake import Gathering
-from tests.soak.proxy_process import serve
+from tests.soak import proxy_process
 
 _later: set[asyncio.Task[int]] = set()
 _add = Gathering.add
@@ -28,6 +26,7 @@ async def hasty(gathering: Gathering, workspace: str, events: Sequence[Event]) -
     return len(events)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serves with the settings in the environment."""
     setattr(Gathering, "add", hasty)  # noqa: B010 - a method is replaced
-    asyncio.run(serve(json.loads(sys.argv[1])))
+    proxy_process.main()

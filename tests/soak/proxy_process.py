@@ -1,15 +1,17 @@
-"""A Proxy as a process of its own, for tests that kill it: `python -m tests.soak.proxy_process SETTINGS`."""
+"""A Proxy as a process of its own, for tests that kill it: a child of the fork server, see tests.soak.killed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from typing import Any
+import os
+from typing import Any, Final
 
 from cordboard.core.server import Process
 from cordboard.proxy.__main__ import start
 from cordboard.proxy.settings import ProxySettings
+
+SETTINGS: Final = "CORDBOARD_SOAK_SETTINGS"
 
 
 async def serve(given: dict[str, Any]) -> None:
@@ -23,9 +25,10 @@ async def serve(given: dict[str, Any]) -> None:
     process.verify_with(jwks)
     await start(process)
     await process.serve()
-    print(process.port, flush=True)
+    print(f"port {process.port}", flush=True)
     await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
-    asyncio.run(serve(json.loads(sys.argv[1])))
+def main() -> None:
+    """Serves with the settings in the environment."""
+    asyncio.run(serve(json.loads(os.environ[SETTINGS])))

@@ -12,9 +12,7 @@ import contextlib
 import json
 import os
 import random
-import signal
 import ssl
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionService
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import TokenMint
 from tests.fixtures.sites import listening
+from tests.soak.killed import KilledProxy, a_nursery
 from tests.unit.proxy.hooks import a_hooking_definition, an_event, connect_hooked, signed
 from tests.unit.proxy.neighbours import neighbours
 from tests.unit.proxy.running import CONNECTION, until
@@ -42,51 +41,6 @@ KILLS = int(os.environ.get("KILLS", "200"))
 CONTROL_KILLS = 20
 LANES = 4
 READ = "workspaces/acme/subscriptions/read"
-
-
-@dataclass
-class Proxy:
-    """One process of the Proxy, and its successors."""
-
-    module: str
-    settings: dict[str, Any]
-    identities: Identities
-    mint: TokenMint
-    port: int
-    process: asyncio.subprocess.Process | None = None
-    channel: Any = None
-    channels: list[grpc.aio.Channel] = field(default_factory=list)
-
-    async def begin(self) -> None:
-        given = self.settings | {"forward_address": f"127.0.0.1:{self.port}"}
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self.module, json.dumps(given),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        port = int(await asyncio.wait_for(self.process.stdout.readline(), 180))
-        directory = self.identities.directory("envoy")
-        credentials = grpc.composite_channel_credentials(
-            grpc.ssl_channel_credentials(
-                (directory / "ca.crt").read_bytes(),
-                (directory / "tls.key").read_bytes(),
-                (directory / "tls.crt").read_bytes(),
-            ),
-            grpc.access_token_call_credentials(self.mint.token("member", workspace="acme")),
-        )
-        options = [("grpc.ssl_target_name_override", "proxy.cordboard.internal")]
-        self.channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
-        self.channels.append(self.channel)
-
-    async def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def end(self) -> None:
-        await self.kill()
-        for channel in self.channels:
-            await channel.close()
 
 
 @dataclass
@@ -137,6 +91,7 @@ async def told(  # noqa: C901, PLR0915 - one story
     async with (
         neighbours(identities) as around,
         receiving(story) as url,
+        a_nursery() as nursery,
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, force_close=True), timeout=aiohttp.ClientTimeout(total=5)
         ) as session,
@@ -154,7 +109,11 @@ async def told(  # noqa: C901, PLR0915 - one story
             "jwks": await mint.jwks(),
             **around.addresses,
         }
-        proxies = [Proxy(module, settings, identities, mint, ports.claim()) for _ in range(2)]
+        doors = [ports.claim(), ports.claim()]
+        proxies = [
+            KilledProxy(nursery, settings | {"forward_address": f"127.0.0.1:{port}"}, identities, mint, module)
+            for port in doors
+        ]
         await asyncio.gather(*(proxy.begin() for proxy in proxies))
         killing = True
 
@@ -187,7 +146,7 @@ async def told(  # noqa: C901, PLR0915 - one story
                 event = an_event(lane * 1_000_000 + number, board=f"b{lane}")
                 body = json.dumps(event).encode()
                 while event["id"] not in story.thanked:
-                    where = f"https://127.0.0.1:{chance.choice(proxies).port}{path}"
+                    where = f"https://127.0.0.1:{chance.choice(doors)}{path}"
                     with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                         async with session.post(where, data=body, headers=signed(body)) as response:
                             if response.status == 200:

@@ -1,5 +1,7 @@
 """kill -9 of two Proxies at random moments while jobs are submitted and run: none is lost, and none is done twice.
 
+Some jobs are wrong and become dead letters, which somebody edits and replays while Proxies are killed.
+
 KILLS in the environment says how often; 200 is what the project promises.
 """
 
@@ -9,21 +11,22 @@ import asyncio
 import json
 import os
 import random
-import signal
-import sys
+import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
 from cordboard.local.certificates import Identities
+from cordboard.proxy.v1 import dead_letter_service_pb2 as letters_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
+from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from cordboard.proxy.v1.job_service_pb2_grpc import JobServiceStub
 from cordboard.sandbox import Fault, Vendor
 from cordboard.sandbox import serving as vendor_serving
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import TokenMint
+from tests.soak.killed import KilledProxy, a_nursery
 from tests.unit.proxy.neighbours import neighbours
 from tests.unit.proxy.running import CONNECTION, ON
 from tests.unit.proxy.samples import SLUG, acme_desk
@@ -31,52 +34,28 @@ from tests.unit.proxy.samples import SLUG, acme_desk
 KILLS = int(os.environ.get("KILLS", "200"))
 ATTEMPT_SECONDS = 5
 PROCESSES = 2
+PARENT: Final = "workspaces/acme"
+# Every so many jobs are for nobody the vendor knows.
+WRONG_EVERY: Final = 7
 # What somebody sees who calls a process that is being killed, or begins.
 PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
-@dataclass
-class Proxy:
-    """One process of the Proxy, and its successors."""
+# What is not there, or not in that state, any more.
+REPLAYED: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED)
 
-    settings: dict[str, Any]
-    identities: Identities
-    mint: TokenMint
-    process: asyncio.subprocess.Process | None = None
-    stub: Any = None
-    # Calls may still be on their way in those of a process that is gone: they are closed at the end.
-    channels: list[grpc.aio.Channel] = field(default_factory=list)
 
-    async def end(self) -> None:
-        await self.kill()
-        for channel in self.channels:
-            await channel.close()
+def given(subject: str, *, wrong: bool = False) -> str:
+    """Returns the input of a job; a wrong one is refused by the vendor."""
+    return json.dumps({"subject": subject, "requester_id": "con_99999999" if wrong else "con_00000001"})
 
-    async def begin(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.soak.proxy_process", json.dumps(self.settings),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        port = int(await asyncio.wait_for(self.process.stdout.readline(), 60))
-        directory = self.identities.directory("envoy")
-        credentials = grpc.composite_channel_credentials(
-            grpc.ssl_channel_credentials(
-                (directory / "ca.crt").read_bytes(),
-                (directory / "tls.key").read_bytes(),
-                (directory / "tls.crt").read_bytes(),
-            ),
-            grpc.access_token_call_credentials(self.mint.token("member", workspace="acme")),
-        )
-        options = [("grpc.ssl_target_name_override", "proxy.cordboard.internal")]
-        channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
-        self.channels.append(channel)
-        self.stub = JobServiceStub(channel)
 
-    async def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+async def mended(stub: Any, name: str) -> None:
+    """Corrects a dead letter and has it tried again."""
+    letter = await stub.GetDeadLetter(letters_pb.GetDeadLetterRequest(name=name), timeout=5)
+    right = given(json.loads(letter.input_json)["subject"])
+    await stub.EditDeadLetter(letters_pb.EditDeadLetterRequest(name=name, input_json=right), timeout=5)
+    await stub.ReplayDeadLetters(letters_pb.ReplayDeadLettersRequest(parent=PARENT, name=name), timeout=5)
 
 
 def tickets(vendor: Vendor) -> Counter[str]:
@@ -84,11 +63,11 @@ def tickets(vendor: Vendor) -> Counter[str]:
     return Counter(ticket.subject for ticket in vendor.desk.tickets(after=""))
 
 
-async def test_kills_lose_no_job_and_do_none_twice(  # noqa: PLR0915 - one story, told in order
+async def test_kills_lose_no_job_and_do_none_twice(  # noqa: C901, PLR0915 - one story, told in order
     database: Databases, identities: Identities, mint: TokenMint
 ) -> None:
     chance = random.Random(7)
-    async with vendor_serving() as vendor, neighbours(identities) as around:
+    async with vendor_serving() as vendor, neighbours(identities) as around, a_nursery() as nursery:
         await around.publish(acme_desk(vendor.url))
         await around.catch_up()
         await around.set_flags(**ON)
@@ -105,10 +84,20 @@ async def test_kills_lose_no_job_and_do_none_twice(  # noqa: PLR0915 - one story
             "jwks": await mint.jwks(),
             **around.addresses,
         }
-        proxies = [Proxy(settings, identities, mint) for _ in range(PROCESSES)]
+        proxies = [KilledProxy(nursery, settings, identities, mint) for _ in range(PROCESSES)]
         await asyncio.gather(*(proxy.begin() for proxy in proxies))
         acknowledged: dict[str, str] = {}
         killing = True
+
+        async def asked(call: Any) -> Any:
+            """Makes a call until a process answers it."""
+            while True:
+                try:
+                    return await call(chance.choice(proxies).channel)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in PASSING:
+                        raise
+                    await asyncio.sleep(0.05)
 
         async def submit(lane: int) -> None:
             number = 0
@@ -118,47 +107,71 @@ async def test_kills_lose_no_job_and_do_none_twice(  # noqa: PLR0915 - one story
                 request = pb.SubmitJobRequest(
                     connection=CONNECTION,
                     action="create_ticket",
-                    input_json=json.dumps({"subject": subject, "requester_id": "con_00000001"}),
+                    input_json=given(subject, wrong=number % WRONG_EVERY == 0),
                     idempotency_key=subject.replace(" ", "-"),
                     ordering_key=f"lane {lane}" if lane % 2 else "",
                 )
                 request.attempt_timeout.seconds = ATTEMPT_SECONDS
-                while subject not in acknowledged:
-                    try:
-                        job = await chance.choice(proxies).stub.SubmitJob(request, timeout=5)
-                        acknowledged[subject] = job.name
-                    except grpc.aio.AioRpcError as error:
-                        assert error.code() in PASSING, error.details()
-                        await asyncio.sleep(0.05)
+                job = await asked(lambda channel, made=request: JobServiceStub(channel).SubmitJob(made, timeout=5))
+                acknowledged[subject] = job.name
                 await asyncio.sleep(0.05)
 
+        async def mend() -> None:
+            """Edits and replays what became a dead letter, for ever."""
+            while True:
+                some = letters_pb.ListDeadLettersRequest(
+                    parent=PARENT, filter=letters_pb.DeadLetterFilter(error_reason="VENDOR_ERROR")
+                )
+                listed = await asked(lambda channel, on=some: DeadLetterServiceStub(channel).ListDeadLetters(on))
+                for letter in listed.dead_letters:
+                    try:
+                        await asked(lambda channel, one=letter.name: mended(DeadLetterServiceStub(channel), one))
+                        replayed.add(letter.name.rpartition("/")[2])
+                    except grpc.aio.AioRpcError as error:
+                        # An answer that was cut off: it was replayed before.
+                        assert error.code() in REPLAYED, error.details()
+                await asyncio.sleep(0.2)
+
+        replayed: set[str] = set()
         lanes = [asyncio.create_task(submit(lane)) for lane in range(4)]
+        mender = asyncio.create_task(mend())
+        begun = time.monotonic()
         try:
-            for _ in range(KILLS):
+            for count in range(KILLS):
+                if count % 10 == 0:
+                    print(f"{count} kills, {len(acknowledged)} jobs, {time.monotonic() - begun:.0f} s", flush=True)
                 await asyncio.sleep(chance.uniform(0.1, 1.5))
                 proxy = chance.choice(proxies)
                 await proxy.kill()
                 await proxy.begin()
+            took = time.monotonic() - begun
             killing = False
-            await asyncio.wait_for(asyncio.gather(*lanes), 60)
+            await asyncio.wait_for(asyncio.gather(*lanes), 300)
             states: dict[str, pb.Job] = {}
-            async with asyncio.timeout(120 + len(acknowledged)):
+            async with asyncio.timeout(300 + 2 * len(acknowledged)):
                 for subject, name in acknowledged.items():
-                    job = None
-                    while job is None or not job.HasField("end_time"):
-                        job = await proxies[0].stub.GetJob(pb.GetJobRequest(name=name), timeout=10)
-                        await asyncio.sleep(0 if job.HasField("end_time") else 0.1)
-                    states[subject] = job
+                    while subject not in states:
+                        get = pb.GetJobRequest(name=name)
+                        job = await asked(lambda channel, one=get: JobServiceStub(channel).GetJob(one, timeout=10))
+                        if job.HasField("end_time") and job.error_reason != "VENDOR_ERROR":
+                            states[subject] = job
+                        else:
+                            assert not mender.done(), mender.exception()
+                            await asyncio.sleep(0.1)
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for task in (*lanes, mender):
+                task.cancel()
+            await asyncio.gather(*lanes, mender, return_exceptions=True)
             await asyncio.gather(*(proxy.end() for proxy in proxies))
         done = tickets(vendor)
         ends = Counter(pb.Job.State.Name(job.state) for job in states.values())
         doubts = [subject for subject, job in states.items() if job.error_reason == "INDETERMINATE"]
-        print(f"{KILLS} kills, {len(acknowledged)} jobs: {dict(ends)}, {len(doubts)} in doubt")
+        print(
+            f"{KILLS} kills in {took:.0f} s, {len(acknowledged)} jobs: {dict(ends)}, {len(doubts)} in doubt; "
+            f"{len(replayed)} dead letters edited and replayed; load {os.getloadavg()[0]:.1f}"
+        )
         assert len(states) == len(acknowledged) > KILLS
+        assert replayed
         twice = {subject: count for subject, count in done.items() if subject.startswith("lane") and count > 1}
         assert twice == {}
         for subject, job in states.items():
