@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cordboard.core.database import Database
 from cordboard.telemetry.intake import Intake
+from cordboard.telemetry.log_store import LogStore
 from cordboard.telemetry.metric_store import MetricStore
 from cordboard.telemetry.redaction import Redaction
 from cordboard.telemetry.retention import Retention
@@ -64,7 +65,10 @@ def days_old(days: int, **fields: Any) -> Span:
 
 def retention(store: SpanStore, clock: HeldClock, *, days: int, max_bytes: int) -> Retention:
     metrics = MetricStore(store.database, max_series=100)
-    return Retention(store, metrics, clock, days=days, max_bytes=max_bytes, usage_days=60)
+    logs = LogStore(store.database)
+    return Retention(
+        store, metrics, logs, clock, days=days, max_bytes=max_bytes, log_max_bytes=max_bytes, usage_days=60
+    )
 
 
 async def put(store: SpanStore, *spans: Span) -> None:

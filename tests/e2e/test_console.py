@@ -149,6 +149,22 @@ async def test_traces_are_searched_and_the_search_is_in_the_address(ada: Operato
     assert "envoy" in graph["said"]
 
 
+async def test_lines_are_searched_and_lead_to_their_trace_which_shows_its_own(ada: Operator) -> None:
+    seen = await ada.come(
+        ["see", "Attention"],
+        ["go", "#/logs?text=call%20ended&since=86400"],
+        ["see", "workspace="],
+        ["select", "Severity", "3"],
+        ["address", "severity=3"],
+        ["see", "call ended"],
+        ["judge"],
+    )
+    assert "proxy" in seen["said"]
+    shown = await ada.go_on(["open", "Log lines"], ["see", "What was logged"], ["see", "its time went into"], ["judge"])
+    assert "call ended" in shown["said"]
+    await ada.go_on(["go", "#/logs?text=nobody%20says%20this"], ["see", "No line fits"], ["judge"])
+
+
 async def test_an_integration_shows_its_health_its_forms_and_its_reviews(ada: Operator, operator: Client) -> None:
     seen = await ada.come(
         ["see", "Attention"],

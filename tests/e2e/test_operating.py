@@ -6,9 +6,12 @@ import csv
 import io
 import json
 
+import pytest
+
+from cordboard.client import CordboardError
 from tests.e2e.test_command import as_json, command
 from tests.fixtures.desk import SLUG, Desk, Tenant
-from tests.fixtures.mesh import until
+from tests.fixtures.mesh import new_traceparent, until
 
 
 async def call(desk: Desk, tenant: Tenant, times: int) -> None:
@@ -53,6 +56,32 @@ async def test_calls_show_as_rates_with_a_trace_and_as_usage(desk: Desk, northwi
     code, output, errors = await command(desk, "trace", "export", trace, "--format", "perfetto")
     assert code == 0, errors
     assert json.loads(output)["traceEvents"]
+
+
+async def test_what_was_logged_while_a_call_ran_stands_beside_its_trace(desk: Desk, northwind: Tenant) -> None:
+    trace, header = new_traceparent()
+    async with desk.mesh.client(northwind.token, traceparent=lambda: header) as member:
+        with pytest.raises(CordboardError):
+            await member.execute(northwind.connection, "no_such_action")
+
+    async def logged() -> bool:
+        found = await as_json(desk, "logs", "--trace", trace)
+        return any(each["event"] == "call ended" and each["service"] == "proxy" for each in found)
+
+    await until(logged, "the lines of the call")
+    shown = await as_json(desk, "trace", "show", trace)
+    assert [each["trace"] for each in shown["lines"]] == [f"traces/{trace}"] * len(shown["lines"])
+    assert "call ended" in [each["event"] for each in shown["lines"]]
+    code, output, errors = await command(desk, "logs", "proxy", "--text", "no_such_nothing", "--severity", "error")
+    assert (code, errors, output.strip()) == (0, "", "no line fits")
+    code, output, errors = await command(desk, "logs", "proxy", "--text", "call ended", "-n", "3")
+    assert code == 0, errors
+    assert 1 <= output.count("call ended") <= 3
+    code, _, errors = await command(desk, "logs", "proxy", "--trace", trace, "--follow")
+    assert code == 2, errors
+    code, _, errors = await command(desk, "logs", "--trace", "nonsense")
+    assert code != 0
+    assert "trace" in errors
 
 
 async def test_envoy_and_every_service_send_figures_and_top_shows_them(desk: Desk) -> None:

@@ -37,7 +37,7 @@ PLACES: Final[Mapping[str, Place]] = {
     "up": Place("mesh:up", MESH),
     "down": Place("mesh:down", MESH),
     "status": Place("mesh:status", MESH),
-    "logs": Place("mesh:logs", MESH),
+    "logs": Place("logs:logs", MESH),
     "doctor": Place("doctor:doctor", MESH),
     "drill": Place("drills.command:drill", MESH),
     "publish": Place("publishing:publish", CATALOG),

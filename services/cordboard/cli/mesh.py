@@ -27,7 +27,7 @@ from cordboard.local.failures import MeshFailure
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import EdgeOptions, MeshOptions
 from cordboard.local.settings_file import read_settings
-from cordboard.local.state import MeshState, ProcessState, StateDirectory, read_state
+from cordboard.local.state import MeshState, ProcessState, read_state
 
 LOOPBACK = "127.0.0.0/8"
 
@@ -223,33 +223,6 @@ async def _missing(identity: Path, process: ProcessState) -> str:
     name = f"{process.name}.cordboard.internal"
     missing = await probes.away(process.address, name, identity)
     return "does not answer" if missing is None else ", ".join(missing)
-
-
-def logs(
-    context: typer.Context,
-    process: Annotated[str, typer.Argument(help="A service, `envoy`, `postgres`, `migrations` or `fork-server`.")],
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come, until Ctrl-C.")] = False,
-) -> None:
-    """Print what a process of the mesh logged."""
-
-    async def work() -> None:
-        directory = StateDirectory(target(context).state_dir).logs
-        path = directory / f"{Path(process).name}.log"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in directory.glob("*.log"))) or "none yet"
-            raise CommandFailed(f"there is no log of {process!r}; there are: {known}", 3)
-        with path.open(errors="replace") as file:
-            for line in file.readlines()[-lines:]:
-                typer.echo(line, nl=False)
-            while follow:
-                line = file.readline()
-                if line:
-                    typer.echo(line, nl=False)
-                else:
-                    await asyncio.sleep(0.2)
-
-    run(work)
 
 
 def _state(directory: Path) -> MeshState:

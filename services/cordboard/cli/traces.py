@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
+from cordboard.cli.logs import newest, written
 from cordboard.cli.options import Output, target
 from cordboard.cli.output import Format, console, plain, show_json, show_rows
 from cordboard.cli.session import as_operator, run
@@ -21,10 +22,12 @@ from cordboard.cli.trace_comparison import Step, compare, heaviest
 from cordboard.cli.waterfall import length, table, waterfall
 from cordboard.client import Client
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
+from cordboard.telemetry.v1.log_service_pb2 import ListLogLinesRequest
 
 app = typer.Typer(no_args_is_help=True, help="Search traces, look at them, compare them.")
 
 HEAVIEST: Final = 5
+MOST_LINES: Final = 200
 TAIL_SECONDS: Final = 1.0
 # Spans come in up to a second after they ended: what began before is looked at again.
 TAIL_OVERLAP: Final = timedelta(seconds=30)
@@ -114,16 +117,20 @@ def tail_traces(
 
 @app.command("show")
 def show_trace(context: typer.Context, trace: Id, output: Output = Format.TABLE) -> None:
-    """Show a trace as a waterfall, and what its time went into."""
+    """Show a trace as a waterfall, what its time went into, and what was logged meanwhile."""
 
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             found = await _trace(mesh, trace)
+            lines = await newest(mesh, ListLogLinesRequest(trace=_name(trace)), MOST_LINES)
         if output is Format.JSON:
-            show_json(plain(found))
+            show_json(plain(found) | {"lines": [plain(line) for line in lines]})
             return
         console.print(waterfall(found))
         console.print(_critical_path(found))
+        if lines:
+            console.print(Text("what was logged", style="dim"))
+            console.print(written(lines), soft_wrap=True)
 
     run(work)
 

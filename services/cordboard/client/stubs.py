@@ -41,6 +41,7 @@ from cordboard.proxy.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from cordboard.proxy.v1.sealed_input_service_pb2_grpc import SealedInputServiceStub
 from cordboard.proxy.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from cordboard.telemetry.v1.alert_service_pb2_grpc import AlertServiceStub
+from cordboard.telemetry.v1.log_service_pb2_grpc import LogServiceStub
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
 from cordboard.uqi.v1.form_service_pb2_grpc import FormServiceStub
@@ -116,4 +117,5 @@ class Stubs:
     def _telemetry(self, channel: grpc.aio.Channel) -> None:
         self.metrics = MetricsServiceStub(channel)
         self.alerts = AlertServiceStub(channel)
+        self.logs = LogServiceStub(channel)
         self.traces = TraceServiceStub(channel)

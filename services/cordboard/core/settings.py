@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     audit_anchor_seconds: float = Field(60.0, gt=0, le=86_400, description="how often the audit journal is anchored")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe log line")
     log_export: bool = Field(
-        False, description="send log lines by OTLP to CORDBOARD_TELEMETRY_ADDRESS as well; Telemetry itself keeps none"
+        True, description="send log lines by OTLP to CORDBOARD_TELEMETRY_ADDRESS as well, which keeps them for searches"
     )
     access_log: Literal["failures", "all"] = Field(
         "failures", description="which calls get a log line; every call has a span whatever this says"

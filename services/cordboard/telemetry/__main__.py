@@ -15,6 +15,8 @@ from cordboard.telemetry.collector import LogCollector, MetricCollector, SpanCol
 from cordboard.telemetry.gateway_spans import GatewaySpans
 from cordboard.telemetry.intake import Intake
 from cordboard.telemetry.kept_traces import KeptTraces, KeptTraceServicer
+from cordboard.telemetry.log_servicer import LogServicer
+from cordboard.telemetry.log_store import LogStore
 from cordboard.telemetry.metric_store import MetricStore
 from cordboard.telemetry.metrics_servicer import MetricsServicer
 from cordboard.telemetry.rates import Rates
@@ -25,6 +27,7 @@ from cordboard.telemetry.settings import TelemetrySettings
 from cordboard.telemetry.store import SpanStore
 from cordboard.telemetry.traces import Traces
 from cordboard.telemetry.v1.kept_trace_service_pb2_grpc import add_KeptTraceServiceServicer_to_server
+from cordboard.telemetry.v1.log_service_pb2_grpc import add_LogServiceServicer_to_server
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import add_MetricsServiceServicer_to_server
 from cordboard.telemetry.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 
@@ -34,12 +37,15 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     settings, clock = mesh.settings, SystemClock()
     store = SpanStore(mesh.database())
     metrics = MetricStore(mesh.database(), max_series=settings.max_series)
+    logs = LogStore(mesh.database())
     retention = Retention(
         store,
         metrics,
+        logs,
         clock,
         days=settings.retention_days,
         max_bytes=settings.retention_max_bytes,
+        log_max_bytes=settings.log_retention_max_bytes,
         usage_days=settings.usage_days,
     )
     intake = Intake(store, max_spans=settings.queue_max_spans, max_bytes=settings.queue_max_bytes)
@@ -52,9 +58,11 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     collector = SpanCollector(intake, retention.window, kept, gateway)
     otlp.add_TraceServiceServicer_to_server(collector, mesh.server)  # type: ignore[no-untyped-call]
     add_KeptTraceServiceServicer_to_server(KeptTraceServicer(kept), mesh.server)
-    add_LogsServiceServicer_to_server(LogCollector(intake.counts), mesh.server)  # type: ignore[no-untyped-call]
     figures = MetricCollector(metrics, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
     add_OtlpMetricsServicer_to_server(figures, mesh.server)  # type: ignore[no-untyped-call]
+    lines = LogCollector(logs, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
+    add_LogsServiceServicer_to_server(lines, mesh.server)  # type: ignore[no-untyped-call]
+    add_LogServiceServicer_to_server(LogServicer(logs, clock), mesh.server)
     add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
     mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)

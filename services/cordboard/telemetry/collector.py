@@ -1,10 +1,10 @@
-"""The OTLP receiver (opentelemetry-proto, collector services): spans and metrics are kept, logs are counted."""
+"""The OTLP receiver (opentelemetry-proto, collector services): spans, metrics and log lines are kept."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
+import time
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -17,16 +17,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from cordboard.core.errors import LimitExceeded
 from cordboard.telemetry.kept_traces import noted
+from cordboard.telemetry.log_lines import harvest_logs
 from cordboard.telemetry.points import measured
 from cordboard.telemetry.redaction import Redaction
 from cordboard.telemetry.spans import harvest
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from cordboard.telemetry.gateway_spans import GatewaySpans
     from cordboard.telemetry.intake import Intake
     from cordboard.telemetry.kept_traces import KeptTraces
+    from cordboard.telemetry.log_store import LogStore
     from cordboard.telemetry.metric_store import MetricStore
     from cordboard.telemetry.spans import Window
 
@@ -69,17 +72,41 @@ class SpanCollector(TraceServiceServicer):
 
 
 class LogCollector(LogsServiceServicer):
-    """Takes log records, so that Envoy's access log has a peer, counts them and lets them go."""
+    """Takes log lines. An answer means that they are committed; a line that comes again is kept once."""
 
-    def __init__(self, counts: Counter[str]) -> None:
-        """Takes what counts them, as `logs`."""
+    def __init__(self, store: LogStore, window: Callable[[], Window], counts: Counter[str], *, max_bytes: int) -> None:
+        """Takes where lines go, which times are taken now, what counts them, and how many bytes may wait."""
+        self._store = store
+        self._window = window
         self._counts = counts
+        self._max_bytes = max_bytes
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+        self._redaction = Redaction()
 
     async def Export(self, request: logs.ExportLogsServiceRequest, _context: object) -> logs.ExportLogsServiceResponse:  # noqa: N802
-        """Counts log records."""
-        records = sum(len(scope.log_records) for batch in request.resource_logs for scope in batch.scope_logs)
-        self._counts["logs"] += records
-        return logs.ExportLogsServiceResponse()
+        """Stores lines; raises LimitExceeded when too many wait, and DependencyUnavailable without the database."""
+        size = request.ByteSize()
+        if self._waiting and self._waiting + size > self._max_bytes:
+            self._counts["logs_shed"] += sum(
+                len(scope.log_records) for batch in request.resource_logs for scope in batch.scope_logs
+            )
+            raise LimitExceeded("telemetry.logs", "telemetry", RETRY_AFTER, "too many log lines wait to be stored")
+        self._waiting += size
+        try:
+            # One after the other: a flood of lines takes one connection and no more.
+            async with self._turn:
+                taken = harvest_logs(request.resource_logs, self._window(), self._redaction, now=time.time_ns())
+                await self._store.put(taken.rows)
+        finally:
+            self._waiting -= size
+        self._counts["logs"] += len(taken.rows)
+        self._counts["logs_refused"] += taken.refused.total()
+        response = logs.ExportLogsServiceResponse()
+        if taken.refused:
+            response.partial_success.rejected_log_records = taken.refused.total()
+            response.partial_success.error_message = taken.problem
+        return response
 
 
 class MetricCollector(MetricsServiceServicer):

@@ -118,6 +118,10 @@ class Redaction:
             texts[key.name] = self._value(value, key.is_hidden)
         return texts, dropped
 
+    def value(self, value: AnyValue) -> str:
+        """Redacts a value that has no name, and returns it as text."""
+        return self._value(value, is_hidden=False)[: MAX_TEXT + 1]
+
     def text(self, text: str) -> str:
         """Returns what `clean_text` returns; the same object when there was nothing to find."""
         if text in self._clean:

@@ -1,4 +1,4 @@
-"""How long spans and figures stay: which days there are partitions for, and which ones go."""
+"""How long spans, log lines and figures stay: which days there are partitions for, and which ones go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cordboard.core.times import Clock
+    from cordboard.telemetry.log_store import LogStore
     from cordboard.telemetry.metric_store import MetricStore
     from cordboard.telemetry.store import Day, SpanStore
 
@@ -26,21 +27,32 @@ AHEAD_DAYS: Final = 1
 class Retention:
     """Keeps the last `days` days, and fewer when they take more than `max_bytes`; today always stays."""
 
-    def __init__(
-        self, store: SpanStore, metrics: MetricStore, clock: Clock, *, days: int, max_bytes: int, usage_days: int
+    def __init__(  # one keyword for each thing that is bounded
+        self,
+        store: SpanStore,
+        metrics: MetricStore,
+        logs: LogStore,
+        clock: Clock,
+        *,
+        days: int,
+        max_bytes: int,
+        log_max_bytes: int,
+        usage_days: int,
     ) -> None:
-        """Takes how many days of spans and minutes before today to keep, how much disk spans may take, indexes
-        included, and how many days of hourly figures to keep.
+        """Takes how many days of spans, lines and minutes before today to keep, how much disk spans and lines may
+        take, indexes included, and how many days of hourly figures to keep.
         """
         self._store = store
         self._metrics = metrics
+        self._logs = logs
+        self._log_max_bytes = log_max_bytes
         self._usage_days = usage_days
         self._clock = clock
         self._days = days
         self._max_bytes = max_bytes
 
     def window(self) -> Window:
-        """Returns the times of spans that are taken now."""
+        """Returns the times of spans and lines that are taken now."""
         today = self._today()
         return Window((today - self._days) * DAY_NS, (today + AHEAD_DAYS + 1) * DAY_NS)
 
@@ -54,12 +66,20 @@ class Retention:
             await self._store.drop_day(day.number)
             logger.info("dropped a day of spans", extra={"day": day.number, "bytes": day.bytes})
         await self._store.drop_resources(before=today - self._days)
+        await self._keep_logs(today)
         await self._metrics.keep_days(range(today, today + AHEAD_DAYS + 1))
         dropped = await self._metrics.drop(
             minutes_before=today - self._days, hours_before=today - max(self._days, self._usage_days)
         )
         if dropped:
             logger.info("dropped figures", extra={"partitions": dropped})
+
+    async def _keep_logs(self, today: int) -> None:
+        await self._logs.keep_days(range(today, today + AHEAD_DAYS + 1))
+        present = await self._logs.days()
+        for day in expired(present, today=today, days=self._days, max_bytes=self._log_max_bytes):
+            await self._logs.drop_day(day.number)
+            logger.info("dropped a day of log lines", extra={"day": day.number, "bytes": day.bytes})
 
     async def run(self) -> None:
         """Does so now and every ten minutes, for ever."""
@@ -68,7 +88,7 @@ class Retention:
                 await self.keep()
             except CordboardError as error:
                 # Spans of a day without a partition make it themselves: what waits is only the dropping.
-                logger.warning("the days of spans could not be kept in order", extra={"problem": error.text})
+                logger.warning("the days of spans and lines could not be kept in order", extra={"problem": error.text})
             await asyncio.sleep(EVERY_SECONDS)
 
     def _today(self) -> int:

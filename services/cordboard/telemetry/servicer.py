@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -10,13 +9,13 @@ from uuid import UUID
 from google.api.httpbody_pb2 import HttpBody
 
 from cordboard.core.errors import InvalidFields, Violation
-from cordboard.core.names import parse
 from cordboard.core.paging import Paging
 from cordboard.telemetry.critical_path import explain
 from cordboard.telemetry.files import as_otlp, as_perfetto
 from cordboard.telemetry.redaction import clean_text
 from cordboard.telemetry.spans import NANOS, duration, timestamp, to_message
 from cordboard.telemetry.store import Hit, Search
+from cordboard.telemetry.trace_names import trace_id
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceServicer
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW: Final = timedelta(hours=1)
 MAX_CONDITIONS: Final = 32
-_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _LATEST: Final = (1 << 63) - 1
 
 
@@ -43,14 +41,14 @@ class TraceServicer(TraceServiceServicer):
         self._clock = clock
 
     async def GetTrace(self, request: pb.GetTraceRequest, _context: object) -> pb.Trace:
-        found = await self._traces.trace(_trace_id(request.name))
+        found = await self._traces.trace(trace_id(request.name))
         message = _to_message(found.summary)
         message.spans.extend(to_message(span.service, span.body) for span in found.spans)
         explain(message.spans)
         return message
 
     async def ExportTrace(self, request: pb.ExportTraceRequest, _context: object) -> HttpBody:
-        found = await self._traces.trace(_trace_id(request.name))
+        found = await self._traces.trace(trace_id(request.name))
         write = as_perfetto if request.format == pb.ExportTraceRequest.FORMAT_PERFETTO else as_otlp
         return HttpBody(content_type="application/json", data=write(found.spans))
 
@@ -106,8 +104,8 @@ class TraceServicer(TraceServiceServicer):
     def _continued(self, request: pb.ListTracesRequest, after: str) -> tuple[Search, Hit]:
         # The window is part of the token: an open end would move between two pages.
         try:
-            first, end, start, trace_id = after.split(":")
-            window, before = (int(first), int(end)), Hit(int(start), UUID(hex=trace_id))
+            first, end, start, trace = after.split(":")
+            window, before = (int(first), int(end)), Hit(int(start), UUID(hex=trace))
         except ValueError:
             raise InvalidFields.one("page_token", "is not a token of this list") from None
         if not all(0 <= number <= _LATEST for number in (*window, before.start_ns)):
@@ -117,13 +115,6 @@ class TraceServicer(TraceServiceServicer):
 
 def _key(search: Search, last: Hit) -> str:
     return f"{search.first}:{search.end}:{last.start_ns}:{last.trace_id.hex}"
-
-
-def _trace_id(name: str) -> UUID:
-    (segment,) = parse(name, "traces/*")
-    if not _TRACE_ID.fullmatch(segment.lower()):
-        raise InvalidFields.one("name", "must end in a trace id: 32 hex digits", "RESOURCE_NAME")
-    return UUID(hex=segment)
 
 
 def _nanoseconds(moment: Timestamp | Duration) -> int:

@@ -12,9 +12,12 @@ from cordboard.core.settings import OptionalAddress, Settings
 class TelemetrySettings(Settings):
     """Settings of the Telemetry service."""
 
-    retention_days: int = Field(7, ge=1, le=365, description="days before today whose spans are kept")
+    retention_days: int = Field(7, ge=1, le=365, description="days before today whose spans and log lines are kept")
     retention_max_bytes: int = Field(
         8 * 1024**3, ge=64 * 1024**2, description="disk that spans may take; the oldest days go first, today never"
+    )
+    log_retention_max_bytes: int = Field(
+        1024**3, ge=16 * 1024**2, description="disk that log lines may take; the oldest days go first, today never"
     )
     queue_max_spans: int = Field(20_000, ge=1, description="spans that may wait to be stored; more are refused")
     queue_max_bytes: int = Field(

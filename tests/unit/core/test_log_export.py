@@ -178,16 +178,18 @@ async def nothing(_process: Process[Settings]) -> None:
     """Serves nothing but health."""
 
 
-async def test_a_service_sends_its_lines_once_it_is_told_to(receiver: tuple[Receiver, str], serving: Serving) -> None:
+async def test_a_service_sends_its_lines_unless_it_is_told_not_to(
+    receiver: tuple[Receiver, str], serving: Serving
+) -> None:
     taking, address = receiver
-    # The control comes first: one that was not told sends none, and would have had as much time.
-    async with serving("catalog", Settings, nothing, database_url=NOWHERE, telemetry_address=address):
-        logger.warning("of one that was not told")
-    async with serving("proxy", Settings, nothing, database_url=NOWHERE, telemetry_address=address, log_export=True):
-        logger.warning("of one that was told")
+    # The control comes first: one that was told not to sends none, and would have had as much time.
+    async with serving("catalog", Settings, nothing, database_url=NOWHERE, telemetry_address=address, log_export=False):
+        logger.warning("of one that was told not to")
+    async with serving("proxy", Settings, nothing, database_url=NOWHERE, telemetry_address=address):
+        logger.warning("of one that sends")
     # What waited was sent before the end.
     [line] = [record for record in taking.records if record.body.string_value.startswith("of one")]
-    assert (line.body.string_value, line.severity_text) == ("of one that was told", "WARNING")
+    assert (line.body.string_value, line.severity_text) == ("of one that sends", "WARNING")
     named = {each.value.string_value for batch in taking.batches for each in batch.resource.attributes}
     assert "proxy" in named
     assert "catalog" not in named

@@ -338,6 +338,7 @@ def test_a_grpc_call_reaches_its_service_as_envoy_with_its_token(edge: Edge) -> 
         ("/cordboard.proxy.v1.SubscriptionService/Subscribe", "proxy"),
         ("/cordboard.telemetry.v1.TraceService/GetTrace", "telemetry"),
         ("/cordboard.telemetry.v1.MetricsService/ListRates", "telemetry"),
+        ("/cordboard.telemetry.v1.LogService/ListLogLines", "telemetry"),
         ("/cordboard.telemetry.v1.AlertService/ListAttention", "telemetry"),
     ],
 )

@@ -19,6 +19,7 @@ import { Integrations } from "./screens/integrations.tsx";
 import { Jobs } from "./screens/jobs.tsx";
 import { Keys } from "./screens/keys.tsx";
 import { Limits } from "./screens/limits.tsx";
+import { Logs } from "./screens/logs.tsx";
 import { Traces } from "./screens/traces.tsx";
 import { Usage } from "./screens/usage.tsx";
 import { Session } from "./session.ts";
@@ -27,6 +28,7 @@ import { Session } from "./session.ts";
 const SCREENS: readonly (readonly [id: string, title: string, screen: ComponentType<{ route: Route }>])[] = [
   ["attention", "Attention", Attention],
   ["traces", "Traces", Traces],
+  ["logs", "Logs", Logs],
   ["integrations", "Integrations", Integrations],
   ["jobs", "Jobs", Jobs],
   ["breakers", "Breakers", Breakers],

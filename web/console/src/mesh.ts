@@ -23,6 +23,7 @@ import { JobService } from "../gen/cordboard/proxy/v1/job_service_pb.ts";
 import { ProxyService } from "../gen/cordboard/proxy/v1/proxy_service_pb.ts";
 import { QuotaService } from "../gen/cordboard/proxy/v1/quota_service_pb.ts";
 import { AlertService } from "../gen/cordboard/telemetry/v1/alert_service_pb.ts";
+import { LogService } from "../gen/cordboard/telemetry/v1/log_service_pb.ts";
 import { MetricsService } from "../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import { TraceService } from "../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import { FormService } from "../gen/cordboard/uqi/v1/form_service_pb.ts";
@@ -63,6 +64,7 @@ function meshOf(transport: Transport) {
     proxy: createClient(ProxyService, transport),
     quotas: createClient(QuotaService, transport),
     alerts: createClient(AlertService, transport),
+    logs: createClient(LogService, transport),
     metrics: createClient(MetricsService, transport),
     traces: createClient(TraceService, transport),
     forms: createClient(FormService, transport),

@@ -16,6 +16,7 @@ import { ago, before, count, ms, span, took, when } from "../say.ts";
 import { colour } from "../services.ts";
 import { Table } from "../table.tsx";
 import { Waterfall, whereItWent } from "../waterfall.tsx";
+import { LinesOfTrace } from "./logs.tsx";
 
 const PAGE = 100;
 const EVERY_SECONDS = 5;
@@ -187,6 +188,7 @@ function OneTrace({ id }: { id: string }): JSX.Element {
             </p>
           </Panel>
           <Waterfall key={found.spans.length} trace={found} />
+          <LinesOfTrace id={id} isYoung={isYoung} />
         </>
       )}
     </Asked>
