@@ -8,12 +8,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
 )
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp
 
+from cordboard.core.egress import Egress
 from cordboard.core.server import Process, run
 from cordboard.core.times import SystemClock
 from cordboard.telemetry.alerts.wiring import start_alerts
 from cordboard.telemetry.collector import LogCollector, MetricCollector, SpanCollector
 from cordboard.telemetry.gateway_spans import GatewaySpans
 from cordboard.telemetry.intake import Intake
+from cordboard.telemetry.jaeger import JaegerTraces
 from cordboard.telemetry.kept_traces import KeptTraces, KeptTraceServicer
 from cordboard.telemetry.log_servicer import LogServicer
 from cordboard.telemetry.log_store import LogStore
@@ -25,7 +27,7 @@ from cordboard.telemetry.retention import Retention
 from cordboard.telemetry.servicer import TraceServicer
 from cordboard.telemetry.settings import TelemetrySettings
 from cordboard.telemetry.store import SpanStore
-from cordboard.telemetry.traces import Traces
+from cordboard.telemetry.traces import Traces, TraceSource
 from cordboard.telemetry.v1.kept_trace_service_pb2_grpc import add_KeptTraceServiceServicer_to_server
 from cordboard.telemetry.v1.log_service_pb2_grpc import add_LogServiceServicer_to_server
 from cordboard.telemetry.v1.metrics_service_pb2_grpc import add_MetricsServiceServicer_to_server
@@ -65,10 +67,19 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     add_LogServiceServicer_to_server(LogServicer(logs, clock), mesh.server)
     add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
     mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
-    add_TraceServiceServicer_to_server(TraceServicer(Traces(store), clock), mesh.server)
+    add_TraceServiceServicer_to_server(TraceServicer(_traces(mesh, store), clock), mesh.server)
     start_alerts(mesh, store, clock)
     mesh.background(intake.run())
     mesh.background(retention.run())
+
+
+def _traces(mesh: Process[TelemetrySettings], store: SpanStore) -> TraceSource:
+    settings = mesh.settings
+    if not settings.jaeger_url:
+        return Traces(store)
+    jaeger = JaegerTraces(settings.jaeger_url, settings.jaeger_token, Egress(settings.egress_allowed_networks))
+    mesh.on_close(jaeger.close)
+    return jaeger
 
 
 def main() -> None:

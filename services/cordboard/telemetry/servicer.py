@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cordboard.core.times import Clock
     from cordboard.telemetry.store import Dependency, Summary
-    from cordboard.telemetry.traces import Traces
+    from cordboard.telemetry.traces import TraceSource
 
 DEFAULT_WINDOW: Final = timedelta(hours=1)
 MAX_CONDITIONS: Final = 32
@@ -35,7 +35,7 @@ _LATEST: Final = (1 << 63) - 1
 class TraceServicer(TraceServiceServicer):
     """Answers operators' questions about traces."""
 
-    def __init__(self, traces: Traces, clock: Clock) -> None:
+    def __init__(self, traces: TraceSource, clock: Clock) -> None:
         """Takes the traces and the clock that says what the last hour is."""
         self._traces = traces
         self._clock = clock
@@ -122,9 +122,10 @@ def _nanoseconds(moment: Timestamp | Duration) -> int:
 
 
 def _dependency(found: Dependency) -> pb.Dependency:
-    return pb.Dependency(
-        caller=found.caller, callee=found.callee, calls=found.calls, errors=found.errors, p95=duration(found.p95)
-    )
+    told = pb.Dependency(caller=found.caller, callee=found.callee, calls=found.calls, errors=found.errors)
+    if found.p95 is not None:
+        told.p95.CopyFrom(duration(found.p95))
+    return told
 
 
 def _to_message(summary: Summary) -> pb.Trace:

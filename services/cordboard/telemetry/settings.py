@@ -30,6 +30,10 @@ class TelemetrySettings(Settings):
         50_000, ge=100, description="series of metrics at most; points of more are refused, and senders are told"
     )
     max_message_bytes: int = Field(16 * 1024**2, ge=65536, description="the largest export taken")
+    jaeger_url: str = Field(
+        "", description="http(s) URL of a Jaeger's query API, from which traces are read; empty: from Telemetry itself"
+    )
+    jaeger_token: SecretStr = Field(SecretStr(""), description="the bearer token that Jaeger asks for; empty: none")
     alert_interval_seconds: float = Field(15.0, gt=0, le=300, description="how often alert rules are evaluated")
     alert_group_seconds: float = Field(
         60.0, ge=0, le=86_400, description="how long after a message about a rule the next one comes at the earliest"
@@ -58,6 +62,15 @@ class TelemetrySettings(Settings):
     def _webhook(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and not value.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must begin with https:// or http://")
+        return value
+
+    @field_validator("jaeger_url")
+    @classmethod
+    def _jaeger(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://")
+        if "?" in value or "#" in value or "@" in value:
+            raise ValueError("must have no query, no fragment and no user")
         return value
 
     @field_validator("alert_email_from")

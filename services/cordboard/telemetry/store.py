@@ -127,13 +127,13 @@ class StoredSpan:
 
 @dataclass(frozen=True)
 class Dependency:
-    """One service's calls of another, or of `integrations/{slug}`; `p95` is nanoseconds."""
+    """One service's calls of another, or of `integrations/{slug}`; `p95` is nanoseconds, None where it is not known."""
 
     caller: str
     callee: str
     calls: int
     errors: int
-    p95: int
+    p95: int | None
 
 
 @dataclass(frozen=True)

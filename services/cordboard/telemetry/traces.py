@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from cordboard.core.errors import NotFound
@@ -36,8 +36,24 @@ class Page:
     last: Hit | None
 
 
+class TraceSource(Protocol):
+    """Where traces are read from: Telemetry's own store, or a Jaeger."""
+
+    async def trace(self, trace_id: UUID) -> WholeTrace:
+        """Returns a trace; raises NotFound."""
+        ...
+
+    async def dependencies(self, first: int, end: int) -> Sequence[Dependency]:
+        """Returns who called whom in the time, in nanoseconds, by caller and callee."""
+        ...
+
+    async def page(self, search: Search, *, before: Hit | None, size: int) -> Page:
+        """Returns the next `size` traces that have a span that fits, newest first."""
+        ...
+
+
 class Traces:
-    """Finds traces."""
+    """Finds traces in the database."""
 
     def __init__(self, store: SpanStore) -> None:
         """Takes where the spans are."""
