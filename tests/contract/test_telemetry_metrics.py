@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -32,6 +33,8 @@ LABELS = (
     "cordboard.definition.version",
     "cordboard.outcome",
     "error.type",
+    "feature_flag.key",
+    "feature_flag.result.variant",
 )
 HOUR = 3600 * SECOND
 
@@ -99,6 +102,46 @@ async def test_a_bad_version_shows_beside_a_good_one(telemetry: Telemetry) -> No
         pb.DIMENSION_INTEGRATION, pb.DIMENSION_VERSION, filter=pb.Subject(integration="pipedrive")
     )
     assert [(rate.subject.version, rate.calls, rate.errors) for rate in rates] == [("1.0.0", 10, 0), ("2.0.0", 4, 4)]
+
+
+async def test_variants_of_a_flag_are_told_apart(telemetry: Telemetry) -> None:
+    def led(variant: str, error: str = "") -> tuple[str, ...]:
+        return ("acme", "pipedrive", "deals.list", "1.0.0", "ok", error, "version.pipedrive", variant)
+
+    await telemetry.send(calls(*[(led("old"), 0.02)] * 6, *[(led("new", "VENDOR_ERROR"), 0.5)] * 3, (well(), 0.02)))
+    rates = await telemetry.rates(pb.DIMENSION_FLAG, pb.DIMENSION_VARIANT)
+    assert [(each.subject.flag, each.subject.variant, each.calls, each.errors) for each in rates] == [
+        ("", "", 1, 0),
+        ("version.pipedrive", "new", 3, 3),
+        ("version.pipedrive", "old", 6, 0),
+    ]
+    only = pb.Subject(flag="version.pipedrive", variant="new")
+    [rate] = await telemetry.rates(pb.DIMENSION_INTEGRATION, filter=only)
+    assert (rate.subject.integration, rate.calls) == ("pipedrive", 3)
+
+
+async def test_usage_has_what_calls_cost_by_a_file_that_may_change(
+    serving: Serving, database: Databases, tmp_path: Path
+) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text("prices: [{integration: pipedrive, call: 2}, {integration: '*', call: 0.5}]")
+    url = database("telemetry").url
+    async with serving("telemetry", TelemetrySettings, start, database_url=url, price_file=file) as served:
+        running = Telemetry(served)
+        await running.send(calls(*[(well(), 0.02)] * 3, (failed(), 0.1), (well("zendesk"), 0.2)))
+
+        async def costs() -> list[tuple[str, float]]:
+            found = await running.metrics.ListUsage(pb.ListUsageRequest(), timeout=20)
+            return [(each.rate.subject.integration, each.cost_units) for each in found.usage]
+
+        assert await costs() == [("pipedrive", 8.0), ("zendesk", 0.5)]
+        file.write_text("prices: [{integration: pipedrive, action: deals.list, call: 10.25}]")
+        assert await costs() == [("pipedrive", 41.0), ("zendesk", 0.0)]
+        # What cannot be used changes nothing, be it nonsense or away.
+        file.write_text("prices: [{integration: pipedrive, call: -1}]")
+        assert await costs() == [("pipedrive", 41.0), ("zendesk", 0.0)]
+        file.unlink()
+        assert await costs() == [("pipedrive", 41.0), ("zendesk", 0.0)]
 
 
 async def test_exports_of_many_processes_add_up_and_the_same_export_counts_once(telemetry: Telemetry) -> None:

@@ -40,6 +40,8 @@ class By(StrEnum):
     ACTION = "action"
     WORKSPACE = "workspace"
     VERSION = "version"
+    FLAG = "flag"
+    VARIANT = "variant"
 
 
 class Export(StrEnum):
@@ -84,7 +86,7 @@ def usage(
     workspace: Workspace = "",
     output: Annotated[Export, typer.Option("--output", "-o", help="How to print.")] = Export.TABLE,
 ) -> None:
-    """Show or export calls, errors, data and durations by hour, workspace, integration, action and version."""
+    """Show or export calls, errors, data, durations and cost by hour, workspace, integration, action and version."""
 
     async def work() -> None:
         request = pb.ListUsageRequest(
@@ -159,7 +161,7 @@ def verdict(rate: pb.Rate, breakers: dict[str, str]) -> str:
 
 COLUMNS: Final = (
     "hour", "workspace", "integration", "action", "version",
-    "calls", "errors", "received_bytes", "mean_ms", "p95_ms", "longest_ms",
+    "calls", "errors", "received_bytes", "mean_ms", "p95_ms", "longest_ms", "cost_units",
 )  # fmt: skip
 
 
@@ -175,6 +177,7 @@ def _cells(row: pb.Usage) -> Sequence[str]:
         str(rate.errors),
         str(rate.received_bytes),
         *(f"{each.ToNanoseconds() / 1e6:.1f}" for each in (rate.mean, rate.p95, rate.longest)),
+        f"{row.cost_units:.6g}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cordboard.core.measures import BYTES, Reading
-from cordboard.core.telemetry import ACTION, DEFINITION_VERSION, INTEGRATION, WORKSPACE
+from cordboard.core.telemetry import ACTION, DEFINITION_VERSION, FLAG, INTEGRATION, VARIANT, WORKSPACE
 from cordboard.proxy.breakers.standing import Cause, State
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from cordboard.core.measures import Measures
     from cordboard.proxy.breakers.breakers import Breakers
-    from cordboard.proxy.calls import CallRecord
+    from cordboard.proxy.calls import CallRecord, Led
 
-LABELS = (WORKSPACE, INTEGRATION, ACTION, DEFINITION_VERSION)
+LABELS = (WORKSPACE, INTEGRATION, ACTION, DEFINITION_VERSION, FLAG, VARIANT)
 # How a call that went wrong is counted, where the fault is the vendor's or the mesh's and not the caller's.
 FAILURES = frozenset({pb.Call.OUTCOME_VENDOR_ERROR, pb.Call.OUTCOME_VENDOR_UNREACHABLE, pb.Call.OUTCOME_FAULT})
 
@@ -29,11 +29,12 @@ class Meter:
         self._calls = measures.histogram("cordboard.call.duration", "s", (*LABELS, "cordboard.outcome", "error.type"))
         self._sizes = measures.histogram("cordboard.call.response.size", "By", LABELS, BYTES)
 
-    def ended(self, row: CallRecord, received: int) -> None:
-        """Counts a call by its record, and the bytes that its vendor sent."""
+    def ended(self, row: CallRecord, received: int, led: Led | None) -> None:
+        """Counts a call by its record, the bytes that its vendor sent, and the variant that chose its version."""
         # Before the lease is used the action is only what the caller wrote: any text, without bound.
         action = row.action if row.generation else ""
-        labels = (row.workspace_id, row.integration, action, row.version)
+        flag, variant = (led.flag, led.variant) if led is not None else ("", "")
+        labels = (row.workspace_id, row.integration, action, row.version, flag, variant)
         outcome = pb.Call.Outcome.Name(row.outcome).removeprefix("OUTCOME_").lower()  # type: ignore[arg-type]
         failure = row.reason if row.outcome in FAILURES else ""
         self._calls.record(row.duration_us / 1e6, (*labels, outcome, failure))

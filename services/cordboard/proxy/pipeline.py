@@ -138,7 +138,7 @@ class Pipeline:
         await self.recorder.record(row)
 
     def _counted(self, call: Call, row: CallRecord) -> None:
-        self.meter.ended(row, call.received)
+        self.meter.ended(row, call.received, call.led)
         # An answer that was kept says nothing of the version that would give it now.
         if call.led is not None and not call.replayed:
             self.outcomes.ended(call.led, row)

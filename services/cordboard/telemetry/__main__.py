@@ -21,6 +21,7 @@ from cordboard.telemetry.log_servicer import LogServicer
 from cordboard.telemetry.log_store import LogStore
 from cordboard.telemetry.metric_store import MetricStore
 from cordboard.telemetry.metrics_servicer import MetricsServicer
+from cordboard.telemetry.prices import PriceList
 from cordboard.telemetry.rates import Rates
 from cordboard.telemetry.readings import Readings
 from cordboard.telemetry.retention import Retention
@@ -65,7 +66,9 @@ async def start(mesh: Process[TelemetrySettings]) -> None:
     lines = LogCollector(logs, retention.window, intake.counts, max_bytes=settings.queue_max_bytes)
     add_LogsServiceServicer_to_server(lines, mesh.server)  # type: ignore[no-untyped-call]
     add_LogServiceServicer_to_server(LogServicer(logs, clock), mesh.server)
-    add_MetricsServiceServicer_to_server(MetricsServicer(Rates(metrics), Readings(metrics, clock), clock), mesh.server)
+    add_MetricsServiceServicer_to_server(
+        MetricsServicer(Rates(metrics), Readings(metrics, clock), PriceList(settings.price_file), clock), mesh.server
+    )
     mesh.measures.gauge("cordboard.telemetry.items", "{item}", ("cordboard.state",), intake.readings)
     add_TraceServiceServicer_to_server(TraceServicer(_traces(mesh, store), clock), mesh.server)
     start_alerts(mesh, store, clock)

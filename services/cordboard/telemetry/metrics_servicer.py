@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from cordboard.core.times import Clock
+    from cordboard.telemetry.prices import PriceList
     from cordboard.telemetry.rates import Key, Rate, Rates
     from cordboard.telemetry.readings import Reading, Readings
 
@@ -38,6 +39,8 @@ _DIMENSIONS: Final = {
     pb.DIMENSION_INTEGRATION: Dimension.INTEGRATION,
     pb.DIMENSION_ACTION: Dimension.ACTION,
     pb.DIMENSION_VERSION: Dimension.VERSION,
+    pb.DIMENSION_FLAG: Dimension.FLAG,
+    pb.DIMENSION_VARIANT: Dimension.VARIANT,
 }
 _OF_USAGE: Final = (Dimension.WORKSPACE, Dimension.INTEGRATION, Dimension.ACTION, Dimension.VERSION)
 
@@ -47,10 +50,11 @@ Item = TypeVar("Item")
 class MetricsServicer(MetricsServiceServicer):
     """Answers operators' questions about rates, usage and states."""
 
-    def __init__(self, rates: Rates, readings: Readings, clock: Clock) -> None:
-        """Takes the figures, the readings, and the clock that says what the last five minutes are."""
+    def __init__(self, rates: Rates, readings: Readings, prices: PriceList, clock: Clock) -> None:
+        """Takes the figures, the readings, what calls cost, and the clock that says what the last five minutes are."""
         self._rates = rates
         self._readings = readings
+        self._prices = prices
         self._clock = clock
 
     async def ListRates(self, request: pb.ListRatesRequest, _context: object) -> pb.ListRatesResponse:
@@ -71,8 +75,13 @@ class MetricsServicer(MetricsServiceServicer):
         found = await self._rates.rates(_OF_USAGE, conditions, first=first // 60 * 60, end=end, hourly=True)
         # Hours have as many digits as one another for the next centuries: their texts sort as their numbers do.
         page, token = _page(sorted(found.items()), paging)
+        prices = await self._prices.current()
         usage = [
-            pb.Usage(hour=timestamp(int(key[0]) * MINUTE_NS), rate=_rate(key[1:], _OF_USAGE, rate, 3600))
+            pb.Usage(
+                hour=timestamp(int(key[0]) * MINUTE_NS),
+                rate=_rate(key[1:], _OF_USAGE, rate, 3600),
+                cost_units=prices.cost(int(key[0]), key[2], key[3], rate),
+            )
             for key, rate in page
         ]
         return pb.ListUsageResponse(usage=usage, next_page_token=token)

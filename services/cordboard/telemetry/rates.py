@@ -30,11 +30,13 @@ class Dimension(Enum):
     INTEGRATION = "cordboard.integration"
     ACTION = "cordboard.action"
     VERSION = "cordboard.definition.version"
+    FLAG = "feature_flag.key"
+    VARIANT = "feature_flag.result.variant"
 
     @property
     def of_calls(self) -> bool:
         """Tells whether actions' calls have it; the others are of services' RPCs."""
-        return self.value.startswith("cordboard.")
+        return self not in (Dimension.SERVICE, Dimension.METHOD)
 
 
 @dataclass

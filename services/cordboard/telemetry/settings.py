@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from cordboard.core.settings import OptionalAddress, Settings
+from cordboard.telemetry.prices import read_price_file
 
 
 class TelemetrySettings(Settings):
@@ -28,6 +30,9 @@ class TelemetrySettings(Settings):
     )
     max_series: int = Field(
         50_000, ge=100, description="series of metrics at most; points of more are refused, and senders are told"
+    )
+    price_file: Path | None = Field(
+        None, description="YAML file with what calls cost, in units of your own; it is read again when it changes"
     )
     max_message_bytes: int = Field(16 * 1024**2, ge=65536, description="the largest export taken")
     jaeger_url: str = Field(
@@ -62,6 +67,13 @@ class TelemetrySettings(Settings):
     def _webhook(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and not value.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must begin with https:// or http://")
+        return value
+
+    @field_validator("price_file")
+    @classmethod
+    def _prices(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_price_file(value)
         return value
 
     @field_validator("jaeger_url")

@@ -62,6 +62,13 @@ export function count(value: bigint | number): string {
   return WHOLE.format(value);
 }
 
+const FINE = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+
+/** Says a cost. */
+export function units(value: number): string {
+  return value > 0 && value < 0.01 ? "< 0.01" : FINE.format(value);
+}
+
 /** Says a share. */
 export function share(part: bigint | number, whole: bigint | number): string {
   const all = Number(whole);

@@ -91,7 +91,7 @@ function Health({ slug }: { slug: string }): JSX.Element {
   const mesh = useMesh();
   const rates = useLive(
     async () => {
-      const dimensions = [Dimension.ACTION, Dimension.VERSION];
+      const dimensions = [Dimension.ACTION, Dimension.VERSION, Dimension.VARIANT];
       const request = { pageSize: PAGE, dimensions, filter: { integration: slug }, startTime: before(HOUR) };
       return (await mesh.metrics.listRates(request)).rates;
     },
@@ -106,11 +106,12 @@ function Health({ slug }: { slug: string }): JSX.Element {
             label="Health by action"
             wraps
             rows={rows}
-            keyOf={(row) => `${row.subject?.action} ${row.subject?.version}`}
+            keyOf={(row) => `${row.subject?.action} ${row.subject?.version} ${row.subject?.variant}`}
             empty="Nobody called it in the last hour."
             columns={[
               { title: "Action", cell: (row) => row.subject?.action },
               { title: "Version", width: 11, cell: (row) => row.subject?.version },
+              { title: "Variant", width: 12, cell: (row) => row.subject?.variant },
               { title: "Calls", width: 9, isFigure: true, cell: (row) => count(row.calls) },
               {
                 title: "Failed",

@@ -1,4 +1,5 @@
-// Usage: who called what how often, and how much data it was, added up from the hours that are kept for 13 months.
+// Usage: who called what how often, how much data it was and what it cost, added up from the hours that are kept for
+// 13 months.
 
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { JSX } from "preact";
@@ -8,7 +9,7 @@ import { useMesh } from "../mesh.ts";
 import { Asked, Choice, Filter, Mark, Panel, everything } from "../parts.tsx";
 import { to } from "../route.ts";
 import type { Route } from "../route.ts";
-import { before, bytes, count, ms, share, span } from "../say.ts";
+import { before, bytes, count, ms, share, span, units } from "../say.ts";
 import { Table } from "../table.tsx";
 
 const PAGE = 1000;
@@ -16,6 +17,7 @@ const SINCE = [
   ["1", "the last day"],
   ["7", "the last week"],
   ["31", "the last month"],
+  ["400", "13 months"],
 ] as const;
 const BY = [
   ["integration", "workspace and integration"],
@@ -33,6 +35,8 @@ interface Sum {
   bytes: bigint;
   /** All calls together, in milliseconds. */
   time: number;
+  /** In units of the operator's price table. */
+  cost: number;
 }
 
 /** Shows sums over a time. */
@@ -76,6 +80,7 @@ export function Usage({ route }: { route: Route }): JSX.Element {
                 { title: "Failed", width: 12, isFigure: true, cell: (row) => <Failed row={row} /> },
                 { title: "Mean", width: 10, isFigure: true, cell: (row) => span(row.time / Number(row.calls || 1n)) },
                 { title: "Received", width: 11, isFigure: true, cell: (row) => bytes(row.bytes) },
+                { title: "Cost (units)", width: 14, isFigure: true, cell: (row) => units(row.cost) },
               ]}
             />
           </>
@@ -87,18 +92,19 @@ export function Usage({ route }: { route: Route }): JSX.Element {
 
 function summed(hours: readonly Hour[], by: string): Sum[] {
   const sums = new Map<string, Sum>();
-  for (const { rate } of hours) {
+  for (const { rate, costUnits } of hours) {
     const subject = rate?.subject;
     if (!rate || !subject) continue;
     const workspace = by === "version" ? "" : subject.workspace;
     const detail = by === "action" ? subject.action : by === "version" ? subject.version : "";
     const key = [workspace, subject.integration, detail].join("\n");
-    const none = { workspace, integration: subject.integration, detail, calls: 0n, errors: 0n, bytes: 0n, time: 0 };
+    const none = { workspace, integration: subject.integration, detail, calls: 0n, errors: 0n, bytes: 0n, time: 0, cost: 0 };
     const sum = sums.get(key) ?? none;
     sum.calls += rate.calls;
     sum.errors += rate.errors;
     sum.bytes += rate.receivedBytes;
     sum.time += ms(rate.mean) * Number(rate.calls);
+    sum.cost += costUnits;
     sums.set(key, sum);
   }
   return [...sums.values()].sort((a, b) => Number(b.calls - a.calls));
