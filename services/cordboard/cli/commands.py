@@ -66,6 +66,7 @@ PLACES: Final[Mapping[str, Place]] = {
     "flag": Place("flags:app", OPERATE, ("flag_review", "flag_exchange", "flag_consumers")),
     "rollout": Place("rollouts:app", OPERATE),
     "segment": Place("segments:app", OPERATE),
+    "choices": Place("choices:app", OPERATE),
     "experiments": Place("experiments:app", OPERATE),
     "vault": Place("vault:app", OPERATE),
     "audit": Place("audit:app", OPERATE),

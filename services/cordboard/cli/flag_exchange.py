@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cordboard.cli.failures import USAGE, CommandFailed
-from cordboard.cli.flag_review import all_flags, document
+from cordboard.cli.flag_review import CHOICES, all_flags, document
 from cordboard.cli.foreign_flags.documents import read
 from cordboard.cli.foreign_flags.own import to_own
 from cordboard.cli.foreign_flags.unleash import to_unleash
@@ -77,19 +77,23 @@ def import_flags(
     except Unsayable as problem:
         raise typer.BadParameter(f"{file} {problem}", param_hint="FILE") from None
 
+    chosen = {flag.name.partition("/")[2] for flag in reading.flags if flag.name.startswith(CHOICES)}
+    flags = [flag for flag in reading.flags if flag.name.partition("/")[2] not in chosen]
+    left_out = {**reading.left_out, **dict.fromkeys(sorted(chosen), "is what workspaces choose themselves")}
+
     async def work() -> None:
         why = reason or f"imported from {file.name}"
         if not dry_run:
             async with as_operator(target(context)) as mesh:
-                for flag in reading.flags:
+                for flag in flags:
                     await _put(mesh, flag, why)
-        rows = [(flag.name.partition("/")[2], _outcome(flag, dry_run)) for flag in reading.flags]
-        rows += [(key, f"left out: {why}") for key, why in reading.left_out.items()]
+        rows = [(flag.name.partition("/")[2], _outcome(flag, dry_run)) for flag in flags]
+        rows += [(key, f"left out: {why}") for key, why in left_out.items()]
         if output is Format.JSON:
             show_json([{"key": key, "outcome": outcome} for key, outcome in rows])
         else:
-            show_rows(output, reading.flags, ("key", "outcome"), rows)
-        if reading.left_out:
+            show_rows(output, flags, ("key", "outcome"), rows)
+        if left_out:
             raise typer.Exit(1)
 
     run(work)
@@ -114,4 +118,6 @@ def _outcome(flag: pb.Flag, dry_run: bool) -> str:
 
 
 def _known(flags: dict[str, Any], wanted: Sequence[str] | None) -> dict[str, Any]:
-    return {key: flags[key] for key in (wanted or flags) if key in flags}
+    # What workspaces choose is theirs, where they chose it.
+    every = [key for key in flags if not f"flags/{key}".startswith(CHOICES)]
+    return {key: flags[key] for key in (wanted or every) if key in flags}

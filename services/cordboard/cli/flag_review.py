@@ -22,6 +22,7 @@ from cordboard.cli.proposals import Propose, all_workspaces, context_of, put_for
 from cordboard.cli.session import as_operator, run
 from cordboard.client import Client
 from cordboard.client.paging import list_all
+from cordboard.flags.v1 import choice_service_pb2 as choice_pb
 from cordboard.flags.v1 import flag_service_pb2 as pb
 from cordboard.flags.v1 import history_service_pb2 as history_pb
 from cordboard.flags.v1 import proposal_service_pb2 as proposals_pb
@@ -31,6 +32,8 @@ File = Annotated[Path, typer.Argument(help="The flag as `cordboard flag show -o 
 Environments = Annotated[list[str] | None, typer.Option("--environment", "-e", help="Repeatable. Default: production.")]
 # Contexts of one preview, as the service takes them.
 MOST_CONTEXTS = 10_000
+# Flags that say what workspaces have chosen.
+CHOICES = "flags/choice."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -123,8 +126,12 @@ def explain(
             console.print(f": {why}" if why else "", highlight=False)
         for unmet in found.unmet_prerequisites:
             console.print(f"  needs what does not hold: {unmet}", highlight=False)
+        if found.choice == choice_pb.CHOICE_ON:
+            console.print("  the workspace's own administrator has switched it on")
         if found.killed:
             console.print("  it is killed: no rule is asked")
+        elif found.choice == choice_pb.CHOICE_OFF:
+            console.print("  the workspace's own administrator has switched it off: no rule is asked")
         elif not found.unmet_prerequisites and not any(rule.matched for rule in found.rules):
             console.print("  no rule matches: everybody else's variant")
 
@@ -180,13 +187,16 @@ def stale(
 
 def staleness(flag: pb.Flag) -> str:
     """Returns why a flag decides nothing; empty where it decides."""
+    if flag.name.startswith(CHOICES):
+        # What workspaces choose waits for them.
+        return ""
     if flag.killed:
         return "killed"
     first = flag.rules[0] if flag.rules else None
     if first is None:
         return f"{flag.default_variant!r} for everybody"
     named = (first.tiers, first.workspaces, first.customers, first.environments, first.regions)
-    if not any((*named, first.slices, first.segments, first.split)):
+    if not any((*named, first.slices, first.segments, first.split, first.opt_in)):
         return f"{first.variant!r} for everybody"
     given = {*(rule.variant for rule in flag.rules), *(share.variant for rule in flag.rules for share in rule.split)}
     if given <= {"", flag.default_variant}:

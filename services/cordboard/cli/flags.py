@@ -264,5 +264,7 @@ def rule_text(rule: pb.Rule) -> str:
     if rule.segments:
         conditions.append(f"segment {'/'.join(rule.segments)}")
     conditions += [f"{each.group} {each.begin / 100:g}-{each.end / 100:g} %" for each in rule.slices]
+    if rule.opt_in:
+        conditions.append("own choice")
     given: Any = rule.variant or ", ".join(f"{share.variant} {share.weight}" for share in rule.split)
     return f"{', '.join(conditions) or 'everybody'}: {given}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Final
 
 import typer
 
@@ -24,6 +25,25 @@ Key = Annotated[
 ]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 
+
+class OptIn(StrEnum):
+    """Who gets an integration by a choice of their own."""
+
+    NONE = "none"
+    REACHED = "reached"
+    EARLY = "early"
+
+
+OPT_INS: Final = {
+    OptIn.NONE: pb.OPT_IN_UNSPECIFIED,
+    OptIn.REACHED: pb.OPT_IN_REACHED,
+    OptIn.EARLY: pb.OPT_IN_EARLY,
+}
+OPT_IN_TEXTS: Final = {
+    pb.OPT_IN_UNSPECIFIED: "",
+    pb.OPT_IN_REACHED: "to switch it on where it reaches them",
+    pb.OPT_IN_EARLY: "to switch it on ahead of their share",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SOAK = re.compile(r"(\d{1,6})([smhdw])")
 
@@ -55,6 +75,13 @@ def put(
         list[str] | None,
         typer.Option(help="What another flag has to give: `KEY=VARIANT`, or several by commas. Repeatable."),
     ] = None,
+    opt_in: Annotated[
+        OptIn,
+        typer.Option(
+            help="What is left to the workspaces' own administrators: `reached` have it once they switch it on; with "
+            "`early` those whose share has not come yet may switch it on ahead of time."
+        ),
+    ] = OptIn.NONE,
     start: Annotated[str, typer.Option(help="When it begins, such as 2026-12-01T08:00:00Z. Default: now.")] = "",
     guard: Annotated[
         bool,
@@ -98,6 +125,7 @@ def put(
         if guard
         else None,
         prerequisites=[_prerequisite(each) for each in requires or []],
+        opt_in=OPT_INS[opt_in],
         etag=etag,
     )
     if start:
@@ -319,6 +347,7 @@ def _show(output: Format, rollout: pb.Rollout) -> None:
             "segments": ", ".join(audience.segments),
             "named": ", ".join([*audience.workspaces, *audience.customers]),
             "excluded": ", ".join([*audience.excluded_workspaces, *audience.excluded_customers]),
+            "left to workspaces": OPT_IN_TEXTS[rollout.opt_in],
             "stages": "\n".join(stages),
             "next stage": _next_stage(rollout),
             "frozen": rollout.freeze_reason,

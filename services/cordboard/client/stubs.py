@@ -20,6 +20,7 @@ from cordboard.catalog.v1.governance_service_pb2_grpc import GovernanceServiceSt
 from cordboard.catalog.v1.source_service_pb2_grpc import SourceServiceStub
 from cordboard.catalog.v1.sync_service_pb2_grpc import SyncServiceStub
 from cordboard.common.v1.audit_service_pb2_grpc import AuditServiceStub
+from cordboard.flags.v1.choice_service_pb2_grpc import ChoiceServiceStub
 from cordboard.flags.v1.consumer_service_pb2_grpc import FlagConsumerServiceStub
 from cordboard.flags.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from cordboard.flags.v1.flag_service_pb2_grpc import FlagServiceStub
@@ -95,6 +96,7 @@ class Stubs:
         self.flag_history = FlagHistoryServiceStub(channel)
         self.flag_consumers = FlagConsumerServiceStub(channel)
         self.rollouts = RolloutServiceStub(channel)
+        self.choices = ChoiceServiceStub(channel)
         self.proposals = ProposalServiceStub(channel)
         self.experiments = ExperimentServiceStub(channel)
         self.tracking = TrackingServiceStub(channel)

@@ -113,6 +113,13 @@ class Database:
         await self._engine.dispose()
 
 
+async def enter(connection: AsyncConnection, workspace: str) -> None:
+    """Has the rest of a transaction see the rows of one workspace: one that changes what belongs to none first."""
+    if not workspace or workspace == EVERYWHERE:
+        raise ValueError("a transaction of a workspace needs its id")
+    await connection.execute(_SET_WORKSPACE, {"workspace": workspace})
+
+
 # PostgreSQL is starting, stopping or full; or it is too busy: a statement waited too long for a lock, ran too long,
 # or lost to another transaction (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _BUSY = ("08", "53", "57P", "55P03", "57014", "40001", "40P01")

@@ -18,6 +18,10 @@ from cordboard.core.hub_age import HubAge
 from cordboard.core.server import run
 from cordboard.core.times import SystemClock
 from cordboard.flags.approvals import ApprovalRule, Approvals
+from cordboard.flags.choices.choices import Choices, Parts
+from cordboard.flags.choices.hub import Hub
+from cordboard.flags.choices.servicer import ChoiceServicer
+from cordboard.flags.choices.store import ChoiceStore
 from cordboard.flags.consumers.consumers import Consumers
 from cordboard.flags.consumers.servicer import FlagConsumerServicer
 from cordboard.flags.consumers.store import ConsumerStore
@@ -53,6 +57,7 @@ from cordboard.flags.rollouts.targets import Targets
 from cordboard.flags.servicer import FlagServicer
 from cordboard.flags.settings import FlagsSettings
 from cordboard.flags.store import CHANNEL, FlagStore
+from cordboard.flags.v1.choice_service_pb2_grpc import add_ChoiceServiceServicer_to_server
 from cordboard.flags.v1.connect_json_service_pb2_grpc import add_ConnectJsonServiceServicer_to_server
 from cordboard.flags.v1.consumer_service_pb2_grpc import add_FlagConsumerServiceServicer_to_server
 from cordboard.flags.v1.experiment_service_pb2_grpc import add_ExperimentServiceServicer_to_server
@@ -91,6 +96,8 @@ async def start(mesh: Process[FlagsSettings]) -> None:
     plans, clock = RolloutStore(database), SystemClock()
     catalog = (lambda: mesh.channels.to("catalog")) if mesh.settings.catalog_address else None
     rollouts = Rollouts(plans, flags, mesh.journal(), clock, tiers=mesh.settings.tiers, targets=Targets(catalog))
+    choices = Choices(Parts(ChoiceStore(database), flags, store, plans, mesh.journal(), Hub(catalog)))
+    add_ChoiceServiceServicer_to_server(ChoiceServicer(choices), mesh.server)
     history = History(store)
     add_FlagHistoryServiceServicer_to_server(FlagHistoryServicer(history), mesh.server)
     proposals = Proposals(ProposalStore(database), Acts(flags, rollouts), history, mesh.journal(), clock)

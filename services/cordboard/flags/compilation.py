@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.core.flagging import BUCKETING, KILLED, OWN, REVISION, WHEN_STALE
-from cordboard.flags.content import WHOLE, segment_key
+from cordboard.core.flagging import BUCKETING, CHOICE, KILLED, OWN, REVISION, WHEN_STALE
+from cordboard.flags.content import WHOLE, choice_key, segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from cordboard.flags.content import Content, Rule, Share, Slice
+
+# What a workspace has chosen; or nothing.
+CHOSEN_ON: Final = "on"
+CHOSEN_OFF: Final = "off"
 
 # The keys of the evaluation context that rules read, by the proto field of their condition.
 CONTEXT_KEYS: Final = {
@@ -33,8 +37,8 @@ def compiled(
 ) -> dict[str, Any]:
     """Returns the flagd definition of a valid flag; `others` gives the definitions of its prerequisites.
 
-    flagd knows no prerequisites: the rules of the other flags become conditions of this one's, so that every evaluator
-    decides the same.
+    flagd knows neither prerequisites nor choices: the rules of the other flags become conditions of this one's, so that
+    every evaluator decides the same.
 
     flagd's own state DISABLED gives no value at all, so that a killed flag is written as one that gives its off
     variant to everybody, and says so in its metadata.
@@ -49,8 +53,12 @@ def compiled(
         definition["metadata"][WHEN_STALE] = content.when_stale
     if killed:
         definition["metadata"][KILLED] = True
-    elif steps := [*_unmet(content, others), *_steps(key, content.rules, others)]:
+        return definition
+    off = _declined(key, content, others)
+    if steps := [*off, *_unmet(content, others), *_accepted(key, content, others), *_open_steps(key, content, others)]:
         definition["targeting"] = {"if": steps}
+        if off:
+            definition["metadata"][CHOICE] = True
         if _divides(content, others):
             # Whoever evaluates it, and with whatever is newest by then: nobody changes places.
             definition["metadata"][BUCKETING] = OWN
@@ -83,6 +91,35 @@ def _unmet(content: Content, others: Callable[[str], Mapping[str, Any] | None]) 
     if not conditions:
         return []
     return [{"!": [_joined("and", conditions)]}, content.variant_when_killed]
+
+
+def _declined(key: str, content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:
+    """Returns the condition of having switched it off for oneself, with the variant that it gives then."""
+    chosen = _chosen(key, CHOSEN_OFF, others)
+    return [chosen, content.variant_when_killed] if chosen else []
+
+
+def _accepted(key: str, content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:
+    """Returns the condition of having switched it on for oneself, with all the rules, those too that ask for that."""
+    if not any(rule.opt_in for rule in content.rules):
+        return []
+    chosen = _chosen(key, CHOSEN_ON, others)
+    # Said once, and not in each of the rules: those who have chosen may be thousands.
+    return [chosen, {"if": [*_steps(key, content.rules, others), content.default_variant]}] if chosen else []
+
+
+def _open_steps(key: str, content: Content, others: Callable[[str], Mapping[str, Any] | None]) -> list[Any]:
+    return _steps(key, (rule for rule in content.rules if not rule.opt_in), others)
+
+
+def _chosen(key: str, choice: str, others: Callable[[str], Mapping[str, Any] | None]) -> Any:
+    """Returns the condition of having chosen this; False where nobody has."""
+    known = others(choice_key(key)) if choice_key(key) else None
+    if known is None:
+        return False
+    steps = known["targeting"]["if"] if "targeting" in known else [True, known["defaultVariant"]]
+    conditions = [steps[index] for index in range(0, len(steps) - 1, 2) if steps[index + 1] == choice]
+    return _joined("or", conditions) if conditions else False
 
 
 def outcome(definition: Mapping[str, Any]) -> Any:

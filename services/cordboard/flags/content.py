@@ -22,6 +22,10 @@ MAX_SLICES: Final = 10
 MAX_PREREQUISITES: Final = 10
 MAX_SEGMENTS: Final = 20
 SEGMENT: Final = "segment."
+# Flags that say what workspaces have chosen about another flag.
+CHOICE: Final = "choice."
+# Flags about which workspaces choose.
+CHOOSABLE: Final = "integration."
 # Hundredths of a percent.
 WHOLE: Final = 10_000
 MAX_CONDITION_VALUES: Final = 10_000
@@ -29,6 +33,8 @@ MAX_VALUE_LENGTH: Final = 255
 MAX_DESCRIPTION_LENGTH: Final = 2_000
 # The whole set travels in one message of a stream, so that no single flag may fill it.
 MAX_CONTENT_BYTES: Final = 256 * 1024
+# What workspaces choose names each of them: tens of thousands.
+MAX_CHOICE_BYTES: Final = 1024 * 1024
 
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _VARIANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -66,6 +72,8 @@ class Rule:
     slices: tuple[Slice, ...] = ()
     segments: tuple[str, ...] = ()
     """Whoever is in one of these fits."""
+    opt_in: bool = False
+    """Whether it is only for those who have chosen it themselves."""
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
@@ -125,6 +133,7 @@ class Content:
                     "split": [[share.variant, share.weight] for share in rule.split],
                     "slices": [[each.group, each.begin, each.end] for each in rule.slices],
                     **({"segments": list(rule.segments)} if rule.segments else {}),
+                    **({"opt_in": True} if rule.opt_in else {}),
                 }
                 for rule in self.rules
             ],
@@ -156,6 +165,11 @@ def segment_key(name: str) -> str:
     return f"{SEGMENT}{name}"
 
 
+def choice_key(key: str) -> str:
+    """Returns the key of the flag that says what workspaces have chosen about a flag; empty where nobody chooses."""
+    return f"{CHOICE}{key}" if key.startswith(CHOOSABLE) else ""
+
+
 def prerequisites_json(prerequisites: Sequence[Prerequisite]) -> list[Any]:
     """Returns prerequisites as JSON, for keeping."""
     return [[each.key, list(each.variants)] for each in prerequisites]
@@ -183,10 +197,10 @@ def violations(key: str, content: Content) -> list[Violation]:
         *_variants(content.variants),
         *_named("flag.default_variant", content.default_variant, content.variants, required=True),
         *_named("flag.off_variant", content.off_variant, content.variants, required=False),
-        *_rules(content),
+        *_rules(key, content),
         *_prerequisites(key, content.prerequisites),
         *_steering(key, content),
-        *_size(content),
+        *_size(key, content),
     ]
 
 
@@ -203,6 +217,7 @@ def _rule(document: Mapping[str, Any]) -> Rule:
         # Revisions of before there were slices have none.
         slices=tuple(Slice(*each) for each in document.get("slices", ())),
         segments=tuple(document.get("segments", ())),
+        opt_in=document.get("opt_in", False),
     )
 
 
@@ -254,7 +269,7 @@ def _named(field: str, name: str, variants: Mapping[str, Any], *, required: bool
         yield Violation(field, f"names {name[:100]!r}, which is none of the variants", "UNKNOWN_VARIANT")
 
 
-def _rules(content: Content) -> Iterator[Violation]:
+def _rules(key: str, content: Content) -> Iterator[Violation]:
     if len(content.rules) > MAX_RULES:
         yield Violation("flag.rules", f"must be at most {MAX_RULES}", "TOO_MANY")
         return
@@ -270,6 +285,9 @@ def _rules(content: Content) -> Iterator[Violation]:
         yield from _split(f"{path}.split", rule.split, content.variants)
         yield from _slices(f"{path}.slices", rule.slices)
         yield from _segments(f"{path}.segments", rule.segments)
+        if rule.opt_in and (rule.split or not key.startswith(CHOOSABLE)):
+            text = f"must be left out unless the key begins with {CHOOSABLE!r}, and the rule gives one variant"
+            yield Violation(f"{path}.opt_in", text, "WRONG_KEY")
 
 
 def _prerequisites(key: str, prerequisites: Sequence[Prerequisite]) -> Iterator[Violation]:
@@ -354,7 +372,8 @@ def _steering(key: str, content: Content) -> Iterator[Violation]:
         )
 
 
-def _size(content: Content) -> Iterator[Violation]:
+def _size(key: str, content: Content) -> Iterator[Violation]:
     size = len(json.dumps(content.to_json()))
-    if size > MAX_CONTENT_BYTES:
-        yield Violation("flag", f"is {size} bytes as JSON, and must be at most {MAX_CONTENT_BYTES}", "TOO_LONG")
+    most = MAX_CHOICE_BYTES if key.startswith(CHOICE) else MAX_CONTENT_BYTES
+    if size > most:
+        yield Violation("flag", f"is {size} bytes as JSON, and must be at most {most}", "TOO_LONG")

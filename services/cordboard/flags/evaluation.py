@@ -14,7 +14,7 @@ from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFoun
 from cordboard.core.flagging import ERROR, Decision, FlagSet
 from cordboard.core.settings import MAX_STALENESS
 from cordboard.flags.compilation import configuration
-from cordboard.flags.prerequisites import Definitions, dependents, graph_of
+from cordboard.flags.prerequisites import Definitions, deciding, dependents, influences_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -164,9 +164,9 @@ class LiveFlags:
         if known is not None and sequence == known.sequence:
             return
         new = {record.key: record for record in records}
-        referring = {key: one for key, one in {**self._referring, **new}.items() if one.content.needs}
+        referring = {key: one for key, one in {**self._referring, **new}.items() if deciding(key, one.content)}
         # With a flag those change that need it: its rules are part of theirs.
-        concerned = dependents(new, graph_of((key, one.content) for key, one in referring.items()))
+        concerned = dependents(new, influences_of((key, one.content) for key, one in referring.items()))
         new |= {key: referring[key] for key in concerned}
         definitions = Definitions(new, self._definition)
         changed: dict[str, Mapping[str, Any]] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.flagging import ALGORITHMS, OWN
-from cordboard.flags.compilation import CONTEXT_KEYS
-from cordboard.flags.content import WHOLE, segment_key
+from cordboard.flags.compilation import CHOSEN_OFF, CHOSEN_ON, CONTEXT_KEYS
+from cordboard.flags.content import WHOLE, choice_key, segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +41,8 @@ class Explanation:
     """The index of the rule that decides; None: the default variant, a kill, or a prerequisite does."""
     unmet: tuple[str, ...] = ()
     """The prerequisites that do not hold: `flags/new-desk gives off, and must give on`."""
+    chosen: str = ""
+    """What the workspace has chosen itself: CHOSEN_ON, CHOSEN_OFF or nothing."""
 
 
 class Segments:
@@ -63,17 +65,34 @@ class Segments:
 
 
 def explained(
-    key: str, content: Content, context: Mapping[str, Any], *, killed: bool, segments: Segments | None = None
+    key: str,
+    content: Content,
+    context: Mapping[str, Any],
+    *,
+    killed: bool,
+    segments: Segments | None = None,
+    chosen: str = "",
 ) -> Explanation:
-    """Returns what each rule says of a context, in order, up to the one that matches; a kill asks none."""
+    """Returns what each rule says of a context, in order, up to the one that matches; a kill asks none, nor does a
+    workspace that has switched it off itself.
+    """
     known = segments or Segments()
     findings: list[RuleFinding] = []
-    for index, rule in enumerate(() if killed else content.rules):
+    for index, rule in enumerate(() if killed or chosen == CHOSEN_OFF else content.rules):
         finding = _finding(key, index, rule, context, known)
+        if rule.opt_in and chosen != CHOSEN_ON:
+            text = "the workspace's own administrator has not switched it on"
+            finding = replace(finding, matched=False, mismatches=(*finding.mismatches, text))
         findings.append(finding)
         if finding.matched:
-            return Explanation(tuple(findings), index)
-    return Explanation(tuple(findings), None)
+            return Explanation(tuple(findings), index, chosen=chosen)
+    return Explanation(tuple(findings), None, chosen=chosen)
+
+
+def chosen_of(key: str, others: FlagSet, context: Mapping[str, Any]) -> str:
+    """Returns what a workspace has chosen about a flag: CHOSEN_ON, CHOSEN_OFF or nothing."""
+    found = others.evaluate(choice_key(key), context).variant if choice_key(key) else None
+    return found if found in (CHOSEN_ON, CHOSEN_OFF) else ""
 
 
 def unmet_of(content: Content, others: FlagSet, context: Mapping[str, Any]) -> Iterator[str]:

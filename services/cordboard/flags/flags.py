@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from cordboard.core.audit import Entry
 from cordboard.core.errors import EtagMismatch, InvalidFields, NotFound, StateConflict
-from cordboard.flags.prerequisites import dependents, graph_of, violations
+from cordboard.flags.content import CHOICE
+from cordboard.flags.prerequisites import dependents, graph_of, influences_of, violations
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Flags:
 
     async def put(self, key: str, content: Content, *, etag: str, cause: Cause) -> FlagRecord:
         """Creates the flag or replaces its content, killed or not; raises EtagMismatch."""
+        _check_writable(key, cause, "flag.name")
         reason = cause.of("put")
         now = self._clock.now()
         async with self._store.change() as change:
@@ -139,6 +141,7 @@ class Flags:
 
         A kill holds until it is ended by its own call: going back to older rules never switches anything on.
         """
+        _check_writable(key, cause, "name")
         reason = cause.of(f"rollback to {number}")
         async with self._store.change() as change:
             current = _existing(key, await change.flag(key))
@@ -153,6 +156,7 @@ class Flags:
         return changed
 
     async def _switch(self, key: str, act: str, cause: Cause) -> FlagRecord:
+        _check_writable(key, cause, "name")
         reason = cause.of(act)
         async with self._store.change() as change:
             current = _existing(key, await change.flag(key))
@@ -186,7 +190,7 @@ class Flags:
     ) -> None:
         """Raises StateConflict where a second person has to agree, and Proposed where the change is to be proposed."""
         referring = await change.referring() if self._approvals else ()
-        concerned = dependents([after.key], graph_of((each.key, each.content) for each in referring))
+        concerned = dependents([after.key], influences_of((each.key, each.content) for each in referring))
         self._approvals.check(before, after, cause, planned=planned, dependents=concerned)
 
     def _next(self, flag: FlagRecord, actor: str, reason: str) -> FlagRecord:
@@ -204,6 +208,13 @@ class Flags:
         }
         entry = Entry(action=action, resource=record.name, workspace="", outcome="ok", details=details)
         await self._journal.append(change.connection, entry)
+
+
+def _check_writable(key: str, cause: Cause, field: str) -> None:
+    """Raises InvalidFields for what workspaces have chosen, unless it comes from where they have."""
+    if key.startswith(CHOICE) and not cause.automatic:
+        text = f"is what workspaces choose: flags that begin with {CHOICE!r} are changed by their choices alone"
+        raise InvalidFields.one(field, text, "RESERVED")
 
 
 def _existing(key: str, record: FlagRecord | None) -> FlagRecord:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import InvalidFields, NotFound, StateConflict
 from cordboard.core.flagging import ERROR, Decision, FlagSet
-from cordboard.flags.explanation import Segments, explained, unmet_of
-from cordboard.flags.prerequisites import Definitions, dependents, graph_of, needed
+from cordboard.flags.explanation import Segments, chosen_of, explained, unmet_of
+from cordboard.flags.prerequisites import Definitions, dependents, influences_of, needed
 from cordboard.flags.store import FlagRecord
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ class History:
     ) -> Decision:
         """Returns what the flag gave at a revision, or at a time; raises NotFound and StateConflict.
 
-        Its prerequisites are taken as they were at the time, and with a revision as they are now.
+        Its prerequisites, and what workspaces have chosen, are taken as they were at the time, and with a revision as
+        they are now.
         """
         record = await self._store.as_of(key, revision=revision, time=time)
         if record is None:
             raise NotFound(f"flags/{key}" if revision is None else f"flags/{key}/revisions/{revision}")
-        others = await self._needed(record.content, time)
+        others = await self._needed(record, time)
         decision = _set({**others, key: record}).evaluate(key, context)
         if decision.reason == ERROR:
             raise StateConflict(record.name, "broken", f"the rules of {record.name!r} cannot be evaluated")
@@ -61,7 +62,7 @@ class History:
     ) -> tuple[Decision, Explanation, bool]:
         """Returns what a flag gives at a revision (None: the newest), why, and whether it is killed.
 
-        Where a prerequisite does not hold, no rule is looked at.
+        Where a prerequisite does not hold, or the workspace has switched it off itself, no rule is looked at.
 
         Raises NotFound and StateConflict.
         """
@@ -69,10 +70,12 @@ class History:
         record = await self._store.as_of(key, revision=decision.revision, time=None)
         if record is None:
             raise NotFound(f"flags/{key}")
-        others = _set(await self._needed(record.content, None))
+        others = _set(await self._needed(record, None))
+        chosen = chosen_of(key, others, context)
         unmet = () if record.killed else tuple(unmet_of(record.content, others, context))
         segments = Segments.of(others, context)
-        found = explained(key, record.content, context, killed=record.killed or bool(unmet), segments=segments)
+        stopped = record.killed or bool(unmet)
+        found = explained(key, record.content, context, killed=stopped, segments=segments, chosen=chosen)
         return decision, replace(found, unmet=unmet), record.killed
 
     async def preview(
@@ -104,18 +107,20 @@ class History:
         are.
         """
         referring = {one.key: one for one in await self._store.referring()}
-        concerned = sorted(dependents([key], graph_of((name, one.content) for name, one in referring.items())) - {key})
-        found = await self._needed(content, None)
+        concerned = sorted(
+            dependents([key], influences_of((name, one.content) for name, one in referring.items())) - {key}
+        )
+        found = await needed(key, content, self._store.flag)
         for name in concerned:
-            found |= {name: referring[name], **await self._needed(referring[name].content, None)}
+            found |= {name: referring[name], **await self._needed(referring[name], None)}
         found.pop(key, None)
         if current is not None:
-            found |= {**await self._needed(current.content, None), key: current}
+            found |= {**await self._needed(current, None), key: current}
         return found, concerned
 
-    async def _needed(self, content: Content, time: datetime | None) -> dict[str, FlagRecord]:
-        """Returns the flags that a content needs, and those that they need, as of a time (None: now)."""
-        return await needed(content, lambda key: self._store.as_of(key, revision=None, time=time))
+    async def _needed(self, record: FlagRecord, time: datetime | None) -> dict[str, FlagRecord]:
+        """Returns the flags that decide a flag too, and those that decide them, as of a time (None: now)."""
+        return await needed(record.key, record.content, lambda key: self._store.as_of(key, revision=None, time=time))
 
 
 def _set(records: Mapping[str, FlagRecord]) -> FlagSet:

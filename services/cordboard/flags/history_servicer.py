@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cordboard.core.errors import InvalidFields
 from cordboard.core.structs import from_struct, to_value
+from cordboard.flags.choices.messages import CHOICES
 from cordboard.flags.messages import content_of, key_of
 from cordboard.flags.v1 import flag_service_pb2
 from cordboard.flags.v1 import history_service_pb2 as pb
@@ -46,7 +47,11 @@ class FlagHistoryServicer(FlagHistoryServiceServicer):
             for each in found.findings
         ]
         return pb.ExplainFlagResponse(
-            decision=_decision(decision), rules=rules, killed=killed, unmet_prerequisites=found.unmet
+            decision=_decision(decision),
+            rules=rules,
+            killed=killed,
+            unmet_prerequisites=found.unmet,
+            choice=CHOICES[found.chosen],
         )
 
     async def PreviewFlag(self, request: pb.PreviewFlagRequest, _context: Any) -> pb.PreviewFlagResponse:

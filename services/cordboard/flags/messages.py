@@ -153,6 +153,7 @@ def _rule(rule: pb.Rule) -> Rule:
         split=tuple(Share(share.variant, share.weight) for share in rule.split),
         slices=tuple(Slice(each.group, each.begin, each.end) for each in rule.slices),
         segments=tuple(rule.segments),
+        opt_in=rule.opt_in,
     )
 
 
@@ -168,4 +169,5 @@ def _rule_message(rule: Rule) -> pb.Rule:
         split=[pb.WeightedVariant(variant=share.variant, weight=share.weight) for share in rule.split],
         slices=[pb.Slice(group=each.group, begin=each.begin, end=each.end) for each in rule.slices],
         segments=rule.segments,
+        opt_in=rule.opt_in,
     )

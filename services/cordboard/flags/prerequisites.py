@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import Violation
 from cordboard.flags.compilation import compiled
-from cordboard.flags.content import segment_key
+from cordboard.flags.content import choice_key, segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -47,22 +47,36 @@ class Definitions:
         return made
 
 
-async def needed(content: Content, flag: Callable[[str], Awaitable[FlagRecord | None]]) -> dict[str, FlagRecord]:
-    """Returns the flags that a content needs, and those that they need; `flag` gives a flag by key, None for none."""
+def deciding(key: str, content: Content) -> tuple[str, ...]:
+    """Returns the keys of the flags that decide a flag too: those that it needs, and what workspaces have chosen."""
+    return tuple(filter(None, (*content.needs, choice_key(key))))
+
+
+async def needed(
+    key: str, content: Content, flag: Callable[[str], Awaitable[FlagRecord | None]]
+) -> dict[str, FlagRecord]:
+    """Returns the flags that decide a flag with this content too, and those that decide them; `flag` gives a flag by
+    key, None for none.
+    """
     found: dict[str, FlagRecord] = {}
-    wanted = [*content.needs]
+    wanted = [*deciding(key, content)]
     while wanted:
-        key = wanted.pop()
-        record = None if key in found else await flag(key)
+        other = wanted.pop()
+        record = None if other in found else await flag(other)
         if record is not None:
-            found[key] = record
-            wanted += record.content.needs
+            found[other] = record
+            wanted += deciding(other, record.content)
     return found
 
 
 def graph_of(contents: Iterable[tuple[str, Content]]) -> Graph:
-    """Returns who refers to whom, from keys and contents."""
+    """Returns who refers to whom, from keys and contents: what was written into the flags."""
     return {key: content.needs for key, content in contents if content.needs}
+
+
+def influences_of(contents: Iterable[tuple[str, Content]]) -> Graph:
+    """Returns whom the flags follow, from keys and contents: those that they need, and what workspaces have chosen."""
+    return {key: others for key, content in contents if (others := deciding(key, content))}
 
 
 def dependents(keys: Iterable[str], graph: Graph) -> set[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from cordboard.core.database import notify
-from cordboard.flags.content import Content
+from cordboard.flags.content import CHOOSABLE, Content
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,7 +100,7 @@ class FlagChange:
         return await _one(self.connection, _of_newest(key))
 
     async def referring(self) -> list[FlagRecord]:
-        """Returns the flags that need others."""
+        """Returns the flags that others decide too."""
         return [_record(row) for row in await self.connection.execute(_referring())]
 
     async def revision(self, key: str, number: int) -> FlagRecord | None:
@@ -161,7 +161,7 @@ class FlagStore:
             return await _one(connection, statement)
 
     async def referring(self) -> list[FlagRecord]:
-        """Returns the flags that need others."""
+        """Returns the flags that others decide too."""
         return await self._records(_referring())
 
     async def flags(self, *, after: str, limit: int) -> list[FlagRecord]:
@@ -202,7 +202,8 @@ class FlagStore:
 
 def _referring() -> sa.Select[Any]:
     named = [_revision.c.content.op("->")(sa.literal_column(f"'{name}'")) for name in ("prerequisites", "segmented")]
-    has = sa.or_(*(each.is_not(None) for each in named))
+    # Of integrations it is told by the key: workspaces choose about each of them.
+    has = sa.or_(*(each.is_not(None) for each in named), _flag.c.key.startswith(CHOOSABLE, autoescape=True))
     return sa.select(*_COLUMNS).select_from(_newest).where(has).order_by(_flag.c.key)
 
 

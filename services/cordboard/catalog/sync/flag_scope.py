@@ -49,7 +49,8 @@ def _owner(flag: Flag) -> str:
 
 
 def _owner_of(name: str) -> str:
-    kind, _, rest = name.removeprefix("flags/").partition(".")
+    # What workspaces have chosen is about what they have chosen about.
+    kind, _, rest = name.removeprefix("flags/").removeprefix("choice.").partition(".")
     return owner_of(rest.partition(".")[0]) if kind in ABOUT_INTEGRATIONS else ""
 
 

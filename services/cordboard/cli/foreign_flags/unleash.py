@@ -136,8 +136,8 @@ def _feature(flag: pb.Flag) -> dict[str, Any]:
         raise Unsayable(f"{key}: needs other flags")
     strategies = []
     for rule in flag.rules:
-        if rule.segments or rule.split or not values.get(rule.variant) or len(rule.slices) > 1:
-            why = "it switches off, splits, or has segments or several slices"
+        if rule.segments or rule.opt_in or rule.split or not values.get(rule.variant) or len(rule.slices) > 1:
+            why = "it switches off, splits, or has segments, own choices or several slices"
             raise Unsayable(f"{key}: has a rule that is no strategy: {why}")
         strategies.append(_as_strategy(key, rule))
     if values[flag.default_variant]:

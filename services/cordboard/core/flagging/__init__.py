@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cordboard.core.flagging.bucketing import ALGORITHMS, BUCKETING, OWN
 from cordboard.core.flagging.decisions import (
+    CHOICE,
     DEFAULT,
     DISABLED,
     ERROR,
@@ -26,6 +27,7 @@ from cordboard.core.flagging.sets import FlagSet
 __all__ = [
     "ALGORITHMS",
     "BUCKETING",
+    "CHOICE",
     "DEFAULT",
     "DISABLED",
     "ERROR",

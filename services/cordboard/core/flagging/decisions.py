@@ -19,6 +19,8 @@ GENERAL: Final = "GENERAL"
 # Members of a flag's metadata that mean something here.
 REVISION: Final = "revision"
 KILLED: Final = "killed"
+# The first step of its rules is what workspaces themselves have switched off.
+CHOICE: Final = "choice"
 # What a copy gives that is too old; without it, what was known last.
 WHEN_STALE: Final = "whenStale"
 TO_DEFAULT: Final = "default"

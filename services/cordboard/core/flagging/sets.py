@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from cordboard.core.errors import DocumentInvalid
 from cordboard.core.flagging.bucketing import BUCKETING, NEWEST
 from cordboard.core.flagging.decisions import (
+    CHOICE,
     DEFAULT,
     DISABLED,
     ERROR,
@@ -168,6 +169,8 @@ class _Flag:
     """What it gives where no rule decides."""
     rule: _Rule | None
     """None where it gives the same in every context."""
+    choice: _Rule | None = None
+    """What holds in a copy of any age: what workspaces themselves have switched off."""
 
     @classmethod
     def read(cls, key: str, definition: Any, evaluators: Mapping[str, Any] | None) -> _Flag:
@@ -190,13 +193,14 @@ class _Flag:
         if not rules:
             return cls(key, variants, metadata, revision, otherwise, None)
         rule = _Rule(rules, evaluators or {}, metadata.get(BUCKETING, NEWEST))
-        return cls(key, variants, metadata, revision, otherwise, rule)
+        return cls(key, variants, metadata, revision, otherwise, rule, _choice(rules, metadata))
 
     def when_stale(self) -> _Flag:
-        # A kill is no rule that may have changed back: it holds until somebody is heard to end it.
+        # A kill is no rule that may have changed back: it holds until somebody is heard to end it. So does what a
+        # workspace has switched off for itself.
         if self.metadata.get(WHEN_STALE) != TO_DEFAULT or self.otherwise.reason == DISABLED:
             return self
-        return replace(self, otherwise=replace(self.otherwise, reason=STALE), rule=None)
+        return replace(self, otherwise=replace(self.otherwise, reason=STALE), rule=self.choice)
 
     def decide(self, context: Mapping[str, Any]) -> Decision:
         if self.rule is None:
@@ -216,6 +220,11 @@ class _Flag:
             # Rules of other tools over values of any kind: an operator may stumble, its caller must not.
             return Decision(None, None, ERROR, self.revision, GENERAL)
         return Decision(None, None, ERROR, self.revision, GENERAL)
+
+
+def _choice(rules: Mapping[str, Any], metadata: Mapping[str, Any]) -> _Rule | None:
+    steps = rules.get("if") if metadata.get(CHOICE) is True else None
+    return _Rule({"if": steps[:2]}, {}, NEWEST) if isinstance(steps, list) and len(steps) >= 2 else None
 
 
 def _variant_name(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cordboard.core.errors import InvalidFields, StateConflict
 from cordboard.core.flagging import FlagSet
 from cordboard.flags.content import WHOLE, Content, Rule, Share
-from cordboard.flags.explanation import Segments, explained, unmet_of
+from cordboard.flags.explanation import Segments, chosen_of, explained, unmet_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,14 +54,14 @@ def population_of(key: str, content: Content, number: int, needed: Iterable[Cont
 def is_member(
     key: str, content: Content, population: Population, context: Mapping[str, Any], flags: FlagSet | None = None
 ) -> bool:
-    """Tells whether chance decides what this context gets: what the flag needs holds, no rule before decides, and this
-    one fits it. `flags` has what the flag needs.
+    """Tells whether chance decides what this context gets: what the flag needs holds, its workspace has chosen nothing
+    itself, no rule before decides, and this one fits it. `flags` has what the flag needs.
     """
     rule = content.rules[population.rule]
     if not context.get("workspace"):
         return False
     others = FlagSet({}) if flags is None else flags
-    if any(unmet_of(content, others, context)):
+    if chosen_of(key, others, context) or any(unmet_of(content, others, context)):
         return False
     # The rule without its dice, after those before it.
     whole = replace(rule, split=(), slices=_fixed(key, rule), variant=population.arms[0].variant)
@@ -81,6 +81,9 @@ def _independent(key: str, content: Content, population: Population, needed: Ite
 
 def _arms(key: str, content: Content, index: int) -> tuple[Share, ...]:
     rule = content.rules[index]
+    if rule.opt_in:
+        # Who is asked has chosen to be.
+        return ()
     if rule.split:
         return tuple(sorted(rule.split, key=lambda each: each.variant))
     if _fixed(key, rule) == rule.slices:
@@ -104,9 +107,11 @@ def _fixed(key: str, rule: Rule) -> tuple[Any, ...]:
 def _others(content: Content, index: int) -> str:
     """Returns what those get whom the rule fits and its slice does not; empty where that is not one thing."""
     rule = content.rules[index]
-    if index + 1 == len(content.rules):
+    # Those who have chosen something are not compared.
+    following = [each for each in content.rules[index + 1 :] if not each.opt_in]
+    if not following:
         return content.default_variant
-    after = content.rules[index + 1]
+    after = following[0]
     fits = all(not values or values == rule.conditions[name] for name, values in after.conditions.items())
     fits &= after.segments in ((), rule.segments)
     return after.variant if fits and not after.slices and not after.split else ""

@@ -87,7 +87,7 @@ class RunningExperiments:
 
     async def needed(self, flag: FlagRecord) -> dict[str, FlagRecord]:
         """Returns the flags that one needs, and those that they need; raises DependencyUnavailable."""
-        return await needed(flag.content, self._flags.flag)
+        return await needed(flag.key, flag.content, self._flags.flag)
 
     async def refresh(self) -> None:
         """Reads which experiments run; raises DependencyUnavailable."""

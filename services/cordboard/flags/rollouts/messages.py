@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cordboard.core.errors import InvalidFields
 from cordboard.core.names import parse
 from cordboard.core.times import to_duration, to_seconds, to_timestamp
 from cordboard.flags.content import Slice, is_key
 from cordboard.flags.messages import prerequisite_message, prerequisite_of
-from cordboard.flags.rollouts.plan import Audience, Guard, Plan, Reach, Stage
+from cordboard.flags.rollouts.plan import EARLY, REACHED, Audience, Guard, Plan, Reach, Stage
 from cordboard.flags.v1 import rollout_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from cordboard.flags.rollouts.comparison import Comparison, Contrast
     from cordboard.flags.rollouts.store import Lock, RolloutRecord
+
+
+OPT_INS: Final = {"": pb.OPT_IN_UNSPECIFIED, REACHED: pb.OPT_IN_REACHED, EARLY: pb.OPT_IN_EARLY}
 
 
 def key_of(name: str, field: str = "name") -> str:
@@ -63,6 +66,7 @@ def plan_of(rollout: pb.Rollout) -> Plan:
         prerequisites=tuple(
             prerequisite_of(each, f"rollout.prerequisites[{index}]") for index, each in enumerate(rollout.prerequisites)
         ),
+        opt_in=_opt_in(rollout.opt_in),
     )
 
 
@@ -97,9 +101,17 @@ def rollout_message(record: RolloutRecord) -> pb.Rollout:
         update_time=to_timestamp(record.update_time),
         guard=_guard_message(plan.guard),
         prerequisites=map(prerequisite_message, plan.prerequisites),
+        opt_in=OPT_INS[plan.opt_in],
         lock=_lock_message(record.lock),
         comparison=None if record.comparison is None else _comparison_message(record.comparison),
     )
+
+
+def _opt_in(number: int) -> str:
+    for word, known in OPT_INS.items():
+        if known == number:
+            return word
+    raise InvalidFields.one("rollout.opt_in", "must be one of OptIn", "OUT_OF_RANGE")
 
 
 def _guard(guard: pb.Guard) -> Guard:

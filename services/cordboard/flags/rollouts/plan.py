@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.errors import Violation
-from cordboard.flags.content import WHOLE, Content, Prerequisite, Rule, Slice, is_key
+from cordboard.flags.content import CHOOSABLE, WHOLE, Content, Prerequisite, Rule, Slice, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,8 @@ MAX_SOAK_SECONDS: Final = 366 * 86_400.0
 HOLDOUT: Final = "holdout"
 TARGETS: Final = ("integration.", "action.", "version.")
 ON, OFF = "on", "off"
+# What is left to workspaces: whether they have at all what a stage gives them, or whether they have it ahead of time.
+REACHED, EARLY = "reached", "early"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Plan:
     exclusion: Slice | None = None
     guard: Guard | None = None
     prerequisites: tuple[Prerequisite, ...] = ()
+    opt_in: str = ""
+    """REACHED, EARLY, or nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as JSON, for keeping."""
@@ -101,6 +105,7 @@ class Plan:
             prerequisites=tuple(
                 Prerequisite(each["key"], tuple(each["variants"])) for each in document.get("prerequisites", ())
             ),
+            opt_in=document.get("opt_in", ""),
         )
 
 
@@ -133,6 +138,8 @@ def violations(key: str, plan: Plan, tiers: Sequence[str]) -> Iterator[Violation
         yield Violation("rollout.audience.minimum_tier", f"must be one of {', '.join(tiers)}", "UNKNOWN_TIER")
     if not 0 <= plan.holdout < WHOLE:
         yield Violation("rollout.holdout_percent", "must be from 0 to below 100", "OUT_OF_RANGE")
+    if plan.opt_in and not key.startswith(CHOOSABLE):
+        yield Violation("rollout.opt_in", f"must be left out unless the key begins with {CHOOSABLE!r}", "WRONG_KEY")
     yield from _exclusion(plan.exclusion)
     yield from _guard(key, plan.guard)
     yield from _stages(plan.stages)
@@ -191,22 +198,22 @@ def _stages(stages: Sequence[Stage]) -> Iterator[Violation]:
 
 
 def _rules(key: str, plan: Plan, stage: Stage, tiers: Sequence[str]) -> Iterator[Rule]:
-    audience = plan.audience
+    audience, opt_in = plan.audience, plan.opt_in == REACHED
     if audience.excluded_workspaces:
         yield Rule("excluded", workspaces=audience.excluded_workspaces, variant=OFF)
     if audience.excluded_customers:
         yield Rule("excluded", customers=audience.excluded_customers, variant=OFF)
     if audience.workspaces:
-        yield Rule("named", workspaces=audience.workspaces, variant=ON)
+        yield Rule("named", workspaces=audience.workspaces, variant=ON, opt_in=opt_in)
     if audience.customers:
-        yield Rule("named", customers=audience.customers, variant=ON)
+        yield Rule("named", customers=audience.customers, variant=ON, opt_in=opt_in)
     if plan.holdout:
         yield Rule("held out", slices=(Slice(HOLDOUT, 0, plan.holdout),), variant=OFF)
     # The default comes last: an environment that is named is never decided by it.
     for reach in sorted(stage.reaches, key=lambda each: not each.environment):
         environments = (reach.environment,) if reach.environment else ()
         if reach.share:
-            yield Rule(
+            reached = Rule(
                 f"{reach.share / 100:g} %",
                 tiers=_from(audience.minimum_tier, tiers),
                 regions=audience.regions,
@@ -214,7 +221,12 @@ def _rules(key: str, plan: Plan, stage: Stage, tiers: Sequence[str]) -> Iterator
                 environments=environments,
                 slices=_slices(key, plan, reach),
                 variant=ON,
+                opt_in=opt_in,
             )
+            yield reached
+            if plan.opt_in == EARLY and reach.share < WHOLE:
+                whole = replace(reach, share=WHOLE)
+                yield replace(reached, description="early", slices=_slices(key, plan, whole), opt_in=True)
         yield Rule("not reached", environments=environments, variant=OFF)
 
 

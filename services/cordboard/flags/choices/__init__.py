@@ -1,0 +1,1 @@
+"""What workspaces choose themselves, beside what operators decide."""
