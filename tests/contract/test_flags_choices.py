@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from cordboard.catalog.__main__ import start as start_catalog
+from cordboard.catalog.settings import CatalogSettings
 from cordboard.core.structs import to_struct, to_value
 from cordboard.flags.__main__ import start
 from cordboard.flags.settings import FlagsSettings
@@ -26,6 +29,8 @@ from cordboard.flags.v1.history_service_pb2_grpc import FlagHistoryServiceStub
 from cordboard.flags.v1.proposal_service_pb2_grpc import ProposalServiceStub
 from cordboard.flags.v1.replica_service_pb2_grpc import FlagReplicaServiceStub
 from cordboard.flags.v1.rollout_service_pb2_grpc import RolloutServiceStub
+from tests.fixtures.edges import bootstrap_of
+from tests.fixtures.hubs import Hub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
 
@@ -327,3 +332,36 @@ async def test_choices_travel_with_the_flags(flags: Flags) -> None:
     await flags.catalog.ApplyFlagRecords(replica_pb.ApplyFlagRecordsRequest(records=records))
     ballot = await flags.flags.GetFlag(flag_pb.GetFlagRequest(name=BALLOT))
     assert (ballot.revision, list(ballot.rules)) == (2, [])
+
+
+async def test_an_edge_has_what_was_chosen_at_its_hub_and_takes_no_choices(
+    hub: Hub, serving: Serving, database: Databases, tmp_path: Path
+) -> None:
+    registered = await hub.register("shop", "acme")
+    bootstrap = tmp_path / "shop.json"
+    bootstrap.write_bytes(bootstrap_of(registered).to_json())
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def a_mesh(**settings: Any) -> Flags:
+            url = database("catalog").url
+            beside = await stack.enter_async_context(
+                serving("catalog", CatalogSettings, start_catalog, database_url=url, **settings)
+            )
+            url, address = database("flags").url, beside.address
+            served = await stack.enter_async_context(
+                serving("flags", FlagsSettings, start, database_url=url, catalog_address=address)
+            )
+            found = Flags(served)
+            async with asyncio.timeout(BOUND):
+                while True:
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        await found.put(EVERYBODY)
+                        return found
+                    await asyncio.sleep(0.01)
+
+        edge = await a_mesh(edge_bootstrap_file=bootstrap)
+        assert await refused(edge.choose(pb.CHOICE_OFF)) == (grpc.StatusCode.FAILED_PRECONDITION, "edge")
+        assert await edge.on()
+        # The control: a mesh that follows nobody.
+        alone = await a_mesh()
+        assert not (await alone.choose(pb.CHOICE_OFF)).on

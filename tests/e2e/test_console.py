@@ -26,6 +26,7 @@ from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.catalog.v1 import sync_service_pb2 as sync
 from cordboard.client import Client, CordboardError, Unauthenticated
 from cordboard.common.v1 import options_pb2
+from cordboard.flags.v1 import choice_service_pb2 as choices
 from cordboard.flags.v1 import experiment_service_pb2 as experiments
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
@@ -310,6 +311,38 @@ async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history
     written = await ada.go_on(["go", "#/audit?service=flags"], ["see", "flags.flag.kill"], ["judge"])
     assert f"flags/{key}" in written["said"]
     await ada.go_on(["click", "Verify"], ["see", "whole:"])
+
+
+async def test_what_workspaces_have_chosen_stands_at_the_flag_and_is_changed_by_nobody(
+    ada: Operator, operator: Client, troubled: Tenant
+) -> None:
+    slug, why = f"chosen-{uuid4().hex[:8]}", f"the audit {uuid4().hex[:8]}"
+    flag = flags.Flag(name=f"flags/integration.{slug}", default_variant="on", off_variant="off")
+    flag.variants["on"].bool_value, flag.variants["off"].bool_value = True, False
+    flag.rules.add(variant="on", tiers=["business"], opt_in=True)
+    await operator.flags.PutFlag(flags.PutFlagRequest(flag=flag))
+    shown = await ada.come(
+        ["see", "Attention"],
+        ["go", f"#/flags?flag=integration.{slug}&q=integration.{slug}"],
+        ["see", "What workspaces have chosen themselves"],
+        ["see", "Nothing."],
+        ["judge"],
+    )
+    assert "tier business; by their own choice" in shown["said"]
+    name = f"workspaces/{troubled.workspace}/integrations/{slug}/choice"
+    off = choices.SetIntegrationChoiceRequest(
+        name=name, choice=choices.CHOICE_OFF, environment="production", reason=why
+    )
+    for choice in (choices.CHOICE_ON, choices.CHOICE_OFF):
+        off.choice = choice
+        await operator.choices.SetIntegrationChoice(off)
+    shown = await ada.go_on(["see", why], ["judge"])
+    assert troubled.workspace in shown["said"]
+    # The flag that says so can be looked at, and neither killed nor taken back.
+    shown = await ada.go_on(
+        ["go", f"#/flags?flag=choice.integration.{slug}&q=choice.integration.{slug}"], ["see", "as it is"], ["judge"]
+    )
+    assert not [word for word in ("Kill", "Go back") if word in shown["said"].split("History")[-1]]
 
 
 async def test_two_traces_are_compared_step_by_step(ada: Operator, operator: Client, troubled: Tenant) -> None:

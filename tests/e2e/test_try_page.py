@@ -15,6 +15,9 @@ import pytest
 
 from cordboard.auth.v1 import connection_service_pb2 as connections
 from cordboard.catalog.v1 import catalog_service_pb2 as catalog
+from cordboard.client import SwitchedOff
+from cordboard.flags.v1 import rollout_service_pb2 as rollouts
+from tests.e2e.test_command import a_small
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.fixtures.desk import Desk, Tenant, rollout
 from tests.fixtures.mesh import RunningMesh, until
@@ -22,7 +25,7 @@ from tests.fixtures.mesh import RunningMesh, until
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 COMMAND = str(Path(sys.executable).parent / "cordboard")
-LIGHT = 50_000
+LIGHT = 55_000
 
 
 async def command(desk: Desk, *arguments: str) -> tuple[int, str, str]:
@@ -191,6 +194,57 @@ async def test_a_customer_sets_an_integration_up_alone_and_connects_an_account(
     seen = await play(person, await a_link(desk, tenant, "acme-set"), ends="Actions of acme-set")
     assert "Connect an account" in seen["said"]
     assert "Settings" not in seen["said"]
+
+
+async def test_an_administrator_switches_integrations_for_the_workspace(
+    person: Browser, desk: Desk, running_mesh: RunningMesh
+) -> None:
+    tenant = await desk.tenant()
+    why = f"the audit {os.urandom(4).hex()}"
+    acts = [
+        ["fill", "Why", why],
+        ["click", "Switch off acme-desk"],
+        ["wait", "acme-desk is off."],
+        ["wait", why],
+    ]
+    seen = await play(person, await a_link(desk, tenant, "--settings"), acts=acts, ends="What the workspace uses")
+    assert seen["wrong"] == [], seen
+    async with (
+        running_mesh.client(await running_mesh.token("member", workspace=tenant.workspace)) as member,
+        running_mesh.operator() as operator,
+    ):
+
+        async def off() -> bool:
+            try:
+                await member.execute(tenant.connection, "get_me")
+            except SwitchedOff:
+                return True
+            return False
+
+        async def on() -> bool:
+            return not await off()
+
+        await until(off, "what was chosen on the page")
+        # What the mesh refuses is said, and the switch stays as it was.
+        freeze = rollouts.FreezeRolloutRequest(name="rollouts/integration.acme-frozen", reason="the quarter ends")
+        await operator.catalog.PublishDefinition(catalog.PublishDefinitionRequest(document=a_small("acme-frozen")))
+        stage = rollouts.Stage(reaches=[rollouts.Reach(percent=100)])
+        plan = rollouts.Rollout(name=freeze.name, stages=[stage], opt_in=rollouts.OPT_IN_REACHED)
+        await operator.rollouts.PutRollout(rollouts.PutRolloutRequest(rollout=plan))
+        await operator.rollouts.FreezeRollout(freeze)
+        acts = [
+            ["click", "Switch on acme-frozen"],
+            ["wait", "The choice was refused"],
+            ["wait", "it can only be switched off"],
+            ["click", "Switch on acme-desk"],
+            ["wait", "acme-desk is on."],
+        ]
+        seen = await play(person, await a_link(desk, tenant, "--settings"), acts=acts, ends="What the workspace uses")
+        assert [each for each in seen["wrong"] if "400" not in each] == [], seen
+        await until(on, "what was chosen on the page again")
+    # The control: who is no administrator is offered no switch.
+    seen = await play(person, await a_link(desk, tenant), ends="Try an action")
+    assert "Switch integrations" not in seen["said"]
 
 
 async def test_the_command_says_what_is_not_there(desk: Desk, northwind: Tenant) -> None:

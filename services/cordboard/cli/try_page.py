@@ -41,12 +41,13 @@ def open_page(
 ) -> None:
     """Fill in the form of an action on a page in a browser, and call it, as a member of a workspace.
 
-    With --settings: set its config variables there, as an administrator of the workspace.
+    With --settings: set its config variables there, as an administrator of the workspace; without an integration,
+    switch integrations on and off for it.
     """
 
     async def work() -> None:
-        if (action or connection or settings) and not integration:
-            raise CommandFailed("--action, --connection and --settings need an INTEGRATION", 2)
+        if (action or connection) and not integration:
+            raise CommandFailed("--action and --connection need an INTEGRATION", 2)
         if settings and action:
             raise CommandFailed("begin with --settings or with --action", 2)
         found = await endpoint(target(context))
@@ -60,7 +61,7 @@ def open_page(
             issued = await operator.tokens.IssueToken(request)
         async with found.client(issued.access_token) as member:
             # What is not there is said here, and not on a page that has taken the link.
-            if action or settings:
+            if action or (settings and integration):
                 form = "settings" if settings else f"action.{action}"
                 await member.forms.GetForm(GetFormRequest(name=f"integrations/{integration}/forms/{form}"))
             elif integration:

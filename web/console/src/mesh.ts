@@ -14,6 +14,7 @@ import { DriftService } from "../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { GovernanceService } from "../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { SyncService } from "../gen/cordboard/catalog/v1/sync_service_pb.ts";
 import { AuditService } from "../gen/cordboard/common/v1/audit_service_pb.ts";
+import { ChoiceService } from "../gen/cordboard/flags/v1/choice_service_pb.ts";
 import { ExperimentService } from "../gen/cordboard/flags/v1/experiment_service_pb.ts";
 import { FlagService } from "../gen/cordboard/flags/v1/flag_service_pb.ts";
 import { RolloutService } from "../gen/cordboard/flags/v1/rollout_service_pb.ts";
@@ -57,6 +58,7 @@ function meshOf(transport: Transport) {
     audit: createClient(AuditService, transport),
     experiments: createClient(ExperimentService, transport),
     flags: createClient(FlagService, transport),
+    choices: createClient(ChoiceService, transport),
     rollouts: createClient(RolloutService, transport),
     breakers: createClient(BreakerService, transport),
     deadLetters: createClient(DeadLetterService, transport),

@@ -47,6 +47,23 @@ export interface Settings {
   secrets: string[];
 }
 
+/** What an integration is for the workspace, and what its administrators have chosen. */
+export interface Choice {
+  /** The integration's id. */
+  id: string;
+  /** Whether it is on now. */
+  on: boolean;
+  /** Whether it would be on if nothing was chosen. */
+  offered: boolean;
+  /** Whether it would be on if that was chosen. */
+  choosable: boolean;
+  /** What was chosen, as the mesh calls it. */
+  choice: string;
+  /** Who chose it, and why. */
+  creator: string;
+  reason: string;
+}
+
 /** A link to the connect page. */
 export interface ConnectLink {
   name: string;
@@ -171,6 +188,22 @@ export class Calls {
   /** Sets everything that the workspace sets for an integration; a secret that is given empty stays as it is. */
   async save(integration: string, values: JsonObject, secretValues: JsonObject): Promise<void> {
     await this.ask("PUT", this.configurationOf(integration), JSON.stringify({ values, secretValues }));
+  }
+
+  /** Returns what the workspace has, may switch on, or has chosen about. */
+  async choices(): Promise<Choice[]> {
+    const found = await this.all<ChoiceAnswer>(
+      `/v1/workspaces/${encodeURIComponent(this.workspace)}/integrationChoices?`,
+      "integrationChoices",
+    );
+    return found.map(choiceOf);
+  }
+
+  /** Chooses for the whole workspace, in the environment of the token. */
+  async choose(integration: string, choice: string, reason: string): Promise<Choice> {
+    const workspace = `/v1/workspaces/${encodeURIComponent(this.workspace)}`;
+    const place = `${workspace}/integrations/${encodeURIComponent(integration)}/choice`;
+    return choiceOf(await this.ask<ChoiceAnswer>("PUT", place, JSON.stringify({ choice, reason })));
   }
 
   /** Makes a link by which somebody connects one account, in the environment of the token. */
@@ -319,6 +352,21 @@ export class Calls {
       trace,
     );
   }
+}
+
+interface ChoiceAnswer {
+  name: string;
+  choice?: string;
+  on?: boolean;
+  offered?: boolean;
+  choosable?: boolean;
+  creator?: string;
+  reason?: string;
+}
+
+function choiceOf(answer: ChoiceAnswer): Choice {
+  const { choice = "", on = false, offered = false, choosable = false, creator = "", reason = "" } = answer;
+  return { id: answer.name.split("/")[3] ?? "", on, offered, choosable, choice, creator, reason };
 }
 
 function formOf(integration: string, action: string): string {

@@ -4,6 +4,7 @@ import { drawForm } from "@cordboard/form";
 import type { DrawnForm, FormDocument, Json, JsonObject } from "@cordboard/form";
 import { Calls, Refused } from "./calls.ts";
 import type { Connection, Entry, Outcome } from "./calls.ts";
+import { switches } from "./choices.ts";
 import { make } from "./dom.ts";
 import { finder } from "./finder.ts";
 import { parted, storedOf, valuesOf } from "./settings.ts";
@@ -50,7 +51,7 @@ class TryPage {
       return error instanceof Refused ? this.over() : this.broken(error);
     }
     const { integration, action } = this.from;
-    if (!integration) return await this.pickIntegration(calls);
+    if (!integration) return await (this.from.settings ? this.choose(calls) : this.pickIntegration(calls));
     const entry = { id: integration, title: integration, text: "" };
     await (this.from.settings ? this.set(calls, entry) : this.pickAction(calls, entry, action));
   }
@@ -61,8 +62,35 @@ class TryPage {
     this.show("Try an action", [
       make("p", {}, `In ${calls.environment} of ${calls.workspace}.`),
       finder("an integration", found, (entry) => void this.pickAction(calls, entry)),
+      ...this.ofAdmins(calls),
       this.leave(calls),
     ]);
+  }
+
+  /** Lets an administrator switch integrations on and off for the workspace. */
+  private async choose(calls: Calls): Promise<void> {
+    const found = await this.asked(() => calls.choices());
+    if (!found) return;
+    const result = make("section", { "aria-label": "What came of it" });
+    const failed = (error: unknown): void => {
+      result.replaceChildren(
+        ...(error === undefined ? [] : refused(error, "Nothing was changed", "The choice was refused")),
+      );
+      result.querySelector<HTMLElement>("h2")?.focus();
+    };
+    this.show("What the workspace uses", [
+      make("p", {}, `In ${calls.environment} of ${calls.workspace}. It holds for everybody there.`),
+      found.length > 0
+        ? switches(found, (...chosen) => calls.choose(...chosen), failed)
+        : make("p", {}, "There is nothing to switch."),
+      result,
+      this.back("Its integrations", () => this.pickIntegration(calls)),
+      this.leave(calls),
+    ]);
+  }
+
+  private ofAdmins(calls: Calls): HTMLElement[] {
+    return calls.isAdmin ? [this.back("Switch integrations", () => this.choose(calls))] : [];
   }
 
   private async pickAction(calls: Calls, integration: Entry, action = ""): Promise<void> {
@@ -76,6 +104,7 @@ class TryPage {
     this.show(`Actions of ${integration.title}`, [
       finder("an action", actions, (entry) => void this.fillIn(calls, integration, entry, connections)),
       ...(hasSettings && calls.isAdmin ? [this.back("Settings", () => this.set(calls, integration))] : []),
+      ...this.ofAdmins(calls),
       this.back("Connect an account", () => this.connect(calls, integration)),
       this.back("Another integration", () => this.pickIntegration(calls)),
       this.leave(calls),

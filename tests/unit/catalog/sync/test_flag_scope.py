@@ -45,6 +45,15 @@ def test_a_rule_that_names_none_of_the_edge_goes() -> None:
         assert narrowed(rule) == []
 
 
+def test_what_others_have_chosen_stays_at_the_hub() -> None:
+    mine = pb.Rule(workspaces=["acme", "globex"], environments=["production"], variant="off")
+    kept = [pb.Rule(workspaces=["acme"], environments=["production"], variant="off")]
+    assert narrowed(mine, name="flags/choice.integration.github") == kept
+    assert narrowed(mine, name="flags/choice.integration.acme--erp") == kept
+    # About another's private integration not even that there is one.
+    assert narrowed(mine, name="flags/choice.integration.globex--erp") is None
+
+
 def test_a_rule_that_names_customers_goes_while_those_of_the_edge_are_not_known() -> None:
     rule = pb.Rule(customers=["c-acme"], variant="on")
     assert narrowed(rule, owners={}) == []
@@ -130,7 +139,7 @@ def test_every_text_of_a_rule_is_looked_at() -> None:
     """The control: a field that a rule gets, and that may name somebody, is none that this page does not know."""
     assert {field.name for field in pb.Rule.DESCRIPTOR.fields} == {
         "description", "tiers", "workspaces", "customers", "environments", "regions", "variant", "split", "slices",
-        "segments",
+        "segments", "opt_in",
     }  # fmt: skip
     assert {field.name for field in pb.Flag.DESCRIPTOR.fields} == {
         "name", "description", "variants", "rules", "default_variant", "off_variant", "killed", "revision", "etag",

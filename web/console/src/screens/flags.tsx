@@ -2,7 +2,9 @@
 
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { Choice } from "../../gen/cordboard/flags/v1/choice_service_pb.ts";
 import type { Flag, FlagRevision } from "../../gen/cordboard/flags/v1/flag_service_pb.ts";
+import { OptIn } from "../../gen/cordboard/flags/v1/rollout_service_pb.ts";
 import type { Comparison, Rollout, Stage } from "../../gen/cordboard/flags/v1/rollout_service_pb.ts";
 import { useLive } from "../live.ts";
 import { useMesh } from "../mesh.ts";
@@ -14,6 +16,14 @@ import { Table } from "../table.tsx";
 
 const PAGE = 1000;
 const EVERY_SECONDS = 5;
+// Flags that say what workspaces have chosen, which nobody changes here, and those that they choose about.
+const CHOICES = "choice.";
+const CHOOSABLE = "integration.";
+const LEFT = {
+  [OptIn.UNSPECIFIED]: "",
+  [OptIn.REACHED]: "Whoever it reaches has it once they switch it on themselves.",
+  [OptIn.EARLY]: "Those whose share has not come yet may switch it on themselves.",
+};
 
 /** Shows flags and rollouts, and the one that is chosen. */
 export function Flags({ route }: { route: Route }): JSX.Element {
@@ -95,9 +105,10 @@ function Killed({ flag }: { flag: Flag }): JSX.Element {
   return flag.killed ? <Mark mood="bad">killed</Mark> : <Mark mood="good">on</Mark>;
 }
 
-function Switch({ flag, done }: { flag: Flag; done: () => void }): JSX.Element {
+function Switch({ flag, done }: { flag: Flag; done: () => void }): JSX.Element | null {
   const mesh = useMesh();
   const { name } = flag;
+  if (last(name).startsWith(CHOICES)) return null;
   if (flag.killed)
     return (
       <Act
@@ -148,6 +159,8 @@ function OneFlag({ flag, route, done }: { flag: Flag; route: Route; done: () => 
               listed("customer", rule.customers),
               listed("environment", rule.environments),
               listed("region", rule.regions),
+              listed("segment", rule.segments),
+              rule.optIn ? "by their own choice" : "",
             ]
               .filter(Boolean)
               .join("; ") || "everybody"}
@@ -159,9 +172,47 @@ function OneFlag({ flag, route, done }: { flag: Flag; route: Route; done: () => 
           otherwise: <b>{given(flag, flag.defaultVariant)}</b>
         </li>
       </ol>
+      {last(name).startsWith(CHOOSABLE) && <Chosen integration={last(name).slice(CHOOSABLE.length)} />}
       <h3>History</h3>
       <Asked of={history}>{(rows) => <History flag={flag} rows={rows} done={done} />}</Asked>
     </Panel>
+  );
+}
+
+/** What workspaces have chosen about an integration, whatever its flag says. */
+function Chosen({ integration }: { integration: string }): JSX.Element {
+  const mesh = useMesh();
+  const chosen = useLive(
+    () =>
+      everything(
+        (pageToken) => mesh.choices.searchIntegrationChoices({ integration, pageSize: PAGE, pageToken }),
+        (page) => page.integrationChoices,
+      ),
+    [integration],
+    EVERY_SECONDS,
+  );
+  return (
+    <>
+      <h3>What workspaces have chosen themselves</h3>
+      <Asked of={chosen}>
+        {(rows) => (
+          <Table
+            label="Choices"
+            rows={rows}
+            keyOf={(row) => `${row.name} ${row.environment}`}
+            empty="Nothing."
+            columns={[
+              { title: "Workspace", cell: (row) => row.name.split("/")[1] },
+              { title: "Environment", width: 16, cell: (row) => row.environment },
+              { title: "Chosen", width: 12, cell: (row) => (row.choice === Choice.ON ? "on" : "off") },
+              { title: "When", width: 22, cell: (row) => when(row.updateTime) },
+              { title: "Who", cell: (row) => row.creator },
+              { title: "Why", cell: (row) => row.reason },
+            ]}
+          />
+        )}
+      </Asked>
+    </>
   );
 }
 
@@ -237,7 +288,7 @@ function History(given: { flag: Flag; rows: readonly FlagRevision[]; done: () =>
           cell: (row) =>
             last(row.name) === String(given.flag.revision) ? (
               <span class="soft">as it is</span>
-            ) : (
+            ) : last(given.flag.name).startsWith(CHOICES) ? null : (
               <Act
                 label="Go back"
                 asks={`Makes the flag what it was as number ${last(row.name)}.`}
@@ -274,6 +325,7 @@ function OneRollout(given: { rollout: Rollout; route: Route; done: () => void })
     <Panel title={last(name)} aside={<Close route={given.route} name="rollout" />}>
       <p>
         {rollout.description} <State rollout={rollout} /> {rollout.freezeReason}
+        {LEFT[rollout.optIn]}
         {rollout.lock && ` by its guard, for its ${rollout.lock.reason}, ${ago(rollout.lock.createTime)}`}
       </p>
       <div class="row">
