@@ -16,7 +16,12 @@ const shared = {
 generate();
 await build({
   ...shared,
-  entryPoints: { connect: "connect/src/page.ts", try: "try/src/page.ts", console: "console/src/main.tsx" },
+  entryPoints: {
+    connect: "connect/src/page.ts",
+    try: "try/src/page.ts",
+    design: "design/src/page.ts",
+    console: "console/src/main.tsx",
+  },
   format: "esm",
   jsx: "automatic",
   jsxImportSource: "preact",
@@ -25,5 +30,7 @@ await build({
 });
 await build({
   ...shared,
-  entryPoints: { connect: "connect/src/page.css", try: "try/src/page.css", console: "console/src/page.css" },
+  entryPoints: Object.fromEntries(
+    ["connect", "try", "design", "console"].map((page) => [page, `${page}/src/page.css`]),
+  ),
 });

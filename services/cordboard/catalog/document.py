@@ -80,7 +80,29 @@ def read(text: str) -> Document:
 
 def write(definition: Definition) -> str:
     """Returns the definition as YAML text; `read` gives the same definition back."""
-    return yaml.dump(to_plain(definition), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return plain_yaml(to_plain(definition))
+
+
+def plain_yaml(value: Any, *, flow: bool = False) -> str:
+    """Returns plain values as YAML text that `parse` reads as the same; with `flow`, on one line."""
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=flow,
+        width=1 << 30 if flow else 120,
+    )
+
+
+def from_plain(value: Any) -> Definition:
+    """Returns the definition that plain values describe; raises DocumentInvalid at the first of them that is wrong."""
+    reader = _Reader()
+    definition = Definition()
+    reader.message(definition, value, ())
+    if reader.problems:
+        raise DocumentInvalid("; ".join(f"{written(path)} {text}" for path, text in reader.problems[:MAX_PROBLEMS]))
+    return definition
 
 
 def to_plain(message: Message, *, schemas_as_text: bool = False) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def check_files(files: Iterable[File], earlier: Iterable[File] = ()) -> list[Rep
         if document is None:
             reports.append(Report(file.name, findings=tuple(found[file.name])))
             continue
-        definition = _whole(document.definition, known, found[file.name])
+        definition = whole(document.definition, known, found[file.name])
         if definition is not None:
             found[file.name] += _checked(definition, document, file, before.get(definition.slug))
         shown_definition = definition if definition is not None else document.definition
@@ -124,8 +124,8 @@ def _earlier(files: Iterable[File]) -> dict[str, Definition]:
         except DocumentInvalid:
             continue
         reads[definition.slug] = definition
-    whole = {slug: _whole(definition, reads, []) for slug, definition in reads.items()}
-    return {slug: definition for slug, definition in whole.items() if definition is not None}
+    found = {slug: whole(definition, reads, []) for slug, definition in reads.items()}
+    return {slug: definition for slug, definition in found.items() if definition is not None}
 
 
 def _check_slugs(documents: Mapping[str, Document], found: dict[str, list[Finding]]) -> None:
@@ -138,7 +138,7 @@ def _check_slugs(documents: Mapping[str, Document], found: dict[str, list[Findin
             found[name].append(_placed(NAMING, document.placed(Violation("slug", text))))
 
 
-def _whole(definition: Definition, known: Mapping[str, Definition], found: list[Finding]) -> Definition | None:
+def whole(definition: Definition, known: Mapping[str, Definition], found: list[Finding]) -> Definition | None:
     """Returns a definition with what its bases say; None, with a finding, where that cannot be."""
     chain = [definition]
     while chain[-1].HasField("extends"):

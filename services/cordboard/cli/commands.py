@@ -42,6 +42,7 @@ PLACES: Final[Mapping[str, Place]] = {
     "drill": Place("drills.command:drill", MESH),
     "publish": Place("publishing:publish", CATALOG),
     "check": Place("check:check", CATALOG),
+    "design": Place("design:design", CATALOG),
     "import": Place("publishing:import_openapi", CATALOG),
     "integrations": Place("catalog:app", CATALOG, _IN_CATALOG, hidden=True),
     "catalog": Place("catalog:app", CATALOG, _IN_CATALOG),

@@ -53,8 +53,12 @@ export interface DrawnForm {
   readonly element: HTMLElement;
   /** Reads what is filled in, and shows what is wrong with it. */
   read(): Promise<Reading>;
+  /** Returns what is filled in so far, and shows nothing. */
+  values(): Promise<JsonObject>;
   /** Shows what the server says is wrong, and puts the person there. */
   show(problems: readonly Problem[]): void;
+  /** Shows what the server says is wrong, and leaves the person where they are. */
+  mark(problems: readonly Problem[]): void;
   /** Empties what must not stay on the page: every secret. */
   forget(): void;
 }
@@ -90,7 +94,7 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
   members = new Members(document.fields ?? [], given.values, scene, element);
   const all = members;
 
-  const show = (found: readonly Wrong[], rest: readonly string[]): void => {
+  const show = (found: readonly Wrong[], rest: readonly string[], moves = true): void => {
     all.clear();
     for (const { control, text } of found) control.show(`${control.label} ${text}`);
     const lines = [
@@ -109,7 +113,22 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
     const heading = lines.length === 1 ? words.summaryOne : said(words.summary, { count: lines.length });
     summary.replaceChildren(make("h2", {}, heading), make("ul", {}, ...lines));
     summary.hidden = lines.length === 0;
-    if (lines.length > 0) summary.focus();
+    if (lines.length > 0 && moves) summary.focus();
+  };
+
+  const tell = (problems: readonly Problem[], moves: boolean): void => {
+    const found: Wrong[] = [];
+    const rest: string[] = [];
+    for (const { pointer, fieldId, text } of problems) {
+      const steps = pointer
+        .split("/")
+        .slice(1)
+        .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+      const control = (steps.length > 0 ? all.at(steps) : undefined) ?? (fieldId ? all.find(fieldId) : undefined);
+      if (control) found.push({ control, pointer, text });
+      else rest.push(text);
+    }
+    show(found, rest, moves);
   };
 
   return {
@@ -124,20 +143,13 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
         problems: wrong.map(({ control, pointer, text }) => ({ fieldId: control.field.id, pointer, text })),
       };
     },
-    show(problems): void {
-      const found: Wrong[] = [];
-      const rest: string[] = [];
-      for (const { pointer, fieldId, text } of problems) {
-        const steps = pointer
-          .split("/")
-          .slice(1)
-          .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-        const control = (steps.length > 0 ? all.at(steps) : undefined) ?? (fieldId ? all.find(fieldId) : undefined);
-        if (control) found.push({ control, pointer, text });
-        else rest.push(text);
-      }
-      show(found, rest);
+    async values(): Promise<JsonObject> {
+      await all.ready();
+      all.refresh();
+      return all.value(false);
     },
+    show: (problems) => tell(problems, true),
+    mark: (problems) => tell(problems, false),
     forget(): void {
       for (const input of element.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>(
         'input[type="password"], .cbf-masked',
