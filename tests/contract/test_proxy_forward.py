@@ -23,6 +23,8 @@ from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
 from tests.fixtures.sites import listening
+from tests.unit.proxy.hubs import Door as HubDoor
+from tests.unit.proxy.hubs import a_door, follow, lead, relayed
 from tests.unit.proxy.neighbours import Neighbours, neighbours
 from tests.unit.proxy.running import CONNECTION, ON, a_proxy, is_ready, read, until
 from tests.unit.proxy.samples import SLUG, acme_desk
@@ -95,16 +97,45 @@ class Place:
         return ForwardServiceStub(self.served.as_role(*(roles or ("member",)), **({"workspace": "acme"} | claims)))
 
 
-@pytest.fixture
-async def place(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[Place]:
-    async with echoing() as vendor, neighbours(identities) as around:
+@contextlib.asynccontextmanager
+async def a_place(
+    serving: Serving, identities: Identities, vendor: Echo, url: str, key: str = KEY, **settings: Any
+) -> AsyncIterator[Place]:
+    """Runs a Proxy that is connected to this vendor."""
+    async with neighbours(identities) as around:
         await around.publish(acme_desk(f"http://{vendor.authority}"))
         await around.catch_up()
         await around.set_flags(**ON)
-        await around.connect(CONNECTION, integration=SLUG, api_key=KEY)
-        async with a_proxy(serving, around, database("proxy").url) as served:
+        await around.connect(CONNECTION, integration=SLUG, api_key=key)
+        async with a_proxy(serving, around, url, **settings) as served:
             await until(lambda: is_ready(served))
             yield Place(served, around, vendor)
+
+
+@contextlib.asynccontextmanager
+async def an_edge(
+    serving: Serving, identities: Identities, database: Databases, hub: Place, **settings: Any
+) -> AsyncIterator[tuple[Place, HubDoor]]:
+    """Runs a Proxy whose calls go to the hub; its own credential is another one."""
+    async with (
+        a_door(identities, relayed(hub.served.channel("envoy"))) as door,
+        a_place(serving, identities, hub.vendor, database("proxy").url, "the-edges-own-key", **settings) as edge,
+    ):
+        follow(edge.around, identities, door, edge.served.mint.token("member", workspace="acme"))
+        await lead(edge.served, f"workspaces/acme/backendRoutes/{SLUG}")
+        yield edge, door
+
+
+@pytest.fixture(params=["direct", "hub"])
+async def place(
+    serving: Serving, identities: Identities, database: Databases, request: pytest.FixtureRequest
+) -> AsyncIterator[Place]:
+    async with echoing() as vendor, a_place(serving, identities, vendor, database("proxy").url) as place:
+        if request.param == "direct":
+            yield place
+            return
+        async with an_edge(serving, identities, database, place) as (edge, _):
+            yield edge
 
 
 def head(path: str = "/echo", method: str = "GET", headers: Sequence[tuple[str, str]] = (), **fields: Any) -> Any:

@@ -15,12 +15,10 @@ import pytest
 from cordboard.local.certificates import Identities
 from cordboard.local.ports import Ports
 from cordboard.proxy.forward_http import SMALL_BYTES
-from tests.contract.test_proxy_forward import KEY, MEGABYTE, ZIPPED, Place, echoing
+from tests.contract.test_proxy_forward import KEY, MEGABYTE, ZIPPED, Place, a_place, an_edge, echoing
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.neighbours import neighbours
-from tests.unit.proxy.running import CONNECTION, ON, a_proxy, is_ready, until
-from tests.unit.proxy.samples import SLUG, acme_desk
+from tests.unit.proxy.running import ON, until
 
 
 class Door:
@@ -51,19 +49,21 @@ class Door:
             yield response
 
 
-@pytest.fixture
-async def door(serving: Serving, identities: Identities, database: Databases) -> AsyncIterator[Door]:
+@pytest.fixture(params=["direct", "hub"])
+async def door(
+    serving: Serving, identities: Identities, database: Databases, request: pytest.FixtureRequest
+) -> AsyncIterator[Door]:
     ports = Ports()
     port = ports.claim()
-    async with echoing() as vendor, neighbours(identities) as around:
-        await around.publish(acme_desk(f"http://{vendor.authority}"))
-        await around.catch_up()
-        await around.set_flags(**ON)
-        await around.connect(CONNECTION, integration=SLUG, api_key=KEY)
-        url = database("proxy").url
-        async with a_proxy(serving, around, url, forward_address=f"127.0.0.1:{port}") as served:
-            await until(lambda: is_ready(served))
-            yield Door(Place(served, around, vendor), identities, port)
+    here: dict[str, Any] = {"forward_address": f"127.0.0.1:{port}"}
+    url = database("proxy").url
+    async with echoing() as vendor, contextlib.AsyncExitStack() as stack:
+        if request.param == "direct":
+            place = await stack.enter_async_context(a_place(serving, identities, vendor, url, **here))
+        else:
+            hub = await stack.enter_async_context(a_place(serving, identities, vendor, url))
+            place, _ = await stack.enter_async_context(an_edge(serving, identities, database, hub, **here))
+        yield Door(place, identities, port)
     ports.release()
 
 

@@ -398,6 +398,25 @@ async def test_an_edges_call_runs_at_its_hub_with_the_hubs_credential(tier: Tier
         assert result.output == (await at_hub.execute(bazaar.tenant.connection, "get_me")).output
 
 
+async def test_a_raw_request_of_an_edge_goes_by_its_hub_and_both_bodies_stream(
+    tier: Tier, desk: Desk, bazaar: Bazaar
+) -> None:
+    connection = bazaar.connection.rpartition("/")[2]
+    bearer = {"Authorization": f"Bearer {bazaar.token}"}
+    found = await tier.edge.http("GET", f"/proxy/{connection}/tickets?limit=1", headers=bearer)
+    assert (found.status, len(found.json()["data"])) == (200, 1)
+    subject = f"raw-{uuid4().hex}"
+    given = {"subject": subject, "requester_id": "con_00000001"}
+    made = await tier.edge.http("POST", f"/proxy/{connection}/tickets", headers=bearer, json=given)
+    assert (made.status, desk.tickets()[subject]) == (201, 1)
+    wrong = await tier.edge.http("GET", f"/proxy/{connection}/tickets/none", headers=bearer)
+    assert (wrong.status, wrong.headers.get("x-cordboard-error")) == (404, None), "the vendor's own answer"
+    async with desk.mesh.client(bazaar.tenant.token) as at_hub:
+        listed = await at_hub.proxy.ListCalls(proxy.ListCallsRequest(parent=f"workspaces/{BAZAAR}", page_size=20))
+    forwarded = [one for one in listed.calls if one.action.startswith("forward.")]
+    assert [(one.caller, one.connection) for one in forwarded[:3]] == [("edges/shop", bazaar.tenant.connection)] * 3
+
+
 async def test_pages_of_an_edges_call_come_from_its_hub(tier: Tier, desk: Desk, bazaar: Bazaar) -> None:
     async with tier.edge.client(bazaar.token) as member, desk.mesh.client(bazaar.tenant.token) as at_hub:
         given = {"limit": 2}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cordboard.auth.v1.credential_service_pb2 import LeaseCredentialResponse
 from cordboard.core.errors import DeadlineExceeded, NotFound, StateConflict
 from cordboard.proxy.backends.gateway import GATEWAY
-from cordboard.proxy.backends.route import DIRECT, Kind, RemoteConnection, Route
+from cordboard.proxy.backends.route import DIRECT, Backend, Kind, RemoteConnection, Route
 from cordboard.proxy.backends.routes import Routes
 from cordboard.proxy.calls import Call
 from cordboard.proxy.connections import Connections, Lease
@@ -121,14 +121,20 @@ class Admission:
         call.backend, call.generation = via, lease.generation
         return aim(target.definition, target.action, lease, via)
 
-    def direct(self, call: Call, definition: Definition) -> None:
-        """Raises StateConflict where a workspace's calls do not go to the vendor directly, and by HTTP."""
+    def raw(self, call: Call, definition: Definition) -> Backend:
+        """Returns the way of what is no action's call: directly to the vendor, or to the hub.
+
+        Raises StateConflict where a workspace's calls go another way, or not by HTTP.
+        """
         slug = definition.slug
         if definition.database is not None:
             raise StateConflict(f"integrations/{slug}", "backend", "a database takes statements, and no HTTP")
-        route = self.routes.route(call.order.workspace, slug)
-        if self.routes.primary(call.order.workspace, slug).kind is not Kind.DIRECT and route is not None:
-            raise StateConflict(route.name, "backend", "what is no action's call can only go to the vendor directly")
+        route, via = self.routes.route(call.order.workspace, slug), self.routes.primary(call.order.workspace, slug)
+        if route is not None and via.kind not in (Kind.DIRECT, Kind.HUB):
+            text = "what is no action's call can only go to the vendor directly, or to the hub"
+            raise StateConflict(route.name, "backend", text)
+        call.backend = via
+        return via
 
     async def gateway(self, call: Call, connection: str, environment: str) -> tuple[Definition, Lease]:
         """Returns the definition and the lease of the workspace's connection at a gateway.

@@ -34,6 +34,8 @@ from cordboard.core.errors import (
 )
 from cordboard.planning.plan import METHODS, Outbound
 from cordboard.planning.servers import Place
+from cordboard.proxy.backends.hub import HUB, Subject
+from cordboard.proxy.backends.route import Kind
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.connections import Lease
 from cordboard.proxy.credentials import Ready
@@ -44,6 +46,7 @@ from cordboard.proxy.quotas.bucket import draw
 from cordboard.proxy.sender import TIMEOUT, trace_headers
 from cordboard.proxy.signing.certificates import Certificates
 from cordboard.proxy.stages import AUTHORISE, GUARD, PLAN, SEND
+from cordboard.proxy.v1 import forward_service_pb2 as hub_pb
 
 ACTION: Final = "forward"
 # Of one body in memory before its sender is slowed down: what the event loop reads at once.
@@ -145,10 +148,31 @@ class Forwarding:
         order = Order(wanted.workspace, wanted.connection, f"{ACTION}.{wanted.method}", {}, caller, wanted.remaining)
         safe = wanted.method in _SAFE
         async with self._pipeline.passage(order, ACTION, safe=safe) as (call, definition, lease):
-            self._pipeline.admission.direct(call, definition)
+            via = self._pipeline.admission.raw(call, definition)
+            if via.kind is Kind.HUB:
+                async with self._passed_on(call, wanted, Subject(definition.slug, ACTION, lease, via), body) as reply:
+                    yield reply
+                return
             sending = await self._placed(call, wanted, _aim(definition, lease), body)
             async with self._sent(call, sending) as reply:
                 yield reply
+
+    @contextlib.asynccontextmanager
+    async def _passed_on(
+        self, call: Call, wanted: Wanted, subject: Subject, body: AsyncIterator[bytes] | None
+    ) -> AsyncGenerator[Reply]:
+        """Has the hub send the request, with its own connection and its own rules."""
+        headers = [hub_pb.Header(name=name, value=value) for name, value in passed_on(wanted.headers)]
+        if body is not None and not any(each.name.lower() == "content-length" for each in headers):
+            # Without it the hub would take a request of some methods for one that has no body.
+            headers.append(hub_pb.Header(name="Transfer-Encoding", value="chunked"))
+        head = hub_pb.ForwardHead(method=wanted.method, path=wanted.path, host=wanted.host, headers=headers)
+        async with contextlib.aclosing(self._pipeline.asking.hub.forward(call, subject, head, body)) as parts:
+            first = await anext(parts, None)
+            if first is None or not first.HasField("head"):
+                raise VendorUnreachable(subject.integration, ACTION, HUB)
+            begun = [(each.name, each.value) for each in first.head.headers]
+            yield Reply(first.head.status, begun, (part.chunk async for part in parts), call)
 
     async def _placed(self, call: Call, wanted: Wanted, aim: _Aim, body: AsyncIterator[bytes] | None) -> _Sending:
         call.stages.enter(PLAN)

@@ -15,7 +15,9 @@ from cordboard.catalog.v1 import edge_access_service_pb2 as access_pb
 from cordboard.local.certificates import Identities
 from cordboard.proxy.v1 import backend_service_pb2 as pb
 from cordboard.proxy.v1.backend_service_pb2_grpc import BackendServiceStub
-from tests.unit.proxy.running import Mesh, until
+from tests.fixtures.serving import Served
+from tests.unit.proxy.neighbours import Neighbours
+from tests.unit.proxy.running import until
 
 # What is a hop's own, and not passed on by a relay.
 _OWN: Final = ("grpc-", "user-agent", "te", "content-type")
@@ -94,21 +96,21 @@ def hanging(ended: list[tuple[float, float]]) -> Behave:
     return behave
 
 
-async def follow(mesh: Mesh, identities: Identities, door: Door, token: str) -> None:
-    """Tells the mesh where its hub is, and what to show there."""
+def follow(around: Neighbours, identities: Identities, door: Door, token: str) -> None:
+    """Tells a mesh where its hub is, and what to show there."""
     access = access_pb.HubAccess(
         address=door.address,
         authority=(identities.directory("envoy-public") / "ca.crt").read_bytes(),
         access_token=token,
     )
     access.expire_time.FromSeconds(int(time.time()) + 3600)
-    mesh.around.hub = access
+    around.hub = access
 
 
-async def lead(mesh: Mesh, name: str, connections: Sequence[pb.RemoteConnection] = ()) -> None:
+async def lead(served: Served, name: str, connections: Sequence[pb.RemoteConnection] = ()) -> None:
     """Has the calls of a route's workspace and integration run at the hub."""
     route = pb.BackendRoute(name=name, primary=pb.Backend(hub=pb.HubBackend(), connections=connections))
-    stub: Any = BackendServiceStub(mesh.served.as_role("workspace-admin", workspace=name.split("/")[1]))
+    stub: Any = BackendServiceStub(served.as_role("workspace-admin", workspace=name.split("/")[1]))
     await stub.PutBackendRoute(pb.PutBackendRouteRequest(route=route))
 
     async def known() -> bool:

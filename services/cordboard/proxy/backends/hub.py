@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
@@ -32,17 +32,22 @@ from cordboard.core.status import unpacked
 from cordboard.planning.answers import JSON, Answer
 from cordboard.planning.dialect import NO_QUOTA, Quota
 from cordboard.planning.plan import Outbound
+from cordboard.proxy.backends.passing import Passing
 from cordboard.proxy.guard import Guard, Way
 from cordboard.proxy.quotas.bucket import NOTHING
 from cordboard.proxy.sender import trace_headers
 from cordboard.proxy.stages import GUARD, SEND
+from cordboard.proxy.v1 import forward_service_pb2 as forward_pb
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
+from cordboard.proxy.v1.forward_service_pb2_grpc import ForwardServiceStub
 from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 
 if TYPE_CHECKING:
     from cordboard.core.secrets import Secret
     from cordboard.proxy.backends.hub_line import HubLine
+    from cordboard.proxy.backends.route import Backend
     from cordboard.proxy.calls import Call
+    from cordboard.proxy.connections import Lease
     from cordboard.proxy.target import Target
 
 # A word of the problem of a call, beside the sender's.
@@ -75,8 +80,24 @@ class Sheet:
     last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a call at the hub is about."""
+
+    integration: str
+    """The integration's slug."""
+    action: str
+    lease: Lease
+    via: Backend
+
+    @classmethod
+    def of(cls, target: Target) -> Subject:
+        """Returns what an action's call is about."""
+        return cls(target.definition.slug, target.action.id, target.lease, target.via)
+
+
 class Hub:
-    """Runs actions at the hub."""
+    """Runs actions at the hub, and passes raw requests on to it."""
 
     def __init__(self, line: HubLine, guard: Guard) -> None:
         """Takes the way there, and what lets calls through."""
@@ -92,9 +113,10 @@ class Hub:
             idempotency_key=call.order.idempotency_key,
             output_format=pb.OUTPUT_FORMAT_JSON,
         )
-        async with self._sent(call, target) as sent:
+        async with self._sent(call, Subject.of(target)) as sent:
             for again in (False, True):
-                stub, metadata = await sent.way()
+                channel, metadata = await sent.way()
+                stub = ProxyServiceStub(channel)
                 try:
                     found = await stub.Execute(request, timeout=max(0.0, call.left()), metadata=metadata)
                 except grpc.aio.AioRpcError as error:
@@ -114,9 +136,10 @@ class Hub:
             max_pages=call.order.max_pages,
             output_format=pb.OUTPUT_FORMAT_JSON,
         )
-        async with self._sent(call, target) as sent:
+        async with self._sent(call, Subject.of(target)) as sent:
             for again in (False, True):
-                stub, metadata = await sent.way()
+                channel, metadata = await sent.way()
+                stub: Any = ProxyServiceStub(channel)
                 stream = stub.ExecuteStream(request, timeout=max(0.0, call.left()), metadata=metadata)
                 begun = False
                 try:
@@ -136,21 +159,50 @@ class Hub:
                 break
         raise VendorUnreachable(target.definition.slug, target.action.id, HUB)
 
+    async def forward(
+        self, call: Call, subject: Subject, head: forward_pb.ForwardHead, body: AsyncIterator[bytes] | None
+    ) -> AsyncGenerator[forward_pb.ForwardResponse]:
+        """Yields the parts of an answer to a raw request as they come; raises as `output` does.
+
+        `body` None: there is none. What it raises ends the request, and is raised here.
+        """
+        head.connection = _remote(subject.lease.connection, subject.via)
+        passing = Passing(head, body)
+        async with self._sent(call, subject) as sent:
+            for again in (False, True):
+                channel, metadata = await sent.way()
+                stub = ForwardServiceStub(channel)
+                begun = False
+                try:
+                    async with aclosing(passing.parts(stub, metadata, max(0.0, call.left()))) as parts:
+                        async for part in parts:
+                            begun = True
+                            if part.HasField("head"):
+                                call.vendor_status = part.head.status
+                            yield part
+                    return
+                except grpc.aio.AioRpcError as error:
+                    refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
+                    if refused and not (again or begun or passing.begun):
+                        continue
+                    raise
+        raise VendorUnreachable(subject.integration, subject.action, HUB)
+
     @asynccontextmanager
-    async def _sent(self, call: Call, target: Target) -> AsyncIterator[_Sent]:
+    async def _sent(self, call: Call, subject: Subject) -> AsyncIterator[_Sent]:
         """Guards a call on its way, inside a span of its own, and says in our words how it ended."""
         call.stages.enter(GUARD)
-        passage = await self._guard.enter(call, Way(HUB, target.action.id, target.lease), NOTHING)
+        passage = await self._guard.enter(call, Way(HUB, subject.action, subject.lease), NOTHING)
         call.stages.current = SEND
         span = telemetry.tracer().start_span(
             SEND, kind=SpanKind.CLIENT, attributes={"rpc.system.name": "grpc", **call.labels}
         )
-        sent = _Sent(self._line, call, target, span)
+        sent = _Sent(self._line, call, subject, span)
         doubtful = call.doubtful
         try:
             yield sent
         except BaseException as error:
-            told, certain = self._told(error, call, target, sent)
+            told, certain = self._told(error, call, subject, sent)
             call.doubtful = doubtful or (sent.left and not certain)
             # A hub that answers is there, whatever it says.
             passage.note(healthy=_healthy(told))
@@ -165,7 +217,7 @@ class Hub:
             span.end()
 
     @staticmethod
-    def _told(error: BaseException, call: Call, target: Target, sent: _Sent) -> tuple[BaseException, bool]:
+    def _told(error: BaseException, call: Call, subject: Subject, sent: _Sent) -> tuple[BaseException, bool]:
         """Returns an error as our callers get it, and whether it is certain that nothing was done."""
         if isinstance(error, grpc.aio.AioRpcError):
             found = unpacked(error)
@@ -178,11 +230,11 @@ class Hub:
                 return LimitExceeded(HUB, f"workspaces/{call.order.workspace}", _retry_after(error)), True
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return DeadlineExceeded("the hub's answer"), False
-            return VendorUnreachable(target.definition.slug, target.action.id, HUB), error.code() in _UNSEEN
+            return VendorUnreachable(subject.integration, subject.action, HUB), error.code() in _UNSEEN
         if isinstance(error, TimeoutError) and call.left() <= 0:
             return DeadlineExceeded("the way to the hub"), not sent.left
         if isinstance(error, (TimeoutError, DependencyUnavailable)):
-            return VendorUnreachable(target.definition.slug, target.action.id, HUB), not sent.left
+            return VendorUnreachable(subject.integration, subject.action, HUB), not sent.left
         return error, False
 
 
@@ -192,27 +244,27 @@ class _Sent:
 
     line: HubLine
     call: Call
-    target: Target
+    subject: Subject
     span: Span
     left: bool = False
     """It may have reached the hub."""
     token: Secret[str] | None = None
     """What it was last sent with. Another way is wanted only where the hub refused that."""
 
-    async def way(self) -> tuple[Any, tuple[tuple[str, str], ...]]:
-        """Returns a stub to use now, and what to send beside the request; raises TimeoutError."""
+    async def way(self) -> tuple[grpc.aio.Channel, tuple[tuple[str, str], ...]]:
+        """Returns a channel to use now, and what to send beside the request; raises TimeoutError."""
         call = self.call
         # What was refused for its token has done nothing.
         self.left = False
         async with asyncio.timeout(max(0.0, call.left())):
-            environment = self.target.lease.environment
+            environment = self.subject.lease.environment
             self.token = token = await self.line.token(call.order.workspace, environment, refused=self.token)
             channel = await self.line.channel()
         self.left = True
         self.span.set_attribute("server.address", self.line.address)
         call.attempts += 1
         trace = tuple(trace_headers(self.span).items())
-        return ProxyServiceStub(channel), (("authorization", f"Bearer {token.reveal()}"), *trace)
+        return channel, (("authorization", f"Bearer {token.reveal()}"), *trace)
 
 
 def _healthy(told: BaseException) -> bool | None:
@@ -224,8 +276,11 @@ def _healthy(told: BaseException) -> bool | None:
 
 
 def _connection(target: Target) -> str:
-    connection = target.lease.connection
-    return f"{connection.rpartition('/')[0]}/{target.via.remote(connection)}"
+    return _remote(target.lease.connection, target.via)
+
+
+def _remote(connection: str, via: Backend) -> str:
+    return f"{connection.rpartition('/')[0]}/{via.remote(connection)}"
 
 
 def _answer(found: pb.ExecuteResponse) -> Answer:
