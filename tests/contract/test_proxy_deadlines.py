@@ -16,7 +16,7 @@ from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
 from tests.unit.proxy.running import a_mesh
 
-SECONDS = (0.4, 0.8, 1.2)
+SECONDS = (0.5, 1.0, 2.0)
 # What a busy machine may add. A hop that is not told of the deadline goes on for its own limit, or for ever.
 LATEST = 10.0
 

@@ -29,7 +29,8 @@ from tests.unit.proxy.running import until
 
 START_SECONDS: Final = 180.0
 _PORT: Final = re.compile(r"^port (\d+)$", re.MULTILINE)
-MODULES: Final = ("tests.soak.proxy_process", "tests.soak.hasty_proxy_process")
+CARELESS: Final = "tests.soak.careless_proxy_process"
+MODULES: Final = ("tests.soak.proxy_process", "tests.soak.hasty_proxy_process", CARELESS)
 
 
 class Nursery:
