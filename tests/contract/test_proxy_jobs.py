@@ -302,3 +302,30 @@ async def test_a_job_leads_to_the_trace_in_which_it_was_submitted(mesh: Mesh, sp
     ran = next(span for span in spans.get_finished_spans() if span.name == "job proxy.run")
     assert [f"{link.context.trace_id:032x}" for link in ran.links] == [done.submit_trace_id]
     assert done.trace_id == f"{ran.context.trace_id:032x}" != done.submit_trace_id
+
+
+async def test_a_replay_leads_to_what_failed_to_who_replayed_it_and_to_its_submission(
+    mesh: Mesh, spans: InMemorySpanExporter
+) -> None:
+    job = await jobs(mesh).SubmitJob(submit(values=TICKET | {"requester_id": "con_99999999"}))
+    dead = await ended(mesh, job.name)
+    letter = job.name.replace("/jobs/", "/deadLetters/")
+    edit = dead_pb.EditDeadLetterRequest(name=letter, input_json=json.dumps(TICKET))
+    await letters(mesh).EditDeadLetter(edit)
+    asked = dead_pb.ReplayDeadLettersRequest(parent="workspaces/acme", name=letter)
+    await letters(mesh).ReplayDeadLetters(asked)
+    done = await ended(mesh, job.name)
+    assert done.state == pb.Job.STATE_SUCCEEDED
+    runs = [span for span in spans.get_finished_spans() if span.name == "job proxy.run"]
+    [replay] = [
+        span for span in spans.get_finished_spans() if span.name.endswith("DeadLetterService/ReplayDeadLetters")
+    ]
+    first, second = sorted(runs, key=lambda span: span.start_time or 0)
+    assert replay.context is not None
+    assert first.context is not None
+    told = {dict(link.attributes or {})["cordboard.link"]: link.context for link in second.links}
+    assert f"{told.pop('submitted').trace_id:032x}" == done.submit_trace_id == dead.submit_trace_id
+    assert (told["replayed"].trace_id, told["replayed"].span_id) == (replay.context.trace_id, replay.context.span_id)
+    assert (told["attempt"].trace_id, told["attempt"].span_id) == (first.context.trace_id, first.context.span_id)
+    assert dead.trace_id == f"{told['attempt'].trace_id:032x}"
+    assert [dict(link.attributes or {})["cordboard.link"] for link in first.links] == ["submitted"]

@@ -16,6 +16,9 @@ from typing import Any
 import grpc
 import pytest
 from aiohttp import web
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from cordboard.core.times import to_duration
 from cordboard.local.certificates import Identities
@@ -267,6 +270,26 @@ async def test_events_are_sent_signed_as_cloud_events(mesh: Hooked, receiver: Re
 
     await until(is_acknowledged)
     assert made.secret not in str(await progress(mesh))
+
+
+async def test_what_is_sent_leads_to_the_trace_in_which_it_came(
+    mesh: Hooked, receiver: Receiver, spans: InMemorySpanExporter
+) -> None:
+    await create(mesh, webhook=pb.WebhookTarget(url=receiver.url))
+    assert (await mesh.send(an_event(1)))[0] == 200
+
+    async def sent() -> list[ReadableSpan]:
+        return [span for span in spans.get_finished_spans() if span.name == "event proxy.send"]
+
+    [delivery] = await until(sent)
+    [intake] = [span for span in spans.get_finished_spans() if span.name == "POST /webhooks/{token}"]
+    assert intake.context is not None
+    assert delivery.context is not None
+    [link] = delivery.links
+    assert (link.context.trace_id, link.context.span_id) == (intake.context.trace_id, intake.context.span_id)
+    assert dict(link.attributes or {}) == {"cordboard.link": "taken"}
+    assert intake.context.trace_id != delivery.context.trace_id
+    assert delivery.status.status_code is StatusCode.UNSET
 
 
 async def rotated(mesh: Hooked, overlap: float | None = None, name: str = NAME) -> Any:

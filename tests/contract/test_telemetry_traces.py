@@ -22,7 +22,7 @@ from cordboard.telemetry.__main__ import start
 from cordboard.telemetry.settings import TelemetrySettings
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceStub
-from tests.fixtures.otlp import MILLISECOND, SECOND, a_span, an_export, exporter
+from tests.fixtures.otlp import MILLISECOND, SECOND, a_span, an_attribute, an_export, exporter
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Served, Serving
 
@@ -90,6 +90,57 @@ async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, list[str]
 
 def at(nanoseconds: int) -> Timestamp:
     return Timestamp(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
+
+
+async def test_links_are_shown_on_both_sides(telemetry: Telemetry) -> None:
+    now = time.time_ns() - 20 * SECOND
+    submit, run, again, other = (bytes([number]) * 16 for number in (1, 2, 3, 4))
+    submitted, ran = b"submitid", b"run---id"
+
+    def linking(name: str, trace: bytes, own: bytes, *links: tuple[bytes, bytes, str], **fields: Any) -> Span:
+        made = a_span(name, trace_id=trace, span_id=own, **fields)
+        for trace_id, span_id, relation in links:
+            made.links.add(
+                trace_id=trace_id,
+                span_id=span_id,
+                attributes=[an_attribute("cordboard.link", relation), an_attribute("note", "token=abcdef")],
+            )
+        return made
+
+    await telemetry.keep(
+        a_span("SubmitJob", trace_id=submit, span_id=submitted, start=now),
+        linking("job proxy.run", run, ran, (submit, submitted, "submitted"), start=now + SECOND, status=ERROR),
+        linking(
+            "job proxy.run", again, b"again-id", (submit, submitted, "submitted"), (run, ran, "attempt"),
+            start=now + 2 * SECOND, took=SECOND,
+        ),
+        # What leads nowhere, and what leads to itself.
+        linking("odd", other, b"odd---id", (b"", b"", ""), (b"\x09" * 16, b"12345678", ""), (other, b"odd---id", "")),
+    )  # fmt: skip
+
+    async def trace(trace_id: bytes) -> pb.Trace:
+        found: pb.Trace = await telemetry.traces.GetTrace(pb.GetTraceRequest(name=f"traces/{trace_id.hex()}"))
+        return found
+
+    first, second, third = await trace(submit), await trace(run), await trace(again)
+    assert [(one.trace, one.relation, one.status) for one in first.linked_from] == [
+        (f"traces/{run.hex()}", "submitted", pb.Span.STATUS_ERROR),
+        (f"traces/{again.hex()}", "submitted", pb.Span.STATUS_UNSPECIFIED),
+    ]
+    assert [(one.span_id, one.target_span_id) for one in second.linked_from] == [(b"again-id".hex(), ran.hex())]
+    assert (second.linked_from[0].name, second.linked_from[0].duration) == ("job proxy.run", Duration(seconds=1))
+    [span] = third.spans
+    assert [(link.trace, link.span_id, link.relation) for link in span.links] == [
+        (f"traces/{submit.hex()}", submitted.hex(), "submitted"),
+        (f"traces/{run.hex()}", ran.hex(), "attempt"),
+    ]
+    assert dict(span.links[0].attributes) == {"note": "token=[redacted]"}
+    assert not third.linked_from
+    odd = await trace(other)
+    assert [link.trace for link in odd.spans[0].links] == [f"traces/{'09' * 16}", f"traces/{other.hex()}"]
+    assert not odd.linked_from
+    [listed] = (await telemetry.page(operation="SubmitJob")).traces
+    assert not listed.linked_from
 
 
 async def test_a_trace_is_shown_whole_and_in_order_of_start(telemetry: Telemetry) -> None:

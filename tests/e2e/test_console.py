@@ -31,6 +31,7 @@ from cordboard.flags.v1 import experiment_service_pb2 as experiments
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
 from cordboard.flags.v1 import tracking_service_pb2 as tracking
+from cordboard.proxy.v1 import job_service_pb2 as jobs
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.proxy.v1 import quota_service_pb2 as quotas
 from tests.e2e.test_command import as_json
@@ -279,6 +280,26 @@ async def test_a_dead_letter_is_corrected_and_replayed(ada: Operator, troubled: 
 
     await until(arrived, "the ticket to be made", patience=BOUND)
     await ada.go_on(["go", f"#/jobs?workspace={troubled.workspace}&show=jobs"], ["see", "succeeded"], ["judge"])
+
+    async def replayed() -> list[jobs.Job]:
+        async with desk.mesh.client(troubled.token) as member:
+            found = await member.jobs.ListJobs(jobs.ListJobsRequest(parent=f"workspaces/{troubled.workspace}"))
+        return [job for job in found.jobs if job.state == jobs.Job.STATE_SUCCEEDED]
+
+    job = max(await until(replayed, "the job to have ended"), key=lambda job: job.end_time.ToNanoseconds())
+    assert len({job.trace_id, job.submit_trace_id}) == 2
+    # From its execution back to who submitted it, and from there on to what became of it.
+    story = await ada.go_on(
+        ["go", f"#/traces/{job.trace_id}"],
+        ["see", "Other traces of this story"],
+        ["see", "replayed by"],
+        ["see", "tried before in"],
+        ["judge"],
+        ["follow", job.submit_trace_id[:8]],
+        ["see", "ran later in"],
+        ["judge"],
+    )
+    assert job.trace_id[:8] in story["said"]
 
 
 async def test_a_flag_is_killed_only_by_its_name_and_taken_back_from_its_history(

@@ -56,6 +56,15 @@ _NOTES: Final = (
     "cordboard.error.reason",
     "error.type",
 )
+MOST_LINKS: Final = 50
+# What the other trace is to this one, and this one to the other.
+_BACK: Final = {
+    "submitted": "was submitted by",
+    "attempt": "was tried before in",
+    "replayed": "was replayed by",
+    "taken": "came in with",
+}
+_ON: Final = {"submitted": "ran in", "attempt": "tried again in", "replayed": "ran again in", "taken": "was told in"}
 _MAX_INDENT: Final = 24
 _WIDEST_BAR: Final = 80
 # C0 and C1: a span's name comes from whoever sent it, and must not steer the terminal.
@@ -67,7 +76,7 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 def waterfall(trace: pb.Trace, *, most: int = MOST_ROWS) -> RenderableType:
     """Returns the picture of a trace with its spans: a heading, a row for each span, and what is amiss."""
     rows = list(_rows(trace.spans))
-    return Group(_heading(trace), Text(), _Picture(rows[:most], trace.spans), *_footnotes(rows, most))
+    return Group(_heading(trace), Text(), _Picture(rows[:most], trace.spans), *_footnotes(rows, most), *_links(trace))
 
 
 def table(traces: Iterable[pb.Trace], *, heading: bool = True) -> Table:
@@ -275,6 +284,22 @@ def _footnotes(rows: Sequence[_Row], most: int) -> Iterator[Text]:
         yield Text(f"{orphans} of the roots above name a parent that did not come", style="dim italic")
     if len(rows) > most:
         yield Text(f"{len(rows) - most} more spans are not shown", style="dim italic")
+
+
+def _links(trace: pb.Trace) -> Iterator[Text]:
+    """Tells which other traces this one goes back to, and which go back to it; `trace show` follows them."""
+    back = [(span, link) for span in trace.spans for link in span.links]
+    if back or trace.linked_from:
+        yield Text("\nother traces of this story", style="dim")
+    for span, link in back[:MOST_LINKS]:
+        told = Text("  ← ").append(_title(span.name))
+        told.append(f" {_BACK.get(link.relation, 'goes back to')} ", style="dim")
+        yield told.append(link.trace.removeprefix("traces/"))
+    for one in trace.linked_from[:MOST_LINKS]:
+        told = Text("  → ").append(f"{_ON.get(one.relation, 'is followed by')} ", style="dim")
+        told.append(one.trace.removeprefix("traces/")).append(f" {_printable(one.service)} ", colour_of(one.service))
+        told.append(f"{_title(one.name)}  {length(one.duration)}")
+        yield told.append("  failed" if one.status == pb.Span.STATUS_ERROR else "", style=_ERROR)
 
 
 def _services(services: Iterable[str]) -> Text:

@@ -66,6 +66,7 @@ class Retention:
             await self._store.drop_day(day.number)
             logger.info("dropped a day of spans", extra={"day": day.number, "bytes": day.bytes})
         await self._store.drop_resources(before=today - self._days)
+        await self._store.drop_links(before=today - self._days)
         await self._keep_logs(today)
         await self._metrics.keep_days(range(today, today + AHEAD_DAYS + 1))
         dropped = await self._metrics.drop(

@@ -13,7 +13,7 @@ from cordboard.core.paging import Paging
 from cordboard.telemetry.critical_path import explain
 from cordboard.telemetry.files import as_otlp, as_perfetto
 from cordboard.telemetry.redaction import clean_text
-from cordboard.telemetry.spans import NANOS, duration, timestamp, to_message
+from cordboard.telemetry.spans import NANOS, duration, span_id, timestamp, to_message
 from cordboard.telemetry.store import Hit, Search
 from cordboard.telemetry.trace_names import trace_id
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from cordboard.core.times import Clock
-    from cordboard.telemetry.store import Dependency, Summary
+    from cordboard.telemetry.store import Dependency, Linking, Summary
     from cordboard.telemetry.traces import TraceSource
 
 DEFAULT_WINDOW: Final = timedelta(hours=1)
@@ -45,6 +45,7 @@ class TraceServicer(TraceServiceServicer):
         message = _to_message(found.summary)
         message.spans.extend(to_message(span.service, span.body) for span in found.spans)
         explain(message.spans)
+        message.linked_from.extend(map(_linking, found.linked_from))
         return message
 
     async def ExportTrace(self, request: pb.ExportTraceRequest, _context: object) -> HttpBody:
@@ -119,6 +120,20 @@ def _key(search: Search, last: Hit) -> str:
 
 def _nanoseconds(moment: Timestamp | Duration) -> int:
     return moment.seconds * NANOS + moment.nanos
+
+
+def _linking(found: Linking) -> pb.LinkingSpan:
+    return pb.LinkingSpan(
+        trace=f"traces/{found.trace_id.hex}",
+        span_id=span_id(found.span_id),
+        target_span_id=span_id(found.target),
+        relation=found.relation,
+        service=found.service,
+        name=found.name,
+        start_time=timestamp(found.start_ns),
+        duration=duration(found.duration_ns),
+        status=pb.Span.Status.Value(pb.Span.Status.keys()[found.status]),
+    )
 
 
 def _dependency(found: Dependency) -> pb.Dependency:

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
+from cordboard.core.telemetry import LINK
 from cordboard.telemetry.redaction import MAX_ATTRIBUTES, as_text
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 
@@ -52,6 +53,14 @@ class Resource(NamedTuple):
     """JSON text of an object of texts."""
 
 
+class LinkRow(NamedTuple):
+    """A span of another trace that a span goes back to, and what it is to it."""
+
+    trace_id: UUID
+    span_id: int
+    relation: str
+
+
 class SpanRow(NamedTuple):
     """A span as it is kept. Times and durations are nanoseconds; ids are the bytes of the wire as numbers."""
 
@@ -69,6 +78,7 @@ class SpanRow(NamedTuple):
     """JSON text of an object of texts."""
     body: bytes
     """The redacted OTLP span."""
+    links: tuple[LinkRow, ...] = ()
 
 
 @dataclass
@@ -122,7 +132,13 @@ def to_message(service: str, body: bytes) -> pb.Span:
             pb.SpanEvent(name=event.name, time=timestamp(event.time_unix_nano), attributes=texts(event.attributes))
             for event in span.events
         ],
+        links=map(_link_message, span.links),
     )
+
+
+def span_id(number: int) -> str:
+    """Returns a span's id as it is kept, in hex."""
+    return number.to_bytes(8, "big", signed=True).hex()
 
 
 def timestamp(nanoseconds: int) -> Timestamp:
@@ -188,6 +204,7 @@ def _row(span: otlp.Span, resource: Resource, redaction: Redaction) -> SpanRow:
         name=span.name,
         attributes=orjson.dumps(attributes).decode(),
         body=span.SerializeToString(),
+        links=tuple(map(_link, span.links)) if span.links else (),
     )
 
 
@@ -210,6 +227,21 @@ def _clean(span: otlp.Span, redaction: Redaction) -> dict[str, str]:
     return attributes
 
 
+def _link(link: otlp.Span.Link) -> LinkRow:
+    relation = next((as_text(each.value) for each in link.attributes if each.key == LINK), "")
+    return LinkRow(UUID(bytes=link.trace_id), _number(link.span_id), relation[:MAX_NAME])
+
+
+def _link_message(link: otlp.Span.Link) -> pb.SpanLink:
+    attributes = texts(link.attributes)
+    return pb.SpanLink(
+        trace=f"traces/{link.trace_id.hex()}",
+        span_id=link.span_id.hex(),
+        relation=attributes.pop(LINK, ""),
+        attributes=attributes,
+    )
+
+
 def _clean_events(span: otlp.Span, redaction: Redaction) -> None:
     if len(span.events) > MAX_ATTRIBUTES:
         span.dropped_events_count = _added(span.dropped_events_count, len(span.events) - MAX_ATTRIBUTES)
@@ -223,7 +255,13 @@ def _clean_links(span: otlp.Span, redaction: Redaction) -> None:
     if len(span.links) > MAX_ATTRIBUTES:
         span.dropped_links_count = _added(span.dropped_links_count, len(span.links) - MAX_ATTRIBUTES)
         del span.links[MAX_ATTRIBUTES:]
-    for link in span.links:
+    for index in reversed(range(len(span.links))):
+        link = span.links[index]
+        if len(link.trace_id) != 16 or len(link.span_id) != 8 or not any(link.trace_id):
+            # It leads nowhere.
+            del span.links[index]
+            span.dropped_links_count = _added(span.dropped_links_count, 1)
+            continue
         link.trace_state = ""
         redaction.attributes(link.attributes)
 

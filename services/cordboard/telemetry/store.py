@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 from sqlalchemy import text
 
-from cordboard.telemetry.spans import DAY_NS, Resource, SpanRow
+from cordboard.telemetry.spans import DAY_NS, LinkRow, Resource, SpanRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -76,6 +76,20 @@ _DEPENDENCIES = text("""
           AND attributes ? 'cordboard.integration'
     ) AS call GROUP BY caller, callee ORDER BY calls DESC LIMIT :limit""")
 
+_PUT_LINKS = text("""
+    INSERT INTO span_link (linked_trace, linked_span, trace_id, span_id, start_ns, relation)
+    SELECT * FROM unnest(
+        CAST(:linked_traces AS uuid[]), CAST(:linked_spans AS bigint[]), CAST(:trace_ids AS uuid[]),
+        CAST(:span_ids AS bigint[]), CAST(:starts AS bigint[]), CAST(:relations AS text[]))
+    ON CONFLICT DO NOTHING""")
+_LINKED_FROM = text("""
+    SELECT link.trace_id, link.span_id, link.linked_span, link.relation,
+           span.service, span.name, span.start_ns, span.duration_ns, span.status
+    FROM span_link link JOIN span USING (trace_id, span_id, start_ns)
+    WHERE link.linked_trace = :trace_id AND link.trace_id <> :trace_id
+    ORDER BY link.start_ns, link.span_id LIMIT :limit""")
+_DROP_LINKS = text("DELETE FROM span_link WHERE start_ns < :first")
+
 _KEEP_DAY = text("SELECT keep_day(:day)")
 _DROP_DAY = text("SELECT drop_day(:day)")
 _DROP_RESOURCES = text("DELETE FROM resource WHERE last_day < :day")
@@ -125,6 +139,20 @@ class StoredSpan:
     body: bytes
 
 
+class Linking(NamedTuple):
+    """A span of another trace that links to a span of this one, and what this one is to it."""
+
+    trace_id: UUID
+    span_id: int
+    target: int
+    relation: str
+    service: str
+    name: str
+    start_ns: int
+    duration_ns: int
+    status: int
+
+
 @dataclass(frozen=True)
 class Dependency:
     """One service's calls of another, or of `integrations/{slug}`; `p95` is nanoseconds, None where it is not known."""
@@ -163,6 +191,8 @@ class SpanStore:
             async with self.database.shared() as connection:
                 ids = await self._put_resources(connection, resources, max(days))
                 await connection.execute(_PUT_SPANS, _columns(rows, ids))
+                if links := [(row, link) for row in rows for link in row.links]:
+                    await connection.execute(_PUT_LINKS, _link_columns(links))
         except BaseException:
             # Another replica with another retention may have dropped what we took for known.
             self._days.clear()
@@ -174,6 +204,12 @@ class SpanStore:
         async with self.database.shared() as connection:
             found = await connection.execute(_SPANS_OF_TRACE, {"trace_id": trace_id, "limit": limit})
             return [StoredSpan(row.service, row.body) for row in found]
+
+    async def linked_from(self, trace_id: UUID, *, limit: int) -> list[Linking]:
+        """Returns the first `limit` spans of other traces that link to spans of this one, in order of start."""
+        async with self.database.shared() as connection:
+            found = await connection.execute(_LINKED_FROM, {"trace_id": trace_id, "limit": limit})
+            return [Linking(*row) for row in found]
 
     async def hits(self, search: Search, *, before: Hit | None, limit: int) -> list[Hit]:
         """Returns up to `limit` spans that fit, newest first, that are older than `before`.
@@ -262,6 +298,11 @@ class SpanStore:
         async with self.database.shared() as connection:
             await connection.execute(_DROP_DAY, {"day": day})
 
+    async def drop_links(self, *, before: int) -> None:
+        """Forgets the links of spans that began before the day `before`."""
+        async with self.database.shared() as connection:
+            await connection.execute(_DROP_LINKS, {"first": before * DAY_NS})
+
     async def drop_resources(self, *, before: int) -> None:
         """Forgets the senders that sent nothing on or after the day `before`."""
         async with self.database.shared() as connection:
@@ -307,6 +348,17 @@ def _columns(rows: Sequence[SpanRow], resource_ids: Mapping[UUID, int]) -> dict[
         "names": of["name"],
         "attributes": of["attributes"],
         "bodies": of["body"],
+    }
+
+
+def _link_columns(links: Sequence[tuple[SpanRow, LinkRow]]) -> dict[str, Any]:
+    return {
+        "linked_traces": [link.trace_id for _, link in links],
+        "linked_spans": [link.span_id for _, link in links],
+        "trace_ids": [row.trace_id for row, _ in links],
+        "span_ids": [row.span_id for row, _ in links],
+        "starts": [row.start_ns for row, _ in links],
+        "relations": [link.relation for _, link in links],
     }
 
 

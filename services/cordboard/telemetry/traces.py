@@ -12,11 +12,12 @@ from cordboard.telemetry.store import Hit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cordboard.telemetry.store import Dependency, Search, SpanStore, StoredSpan, Summary
+    from cordboard.telemetry.store import Dependency, Linking, Search, SpanStore, StoredSpan, Summary
 
 MAX_SPANS: Final = 20_000
 """Spans of one answer: more than anybody reads, and less than the largest message."""
 MAX_DEPENDENCIES: Final = 1000
+MAX_LINKS: Final = 100
 _STEP: Final = 1000
 
 
@@ -26,6 +27,7 @@ class WholeTrace:
 
     summary: Summary
     spans: Sequence[StoredSpan]
+    linked_from: Sequence[Linking] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Traces:
         summaries = await self._store.summaries([trace_id])
         if trace_id not in summaries:
             raise NotFound(f"traces/{trace_id.hex}")
-        return WholeTrace(summaries[trace_id], await self._store.spans(trace_id, limit=MAX_SPANS))
+        spans = await self._store.spans(trace_id, limit=MAX_SPANS)
+        return WholeTrace(summaries[trace_id], spans, await self._store.linked_from(trace_id, limit=MAX_LINKS))
 
     async def dependencies(self, first: int, end: int) -> Sequence[Dependency]:
         """Returns who called whom in spans that began in the time, in nanoseconds."""

@@ -255,3 +255,16 @@ def test_what_happened_in_a_span_stands_below_it_at_its_moment() -> None:
     row = next(line for line in text.splitlines() if "proxy.resolve" in line)
     assert "╴proxy.resolve" in row
     assert " ns" not in row
+
+
+def test_a_trace_names_the_others_of_its_story() -> None:
+    before, after = "ab" * 16, "cd" * 16
+    link = pb.SpanLink(trace=f"traces/{before}", span_id="1" * 16, relation="submitted")
+    trace = a_trace(a_span(1, name="job proxy.run", links=[link]))
+    trace.linked_from.add(
+        trace=f"traces/{after}", relation="attempt", service="proxy", name="job proxy.run", status=pb.Span.STATUS_ERROR
+    ).duration.FromNanoseconds(12 * MILLISECOND)
+    lines = [line.strip() for line in printed(waterfall(trace), width=160).splitlines()]
+    assert f"← job proxy.run was submitted by {before}" in lines
+    assert f"→ tried again in {after} proxy job proxy.run  12.0 ms  failed" in lines
+    assert "other traces of this story" not in printed(waterfall(a_trace(a_span(1))))

@@ -152,10 +152,24 @@ def test_what_a_service_decided_is_followed(
 
 def test_a_statement_of_a_poll_begins_no_trace_and_a_job_does(made: list[Sampled]) -> None:
     made.append(sampled := Sampled(0.9, draw=0.5))
-    for name, kind in (("SELECT", SpanKind.CLIENT), ("job proxy.run", SpanKind.CONSUMER)):
-        sampled.tracer.start_span(name, otel_context.Context(), kind).end()
-    assert set(sampled.sent()) == {"job proxy.run"}
+    begin(sampled)
+    assert set(sampled.sent()) == {"job proxy.run", "event proxy.send"}
     assert sampled.held.waiting == 0
+
+
+def test_so_it_is_where_all_are_kept(made: list[Sampled]) -> None:
+    made.append(sampled := Sampled(1.0))
+    sampled.provider = telemetry.set_up("proxy", sampled.exporter)
+    sampled.tracer = sampled.provider.get_tracer("cordboard")
+    begin(sampled)
+    assert set(sampled.sent()) == {"job proxy.run", "event proxy.send"}
+
+
+def begin(sampled: Sampled) -> None:
+    for name, kind in (
+        ("SELECT", SpanKind.CLIENT), ("job proxy.run", SpanKind.CONSUMER), ("event proxy.send", SpanKind.PRODUCER),
+    ):  # fmt: skip
+        sampled.tracer.start_span(name, otel_context.Context(), kind).end()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Span_Status } from "../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import type { Span, Trace } from "../gen/cordboard/telemetry/v1/trace_service_pb.ts";
+import { LinksOf } from "./links.tsx";
 import { Panel } from "./parts.tsx";
 import { ms, span as spanned, took, when } from "./say.ts";
 import { colour } from "./services.ts";
@@ -167,6 +168,7 @@ function Details({ row }: { row: Placed }): JSX.Element {
             </Fact>
           ))}
       </dl>
+      <LinksOf links={span.links} />
       {span.events.map((event, index) => (
         <div key={index}>
           <b>{event.name}</b> <span class="soft">{when(event.time)}</span>

@@ -34,6 +34,7 @@ class Event:
     drift: str
     """Places, one on each line."""
     trace_id: str
+    """Where it comes from, as `cordboard.proxy.origins` writes it."""
 
     @property
     def name(self) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cordboard.core import telemetry
 from cordboard.core.audit import Entry
 from cordboard.core.errors import AlreadyExists, InvalidFields, NotFound
 from cordboard.core.names import check_id
 from cordboard.planning.webhooks import Arrived, Told
+from cordboard.proxy import origins
 from cordboard.proxy.events.event import DATA, Endpoint, Event, keepable, word
 from cordboard.proxy.jobs.jobs import visible
 
@@ -206,7 +206,8 @@ class Intake:
 
     async def events(self, workspace: str, lease: Lease, definition: Definition, told: Sequence[Told]) -> list[Event]:
         """Returns what was told as events that can be kept: checked against their schemas, and sealed."""
-        key, now, trace_id = await self._keys.current(workspace), datetime.now(UTC), telemetry.trace_id()
+        key, now = await self._keys.current(workspace), datetime.now(UTC)
+        origin = origins.also("", origins.TAKEN, origins.here())
         found = []
         for one in told:
             drift = list(definition.events.drift(one.event_type, one.data)) if one.event_type else ["type"]
@@ -224,7 +225,7 @@ class Intake:
                 receive_time=now,
                 data=b"",
                 drift=keepable("\n".join(drift[:_MOST_DRIFT])),
-                trace_id=trace_id,
+                trace_id=origin,
             )
             found.append(replace(event, data=key.seal(DATA, event.place, orjson.dumps(one.data))))
         return found

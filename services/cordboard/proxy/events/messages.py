@@ -11,6 +11,7 @@ from cordboard.core.times import to_duration, to_seconds, to_timestamp
 from cordboard.proxy.events.subscription import NATS, PULL, WEBHOOK, Handed, Lost, Progress, Subscription
 from cordboard.proxy.events.subscriptions import Wanted
 from cordboard.proxy.jobs.job import to_caller
+from cordboard.proxy.origins import first_trace
 from cordboard.proxy.v1 import event_service_pb2 as pb
 from cordboard.proxy.v1 import polling_trigger_service_pb2 as trigger_pb
 from cordboard.proxy.v1 import subscription_service_pb2 as subscription_pb
@@ -42,7 +43,7 @@ def to_event(event: Event, data: bytes = b"") -> pb.Event:
         ordering_key=event.ordering_key,
         drift=event.places,
         receive_time=to_timestamp(event.receive_time),
-        trace_id=event.trace_id,
+        trace_id=first_trace(event.trace_id),
     )
 
 

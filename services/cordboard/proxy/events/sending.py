@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from cordboard.core import telemetry
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.names import new_id
-from cordboard.core.telemetry import WORKSPACE
+from cordboard.core.telemetry import INTEGRATION, WORKSPACE
+from cordboard.proxy import origins
 from cordboard.proxy.events.subscription import Handed, Subscription
 from cordboard.proxy.events.targets import UNREADABLE, Answered, Target
 
@@ -114,12 +115,22 @@ class Sender:
         with telemetry.tracer().start_as_current_span(
             "event proxy.send",
             kind=SpanKind.PRODUCER,
-            attributes={WORKSPACE: found.workspace_id, "cordboard.attempt": handed.attempt},
+            links=origins.links(handed.event.trace_id),
+            attributes={
+                WORKSPACE: found.workspace_id,
+                INTEGRATION: handed.event.integration,
+                "cordboard.event": handed.event.name,
+                "cordboard.subscription": found.name,
+                "cordboard.attempt": handed.attempt,
+            },
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
             answered = await self._answered(found, handed)
             span.set_attribute("cordboard.outcome", answered.reason or "taken")
+            if answered.reason and not answered.busy:
+                span.set_attribute("error.type", answered.reason)
+                span.set_status(Status(StatusCode.ERROR))
         number = handed.event.number
         if not answered.reason:
             await self._store.acknowledge(found.workspace_id, found.id, [number], 0)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from opentelemetry import trace
 
 from cordboard.core.caller import Caller
 from cordboard.core.errors import (
@@ -19,6 +18,7 @@ from cordboard.core.errors import (
     StateConflict,
 )
 from cordboard.core.names import new_id
+from cordboard.proxy import origins
 from cordboard.proxy.calls import Order
 from cordboard.proxy.jobs.job import (
     ATTEMPT_SECONDS,
@@ -112,7 +112,7 @@ class Jobs:
             fingerprint=fingerprint(wish.order(0.0)),
             input=key.seal(INPUT, job_id, orjson.dumps(wish.given)),
             submitter=from_caller(wish.caller),
-            traceparent=_traceparent(),
+            traceparent=origins.here(),
             state=QUEUED,
             priority=wish.priority,
             max_attempts=wish.max_attempts,
@@ -183,10 +183,3 @@ def seen_by(choice: Choice, caller: Caller) -> Choice:
     if visible("", caller):
         return choice
     return replace(choice, environment=caller.environment)
-
-
-def _traceparent() -> str:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return ""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

@@ -17,6 +17,7 @@ from cordboard.proxy.jobs.job import ATTEMPT_SECONDS, MAX_ATTEMPTS, NORMAL, Job,
 from cordboard.proxy.jobs.jobs import Wish
 from cordboard.proxy.jobs.store import Choice
 from cordboard.proxy.messages import check_action, to_input
+from cordboard.proxy.origins import first_trace
 from cordboard.proxy.v1 import dead_letter_service_pb2 as dead_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
 from cordboard.proxy.v1 import schedule_service_pb2 as schedule_pb
@@ -121,7 +122,7 @@ def to_job(job: Job, output: bytes | None = None) -> pb.Job:
         content_type=job.content_type,
         call=call,
         trace_id=job.trace_id,
-        submit_trace_id=job.traceparent.split("-")[1] if job.traceparent else "",
+        submit_trace_id=first_trace(job.traceparent),
         submitter=job.caller.actor,
         schedule=schedule,
         create_time=to_timestamp(job.create_time),

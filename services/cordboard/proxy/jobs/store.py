@@ -14,6 +14,7 @@ from pgqueuer.queries import Queries
 from sqlalchemy.dialects.postgresql import insert
 
 from cordboard.core.database import notify
+from cordboard.proxy import origins
 from cordboard.proxy.jobs.job import CANCELLED, DEAD, ENDED, IN_DOUBT, QUEUED, RUNNING, WAITING, Job
 from cordboard.proxy.jobs.tables import columns_of
 from cordboard.proxy.store import KEY_LIVES
@@ -200,6 +201,7 @@ class JobStore:
             "attempts": 0,
             "cancelled": False,
             "idempotency_key": key,
+            "traceparent": origins.also(job.traceparent, origins.REPLAYED, origins.here()),
         }
         if await self.edit(connection, job, changes) is None:
             return False

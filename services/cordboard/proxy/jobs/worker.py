@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import orjson
-from opentelemetry.trace import Link, SpanKind, get_current_span
+from opentelemetry.trace import SpanKind
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job as Place
@@ -40,6 +40,7 @@ from cordboard.core.errors import (
 )
 from cordboard.core.statements import CONNECTION_LOST
 from cordboard.planning.answers import Answer
+from cordboard.proxy import origins
 from cordboard.proxy.calls import Call, Order
 from cordboard.proxy.jobs.job import DEAD, INPUT, OUTPUT, SUCCEEDED, Job
 from cordboard.proxy.jobs.store import ENTRYPOINT, JobStore
@@ -157,7 +158,7 @@ class Worker:
             with telemetry.tracer().start_as_current_span(
                 "job proxy.run",
                 kind=SpanKind.CONSUMER,
-                links=_links(job.traceparent),
+                links=origins.links(job.traceparent),
                 attributes={"cordboard.job": job.name, "cordboard.attempt": job.attempts},
                 record_exception=False,
                 set_status_on_exception=False,
@@ -209,7 +210,8 @@ class Worker:
         await self._store.end(job, SUCCEEDED, changes)
 
     async def _failed(self, job: Job, error: BaseException) -> None:
-        changes = _told(error)
+        # What is tried again, or taken out of the dead letters, leads back to what failed.
+        changes = _told(error) | {"traceparent": origins.also(job.traceparent, origins.ATTEMPT, origins.here())}
         counted = not isinstance(error, _NOT_COUNTED)
         old = datetime.now(UTC) - job.begin_time > LONGEST_LIFE
         spent = old or (counted and job.attempts >= job.max_attempts)
@@ -239,10 +241,3 @@ def _told(error: BaseException) -> dict[str, Any]:
         "vendor_status": known.status if isinstance(known, VendorError) else 0,
         "trace_id": telemetry.trace_id(),
     }
-
-
-def _links(traceparent: str) -> list[Link]:
-    if not traceparent:
-        return []
-    context = get_current_span(telemetry.remote_context({"traceparent": traceparent})).get_span_context()
-    return [Link(context)] if context.is_valid else []

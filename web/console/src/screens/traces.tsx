@@ -7,6 +7,7 @@ import { ExportTraceRequest_Format } from "../../gen/cordboard/telemetry/v1/trac
 import type { Trace } from "../../gen/cordboard/telemetry/v1/trace_service_pb.ts";
 import { CallGraph } from "../call-graph.tsx";
 import { Compared } from "../comparison.tsx";
+import { Links } from "../links.tsx";
 import { said, useLive } from "../live.ts";
 import { useMesh } from "../mesh.ts";
 import { Asked, Choice, Filter, Mark, Panel, TraceLink, announce } from "../parts.tsx";
@@ -187,6 +188,7 @@ function OneTrace({ id }: { id: string }): JSX.Element {
               ))}
             </p>
           </Panel>
+          <Links trace={found} />
           <Waterfall key={found.spans.length} trace={found} />
           <LinesOfTrace id={id} isYoung={isYoung} />
         </>
