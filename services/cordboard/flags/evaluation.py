@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Flags that are worked out without a break.
 PIECE: Final = 200
+# How long a watcher waits for the flags to be read once, in seconds.
+FIRST_WITHIN: Final = 10.0
 # Services that evaluate for somebody else, and therefore say for whom.
 SERVICE_PEERS: Final = frozenset({"proxy", "catalog"})
 
@@ -94,6 +97,7 @@ class LiveFlags:
         self._referring: dict[str, FlagRecord] = {}
         self._refreshing = asyncio.Lock()
         self._snapshot: Snapshot | None = None
+        self._read_once = asyncio.Event()
         self.copy = Copy("database", within=ANSWERS_WITHIN)
 
     @property
@@ -123,7 +127,15 @@ class LiveFlags:
         return decision
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """Yields the newest snapshot at once, and then each newer one; whoever is slow skips those between."""
+        """Yields the newest snapshot at once, and then each newer one; whoever is slow skips those between.
+
+        Who comes while the first one is being read waits for it, for others start beside us; raises
+        DependencyUnavailable where it does not come.
+        """
+        if self._snapshot is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_WITHIN):
+                    await self._read_once.wait()
         snapshot = self.snapshot
         while True:
             yield snapshot
@@ -181,6 +193,7 @@ class LiveFlags:
         self._referring = referring
         if known is None:
             self._snapshot = Snapshot(sequence, FlagSet(changed), dict(sorted(texts.items())))
+            self._read_once.set()
             return
         everything = {**known.definitions, **texts}
         self._snapshot = Snapshot(

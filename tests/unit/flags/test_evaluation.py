@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from cordboard.core.caller import Caller
-from cordboard.core.errors import InvalidFields
+from cordboard.core.errors import DependencyUnavailable, InvalidFields
+from cordboard.flags import evaluation
 from cordboard.flags.content import Content, Rule
 from cordboard.flags.evaluation import LiveFlags, context_of
 from cordboard.flags.flags import Cause
@@ -111,3 +113,30 @@ async def test_flags_itself_gives_the_default_once_its_database_is_away_for_too_
     live.copy.lost()
     decision = live.evaluate("careful", operator, {})
     assert (decision.value, decision.reason) == (reason != "STALE", reason)
+
+
+async def test_a_watcher_that_comes_before_the_flags_are_read_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        """No flags, and only once they may be read."""
+
+        def __init__(self) -> None:
+            self.open = asyncio.Event()
+
+        async def changed(self, *, since: int) -> tuple[int, list[Any]]:
+            await self.open.wait()
+            return since + 7, []
+
+    kept: Any = Closed()
+    live = LiveFlags(kept)
+    watching = asyncio.ensure_future(anext(live.snapshots()))
+    reading = asyncio.create_task(live.refresh())
+    # Others start beside Flags: whoever is refused then counts as trouble, and is none.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not watching.done()
+    kept.open.set()
+    await reading
+    assert (await watching).sequence == 7
+    monkeypatch.setattr(evaluation, "FIRST_WITHIN", 0.05)
+    with pytest.raises(DependencyUnavailable):
+        await anext(LiveFlags(kept).snapshots())
