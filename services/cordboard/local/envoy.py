@@ -30,6 +30,7 @@ ADMIN_SOCKET, JWKS_SOCKET = "envoy-admin.sock", "envoy-jwks.sock"
 LONGEST_SOCKET_PATH = 107
 # The Proxy's port for plain HTTP, as a cluster and among the ports of a machine.
 FORWARD = "forward"
+OTLP_LOG = "envoy.access_loggers.open_telemetry"
 RATE_LIMITER = "envoy.filters.http.local_ratelimit"
 
 
@@ -61,6 +62,8 @@ class EnvoyLayout:
     rate_limit: RateLimit
     callers_decide: bool = False
     """Whether a caller's traceparent says if a call is recorded."""
+    logs_all: bool = False
+    """Whether Telemetry gets a line of every call, and not only of those that failed or took long."""
 
     @property
     def admin_socket(self) -> Path:
@@ -106,6 +109,8 @@ def fit(layout: EnvoyLayout, source: Path | None = None) -> Path:
     _set_rate_limit(fitted, layout.rate_limit)
     if layout.callers_decide:
         _set_sampler(fitted)
+    if layout.logs_all:
+        _log_all(fitted)
     layout.directory.mkdir(parents=True, exist_ok=True)
     secrets = layout.directory / "sds"
     secrets.mkdir(exist_ok=True)
@@ -179,6 +184,12 @@ def _set_sampler(fitted: dict[str, Any]) -> None:
         "name": "envoy.tracers.opentelemetry.samplers.parent_based",
         "typed_config": {"@type": f"type.googleapis.com/{kind}", "wrapped_sampler": provider["sampler"]},
     }
+
+
+def _log_all(fitted: dict[str, Any]) -> None:
+    chain = fitted["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    [sent] = [log for log in chain[-1]["typed_config"]["access_log"] if log["name"] == OTLP_LOG]
+    sent["filter"] = sent["filter"]["and_filter"]["filters"][0]
 
 
 def _set_rate_limit(fitted: dict[str, Any], limit: RateLimit) -> None:

@@ -263,10 +263,9 @@ class Mesh:
             START_SECONDS,
         )
 
-    def _callers_decide(self) -> bool:
-        # One word for Envoy and for the services, said where all of them are told.
-        told = self.options.extra_env.get(EVERY_SERVICE, {}).get("CORDBOARD_TRACE_CALLERS_DECIDE", "")
-        return told.strip().lower() in {"1", "true", "t", "yes", "y", "on"}
+    def _told(self, setting: str) -> str:
+        """Returns what all services are told, so that Envoy is told the same."""
+        return self.options.extra_env.get(EVERY_SERVICE, {}).get(f"CORDBOARD_{setting}", "").strip()
 
     def _envoy_program(self) -> Program:
         self._sockets, self._sockets_are_temporary = envoy.socket_folder(self._directory.sockets)
@@ -278,7 +277,8 @@ class Mesh:
             directory=self._directory.envoy,
             descriptors=envoy.descriptors(),
             rate_limit=self.options.rate_limit,
-            callers_decide=self._callers_decide(),
+            callers_decide=self._told("TRACE_CALLERS_DECIDE").lower() in {"1", "true", "t", "yes", "y", "on"},
+            logs_all=self._told("ACCESS_LOG") == "all",
         )
 
         async def ready() -> bool:

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from cordboard.catalog.v1 import catalog_service_pb2
@@ -206,6 +207,23 @@ class Edge:
                     if span.trace_id.hex() == trace_id:
                         names = {"name": span.name, "id": span.span_id.hex(), "parent": span.parent_span_id.hex()}
                         found.append({**resource, **attributes, **names})
+        return found
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines of the access log that Envoy has sent, each with its attributes and its resource's."""
+        file = self.folder / "logs"
+        content = file.read_bytes() if file.exists() else b""
+        found = []
+        while content:
+            size = int.from_bytes(content[:4], "big")
+            batch = logs_service_pb2.ExportLogsServiceRequest.FromString(content[4 : 4 + size])
+            content = content[4 + size :]
+            for each in batch.resource_logs:
+                resource = {item.key: item.value.string_value for item in each.resource.attributes}
+                for record in (record for scope in each.scope_logs for record in scope.log_records):
+                    attributes = {item.key: item.value.string_value for item in record.attributes}
+                    names = {"body": record.body.string_value, "trace": record.trace_id.hex()}
+                    found.append({**resource, **attributes, **names})
         return found
 
     def stat(self, pattern: str) -> dict[str, int]:
@@ -571,7 +589,9 @@ def test_a_caller_neither_forces_a_record_nor_forbids_one(edge: Edge, flags: str
     assert edge.grpc(LIST, edge.keys.token(), x_other="canary")["metadata"]["x-other"] == "canary"
 
 
-def test_envoy_takes_the_configuration_with_which_callers_decide(identities: Identities, tmp_path: Path) -> None:
+def test_envoy_takes_the_configuration_with_which_callers_decide_and_all_calls_are_logged(
+    identities: Identities, tmp_path: Path
+) -> None:
     layout = EnvoyLayout(
         public_port=8443,
         services=dict.fromkeys(SERVICES, 9000),
@@ -581,14 +601,54 @@ def test_envoy_takes_the_configuration_with_which_callers_decide(identities: Ide
         descriptors=envoy.descriptors(),
         rate_limit=RateLimit(),
         callers_decide=True,
+        logs_all=True,
     )
     file = envoy.fit(layout)
     provider = json.loads(file.read_text())["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1][
         "typed_config"
     ]["tracing"]["provider"]["typed_config"]
     assert provider["sampler"]["name"] == "envoy.tracers.opentelemetry.samplers.parent_based"
+    [log] = [
+        each
+        for each in json.loads(file.read_text())["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1][
+            "typed_config"
+        ]["access_log"]
+        if each["name"] == envoy.OTLP_LOG
+    ]
+    assert log["filter"] == {"not_health_check_filter": {}}
     program, *arguments = envoy.command(file)
     subprocess.run((program, "--mode", "validate", *arguments), check=True, capture_output=True, timeout=60)
+
+
+def test_what_failed_is_told_to_telemetry_with_its_trace_and_without_secrets(edge: Edge) -> None:
+    fine, failed, refused, canary = (uuid4().hex for _ in range(4))
+
+    def traced(trace: str) -> str:
+        return f"00-{trace}-{uuid4().hex[:16]}-01"
+
+    edge.grpc(LIST, edge.keys.token(workspace="ws-fine"), traceparent=traced(fine))
+    code, _ = refusal(
+        lambda: edge.grpc(
+            EXECUTE, edge.keys.token(workspace="ws-logged"), traceparent=traced(failed), fail_with="FAILED_PRECONDITION"
+        )
+    )
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    edge.json("GET", f"/v1/integrations?filter={canary}", token=canary, traceparent=traced(refused))
+
+    def told() -> bool:
+        return {failed, refused} <= {line["trace"] for line in edge.lines()}
+
+    wait_for(told, edge.log)
+    lines = {line["trace"]: line for line in edge.lines()}
+    # It was sent before the others, which are there.
+    assert fine not in lines
+    line = lines[failed]
+    assert (line["service.name"], line["body"], line["url.path"]) == ("envoy", "call answered", EXECUTE)
+    assert (line["rpc.response.status_code"], line["cordboard.workspace"]) == ("FAILED_PRECONDITION", "ws-logged")
+    assert (line["upstream"], line["http.request.method"]) == ("proxy", "POST")
+    assert int(line["duration_ms"]) >= 0
+    assert lines[refused]["http.response.status_code"] in ("400", "401")
+    assert canary not in json.dumps(edge.lines())
 
 
 def test_a_span_names_the_workspace(edge: Edge) -> None:
