@@ -225,10 +225,10 @@ async def multiply(url: str) -> int:
 
 
 async def analyse(url: str) -> None:
-    """Has PostgreSQL look at what there is, as its autovacuum does in time."""
+    """Has PostgreSQL look at what there is and tidy it up, as its autovacuum does in time."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
-        await connection.execute("ANALYZE", timeout=900)
+        await connection.execute("VACUUM (ANALYZE)", timeout=900)
     finally:
         await connection.close()
 

@@ -18,7 +18,9 @@ MAX_SPANS: Final = 20_000
 """Spans of one answer: more than anybody reads, and less than the largest message."""
 MAX_DEPENDENCIES: Final = 1000
 MAX_LINKS: Final = 100
-_STEP: Final = 1000
+_MOST_HITS: Final = 1000
+# A trace has a few spans that fit, as a rule: so many are asked for at once.
+_HITS_OF_A_TRACE: Final = 5
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,18 @@ class Traces:
         """
         found: dict[UUID, Hit] = {}
         passed: set[UUID] = set()
-        cursor = before
+        cursor, step = before, min(_MOST_HITS, _HITS_OF_A_TRACE * (size + 1))
         while len(found) <= size:
-            hits = await self._store.hits(search, before=cursor, limit=_STEP)
+            hits = await self._store.hits(search, before=cursor, limit=step)
             fresh = {hit.trace_id for hit in hits} - found.keys() - passed
             if before is not None and fresh:
                 passed |= await self._store.shown(search, fresh, since=before)
             for hit in hits:
                 if hit.trace_id not in passed:
                     found.setdefault(hit.trace_id, hit)
-            if len(hits) < _STEP:
+            if len(hits) < step:
                 break
-            cursor = hits[-1]
+            cursor, step = hits[-1], _MOST_HITS
         wanted = list(found.values())[:size]
         summaries = await self._store.summaries([hit.trace_id for hit in wanted])
         # A day that was dropped between the two statements takes its traces with it.
