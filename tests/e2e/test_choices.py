@@ -124,6 +124,47 @@ async def test_a_rollout_by_choice_reaches_who_chooses_it(
         await until(refused, "the kill to go before the choice")
 
 
+async def test_operators_give_and_take_it_for_one_customer_and_leave_the_plan_as_it_is(
+    desk: Desk, running_mesh: RunningMesh, operator: Client
+) -> None:
+    slug = f"{SLUG}-given"
+    async with connected(slug, desk, running_mesh, operator) as (own, other):
+
+        async def put(*words: str) -> Any:
+            return (await as_json(desk, "rollout", *words))["audience"]
+
+        async def given() -> list[bool]:
+            return [bool(await side.version()) for side in (own, other)]
+
+        async def is_given(*wanted: bool) -> None:
+            async def same() -> bool:
+                return await given() == [*wanted]
+
+            await until(same, f"it to be given to {wanted}")
+
+        await as_json(
+            desk, "rollout", "put", slug, "--minimum-tier", "enterprise", "--region", "eu", "--customer", "c-17",
+            "--stage", "production=0/1d", "--stage", "*=100", "--reason", "slowly",
+        )  # fmt: skip
+        await is_given(False, False)
+        named = await put("include", slug, "--workspace", own.workspace, "--reason", "they have waited for it")
+        assert named == {
+            "minimumTier": "enterprise", "regions": ["eu"], "customers": ["c-17"], "workspaces": [own.workspace],
+        }  # fmt: skip
+        await is_given(True, False)
+        # A workspace is its own customer here; excluded goes before named.
+        excluded = await put("exclude", slug, "--customer", own.workspace, "--reason", "not yet")
+        assert (excluded["workspaces"], excluded["excludedCustomers"]) == ([own.workspace], [own.workspace])
+        await is_given(False, False)
+        await put("release", slug, "--customer", own.workspace)
+        await is_given(True, False)
+        moved = await put("exclude", slug, "--workspace", own.workspace)
+        assert (moved.get("workspaces"), moved["excludedWorkspaces"]) == (None, [own.workspace])
+        await is_given(False, False)
+        code, _, errors = await command(desk, "rollout", "exclude", slug)
+        assert (code, "name a --workspace or a --customer" in " ".join(errors.split())) == (2, True)
+
+
 def named(workspace: str) -> flags.Flag:
     """Returns the flag with a rule that switches it on for one workspace by name."""
     flag = flags.Flag(name=FLAG, default_variant="on", off_variant="off")

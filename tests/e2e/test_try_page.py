@@ -202,7 +202,7 @@ async def test_an_administrator_switches_integrations_for_the_workspace(
     tenant = await desk.tenant()
     why = f"the audit {os.urandom(4).hex()}"
     acts = [
-        ["fill", "Why", why],
+        ["fill", "Why, for those who ask later", why],
         ["click", "Switch off acme-desk"],
         ["wait", "acme-desk is off."],
         ["wait", why],

@@ -23,6 +23,8 @@ Key = Annotated[
     str,
     typer.Argument(help="`integration.SLUG`, `action.SLUG.ACTION` or `version.SLUG`; a slug alone is an integration."),
 ]
+Workspaces = Annotated[list[str] | None, typer.Option("--workspace", help="This workspace. Repeatable.")]
+Customers = Annotated[list[str] | None, typer.Option("--customer", help="This customer. Repeatable.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 
 
@@ -202,6 +204,48 @@ def move(
     run(work)
 
 
+@app.command("include")
+def include(
+    context: typer.Context,
+    key: Key,
+    workspace: Workspaces = None,
+    customer: Customers = None,
+    reason: Reason = "",
+    propose: Propose = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Give it to some workspaces or customers now, whatever stage it is at."""
+    _name_them(context, key, (workspace or [], customer or []), "", reason, propose=propose, output=output)
+
+
+@app.command("exclude")
+def exclude(
+    context: typer.Context,
+    key: Key,
+    workspace: Workspaces = None,
+    customer: Customers = None,
+    reason: Reason = "",
+    propose: Propose = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Take it from some workspaces or customers now, and keep it from them."""
+    _name_them(context, key, (workspace or [], customer or []), "excluded_", reason, propose=propose, output=output)
+
+
+@app.command("release")
+def release(
+    context: typer.Context,
+    key: Key,
+    workspace: Workspaces = None,
+    customer: Customers = None,
+    reason: Reason = "",
+    propose: Propose = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Name some workspaces or customers no more: the stages reach them as they reach others."""
+    _name_them(context, key, (workspace or [], customer or []), None, reason, propose=propose, output=output)
+
+
 @app.command("freeze")
 def freeze(context: typer.Context, key: Key, reason: Why, output: Output = Format.TABLE) -> None:
     """Stop a rollout where it is."""
@@ -246,6 +290,39 @@ def kill(context: typer.Context, key: Key, reason: Why, output: Output = Format.
         async with as_operator(target(context)) as mesh:
             killed = await mesh.flags.KillFlag(flags.KillFlagRequest(name=f"flags/{_key(key)}", reason=reason))
         show_fields(output, killed, {"flag": killed.name, "state": "killed", "revision": killed.revision})
+
+    run(work)
+
+
+def _name_them(
+    context: typer.Context,
+    key: str,
+    whom: tuple[list[str], list[str]],
+    prefix: str | None,
+    reason: str,
+    *,
+    propose: bool,
+    output: Format,
+) -> None:
+    """Puts the plan as it is with some workspaces and customers among those that are named, or excluded (the prefix of
+    the field says which; None: neither), unless somebody else changes it meanwhile.
+    """
+    if not any(whom):
+        raise typer.BadParameter("name a --workspace or a --customer")
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            rollout = await mesh.rollouts.GetRollout(pb.GetRolloutRequest(name=_name(key)))
+            for kind, names in zip(("workspaces", "customers"), whom, strict=True):
+                for each in ("", "excluded_"):
+                    named = getattr(rollout.audience, f"{each}{kind}")
+                    kept = [one for one in named if one not in names]
+                    named[:] = [*kept, *names] if each == prefix else kept
+            request = pb.PutRolloutRequest(rollout=rollout, reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(put_rollout=request))
+                return
+            _show(output, await mesh.rollouts.PutRollout(request))
 
     run(work)
 
