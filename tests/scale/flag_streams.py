@@ -121,7 +121,8 @@ class Follower:
         return time.monotonic()
 
 
-def _is_event(message: Any) -> bool:
+def is_event(message: Any) -> bool:
+    """Tells whether a message of flagd's stream of events is one: signs of life are none."""
     return bool(message.type != "keep_alive")
 
 
@@ -148,7 +149,7 @@ async def measure(url: str, folder: Path, count: int) -> None:
             opened: tuple[Any, Callable[[Any], bool]]
             if kind < 5:
                 stub: Any = ServiceStub(channel)
-                opened = stub.EventStream(v2.EventStreamRequest()), _is_event
+                opened = stub.EventStream(v2.EventStreamRequest()), is_event
             elif kind < 7:
                 sync: Any = FlagSyncServiceStub(channel)
                 opened = sync.SyncFlags(sync_pb2.SyncFlagsRequest()), _is_set
