@@ -48,6 +48,9 @@ MAX_ATTEMPTS: Final = 20
 YEAR: Final = 366 * 86400
 # A language, then what makes it special (RFC 5646 section 2.1).
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
+_FILE_KIND: Final = re.compile(
+    r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/(?:\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126})|\.[A-Za-z0-9][A-Za-z0-9.]{0,19}"
+)
 # More of one thing than any vendor has; bounds what one definition can make the mesh do.
 MAX_ELEMENTS: Final = 200
 
@@ -98,6 +101,12 @@ def pointer(value: str) -> str:
 def member(value: str) -> str:
     """The rule of a JSON Pointer to something inside."""
     return "" if value and not pointer(value) else "is not a JSON Pointer to a member"
+
+
+def file_kind(value: str) -> str:
+    """The rule of a kind of file: a media type, all of a kind, or an ending."""
+    held = _FILE_KIND.fullmatch(value) is not None
+    return "" if held else "must be a media type such as image/png, image/*, or an ending such as .pdf"
 
 
 def header(value: str) -> str:
@@ -300,6 +309,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "FormHint.choices": line(),
     "FormHint.tab": line(),
     "FormHint.columns": number(0, 4),
+    "FormHint.accept": file_kind,
+    "FormHint.max_bytes": number(0, 2**31 - 1),
     "FormHintTranslation.tab": line(),
     "FormHintTranslation.language": language,
     "FormHintTranslation.label": line(),

@@ -17,7 +17,6 @@ _PLAIN: Final = {
     "number": "number",
     "integer": "whole number",
     "boolean": "yes or no",
-    "file": "file",
     "secret": "secret",
     "group": "object",
 }
@@ -130,6 +129,9 @@ def _kind(kind: pb.FieldType) -> str:
             return f"map of {_kind(kind.map.value.type)}"
         case "union":
             return f"one of {' | '.join(each.label or each.key for each in kind.union.variants)}"
+        case "file":
+            limits = [f"file ({', '.join(kind.file.accept)})" if kind.file.accept else "file"]
+            return ", ".join([*limits, *([f"at most {kind.file.max_bytes} bytes"] if kind.file.max_bytes else [])])
         case "json":
             return f"JSON ({'/'.join(kind.json.types)})" if kind.json.types else "JSON"
         case _:

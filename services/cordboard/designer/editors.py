@@ -32,6 +32,9 @@ _WIDGETS: Final = {
     "text": "One line of text",
     "multiline": "Several lines of text",
     "code": "Several lines, as code",
+    "select": "A list to choose from",
+    "toggle": "On or off",
+    "date": "A day, or a moment",
     "file": "A file",
     "hidden": "Not drawn",
 }
@@ -112,15 +115,24 @@ def titled(title: str = "") -> Editor:
     )
 
 
-def hint(field: Field, actions: Sequence[str], label: str) -> Editor:
+def hint(field: Field, actions: Sequence[str], widget: str = "") -> Editor:
     """Returns the editor of how a field of an action looks.
 
-    `actions` are those that can list choices, and `label` is what the field is called without a hint.
+    `actions` are those that can list choices, and `widget` is what the definition has it drawn as.
     """
     options = field.kind.options if isinstance(field.kind, Choice | MultiChoice) else ()
     names = [each.value if isinstance(each.value, str) else json_text(each.value) for each in options]
     is_text = isinstance(field.kind, Text | File)
-    widgets = list(_WIDGETS) if is_text else ["hidden"]
+    can_be = {*(("text", "multiline", "code", "select", "file") if is_text else ()), "hidden", widget}
+    widgets = [each for each in _WIDGETS if each in can_be]
+    limits = {
+        "accept": {
+            "type": "array",
+            "title": "Files that it takes",
+            "items": {**LINE, "title": "Kind", "description": "Such as image/png, image/* or .pdf.", "minLength": 1},
+        },
+        "max_bytes": {"type": "integer", "title": "Largest file, in bytes", "minimum": 1, "maximum": 2**31 - 1},
+    }
     choices: dict[str, Any] = {}
     if names:
         members = {name: {**LINE, "title": name or "Nothing"} for name in names}
@@ -164,11 +176,12 @@ def hint(field: Field, actions: Sequence[str], label: str) -> Editor:
             },
             "order": {"type": "integer", "title": "Order", "description": "Smaller first; the buttons set it too."},
             "widget": {"oneOf": [{"const": one, "title": _WIDGETS[one]} for one in widgets], "title": "Drawn as"},
+            **(limits if isinstance(field.kind, File) else {}),
             **choices,
             **({"options": source} if can_ask else {}),
             "translations": _translations({**texts, **choices}),
         },
-        placeholders={"label": label},
+        placeholders={"label": field.title},
     )
 
 

@@ -316,7 +316,7 @@ class Workbench:
                 raise Refused(Wrong("", f"{part[:100]!r} is not one of the fields"))
             own = self._action(whole, form).id
             lists = [one.id for one in whole.actions if one.id != own and is_safe(one)]
-            return editors.hint(shown, lists[:500], shown.title)
+            return editors.hint(shown, lists[:500], str(self._member(whole, form, part).get("widget", "")))
         known = {each.name: each for each in (tree.fields if tree else ())}
         if part not in known:
             raise Refused(Wrong("", f"{part[:100]!r} is not one of the fields"))

@@ -228,8 +228,8 @@ class _Editor:
         control: dict[str, Any] = {"label": label, "configProperty": path, **self._appearance(field)}
         if given and field.required and not isinstance(field.kind, Boolean):
             control["isRequired"] = True
-        if field.description:
-            control["tooltipText"] = neutral(clean(field.description, _TOOLTIP))
+        if description := self._words.described(field):
+            control["tooltipText"] = neutral(clean(description, _TOOLTIP))
         if control["controlType"] not in ("SWITCH", "FILE_PICKER", "ARRAY_FIELD", "KEYVALUE_ARRAY"):
             control.setdefault(
                 "placeholderText",

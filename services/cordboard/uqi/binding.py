@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import unquote
 
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.json_pointers import pointer_to
@@ -43,6 +44,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
+from cordboard.uqi.files import is_accepted
 from cordboard.uqi.hints import inner
 from cordboard.uqi.keys import UNSAFE_NAMES
 from cordboard.uqi.texts import JsonInvalid, check_json, json_text, read_json
@@ -56,7 +58,7 @@ _EXACT: Final = (1 << 53) - 1
 _ABSENT: Final = object()
 _INTEGER: Final = re.compile(r"[+-]?\d{1,40}(\.0{1,20})?", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,5})?", re.ASCII)
-_DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
+_DATA_URL: Final = re.compile(r"data:([^,]{0,300});base64,")
 _EXPRESSION: Final = re.compile(r"\{\{.{1,10000}?\}\}", re.DOTALL)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _REFERENCE: Final = re.compile(SEALED + r"[A-Za-z0-9_-]{100,400000}={0,2}", re.ASCII)
@@ -547,16 +549,25 @@ class _Binder:
                 return value
         return raw
 
-    def file(self, _: Field, raw: Any, place: _Place) -> Any:
+    def file(self, field: Field, raw: Any, place: _Place) -> Any:
+        kind = field.kind if isinstance(field.kind, File) else File()
         content = raw.get("base64Content") if isinstance(raw, Mapping) else raw
         if not isinstance(content, str):
             self.refuse(place, "must be base64 text, or an object with `base64Content`")
             return raw
-        content = content[match.end() :] if (match := _DATA_URL.match(content)) else content
+        match = _DATA_URL.match(content)
+        media_type, named = _said_of(match[1]) if match else ("", "")
+        content = content[match.end() :] if match else content
         try:
-            base64.b64decode(content.translate(_URL_SAFE), validate=True)
+            size = len(base64.b64decode(content.translate(_URL_SAFE), validate=True))
         except (binascii.Error, ValueError):
             self.refuse(place, "must be base64 text")
+            return content
+        name = raw.get("name") if isinstance(raw, Mapping) else named
+        if not is_accepted(kind.accept, media_type, name if isinstance(name, str) else ""):
+            self.refuse(place, f"must be a file of these: {', '.join(kind.accept)}")
+        elif kind.max_bytes and size > kind.max_bytes:
+            self.refuse(place, f"must be a file of at most {kind.max_bytes} bytes")
         return content
 
     def _listed(self, text: str, place: _Place, *, scalars: bool) -> Any:
@@ -653,6 +664,13 @@ def _takes_text(kind: Kind) -> bool:
     if isinstance(kind, Union):
         return any(_takes_text(variant.kind) for variant in kind.variants)
     return isinstance(kind, Text | Moment | Choice | Json | Secret | File)
+
+
+def _said_of(head: str) -> tuple[str, str]:
+    """Returns the media type and the name that the head of a data URL says."""
+    media_type, *parameters = head.split(";")
+    named = (each.removeprefix("name=") for each in parameters if each.startswith("name="))
+    return media_type, unquote(next(named, ""))
 
 
 def _takes_words(kind: Kind) -> bool:

@@ -39,6 +39,7 @@ from cordboard.uqi.fields import (
 )
 from cordboard.uqi.hints import inner, walk
 from cordboard.uqi.texts import json_text
+from cordboard.uqi.together import Count, asked
 from cordboard.uqi.v1 import form_pb2 as pb
 
 MODEL_VERSION: Final = 1
@@ -52,7 +53,12 @@ _OPERATORS: Final[Mapping[Operator, pb.CompareOperator.ValueType]] = {
     "ge": pb.COMPARE_OPERATOR_GREATER_OR_EQUAL,
 }
 _NAMES: Final = {number: name for name, number in _OPERATORS.items()}
-_COUNTS: Final = {"anyOf": pb.CONSTRAINT_COUNT_AT_LEAST_ONE, "oneOf": pb.CONSTRAINT_COUNT_EXACTLY_ONE}
+_COUNTS: Final[Mapping[Count, pb.ConstraintCount.ValueType]] = {
+    "some": pb.CONSTRAINT_COUNT_AT_LEAST_ONE,
+    "one": pb.CONSTRAINT_COUNT_EXACTLY_ONE,
+    "most one": pb.CONSTRAINT_COUNT_AT_MOST_ONE,
+    "all": pb.CONSTRAINT_COUNT_ALL,
+}
 
 
 def document(
@@ -204,7 +210,6 @@ _PLAIN: Final[Mapping[str, Kind]] = {
     "number": Number(),
     "integer": Integer(),
     "boolean": Boolean(),
-    "file": File(),
     "secret": Secret(),
 }
 _EMPTY: Final = {type(kind): name for name, kind in _PLAIN.items()}
@@ -230,6 +235,8 @@ def _type(kind: Kind) -> pb.FieldType:
             return pb.FieldType(list=pb.ListType(item=_field(item)))
         case Entries(value):
             return pb.FieldType(map=pb.MapType(value=_field(value)))
+        case File(accept, max_bytes):
+            return pb.FieldType(file=pb.FileType(accept=accept, max_bytes=max_bytes))
         case Union(variants, tag):
             return pb.FieldType(union=pb.UnionType(variants=map(_field, variants), discriminator=tag))
         case _:
@@ -256,6 +263,8 @@ def _read_type(found: pb.FieldType, path: tuple[str, ...], sources: Mapping[str,
         case "union":
             variants = (_read_field(each, path, sources, variant=True) for each in found.union.variants)
             return Union(tuple(variants), found.union.discriminator)
+        case "file":
+            return File(tuple(found.file.accept), found.file.max_bytes)
         case "json":
             return Json(tuple(found.json.types))
         case name:
@@ -353,18 +362,10 @@ def _constraints(tree: FormTree) -> Iterator[pb.Constraint]:
 
 def _of_object(object_id: str, fields: tuple[Field, ...], schema: Mapping[str, Any]) -> Iterator[pb.Constraint]:
     ids = {field.name: field.id for field in fields}
-    for part in (schema, *(each for each in schema.get("allOf", ()) if isinstance(each, dict))):
-        for word, count in _COUNTS.items():
-            groups = [_names(branch) for branch in part.get(word, ())]
-            if groups and all(group and set(group) <= set(ids) for group in groups):
-                told = (pb.FieldGroup(field_ids=[ids[name] for name in group]) for group in groups)
-                yield pb.Constraint(object_id=object_id, groups=told, count=count)
-
-
-def _names(branch: Any) -> list[str]:
-    """Returns what a branch asks to be there, when it asks for nothing else."""
-    alone = isinstance(branch, dict) and not set(branch) - {"required", "title", "description", "type"}
-    return list(branch.get("required", ())) if alone else []
+    for each in asked(schema, fields):
+        groups = (pb.FieldGroup(field_ids=[ids[name] for name in group]) for group in each.groups)
+        when = None if each.when is None else _condition(each.when)
+        yield pb.Constraint(object_id=object_id, groups=groups, count=_COUNTS[each.count], when=when)
 
 
 def _json(value: Mapping[str, Any]) -> str:

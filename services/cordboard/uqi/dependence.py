@@ -74,10 +74,7 @@ def conditional(schema: Mapping[str, Any], fields: tuple[Field, ...]) -> tuple[F
     active: dict[str, list[Condition | None]] = {}
     needed: dict[str, list[Condition | None]] = {}
     for branch in branches(schema):
-        try:
-            when = _condition(branch, known)
-        except _Unclear:
-            when = None
+        when = condition_of(branch, known)
         for name in branch.schema.get("properties", {}):
             if name not in always:
                 active.setdefault(name, []).append(when)
@@ -91,6 +88,14 @@ def _told(field: Field, active: list[Condition | None], needed: list[Condition |
     when = None if None in active else either(*active)
     required = None if field.required else either(*(each for each in needed if each is not None))
     return replace(field, active_when=when, required_when=required)
+
+
+def condition_of(branch: Branch, fields: Mapping[str, Field]) -> Condition | None:
+    """Returns when a branch applies; None where there are no words for it."""
+    try:
+        return _condition(branch, fields)
+    except _Unclear:
+        return None
 
 
 def _condition(branch: Branch, fields: Mapping[str, Field]) -> Condition:

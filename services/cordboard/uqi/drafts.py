@@ -19,6 +19,7 @@ from cordboard.uqi import (
     dependence,
     expressions,
     fields,
+    files,
     hints,
     intersection,
     json_schema,
@@ -28,6 +29,7 @@ from cordboard.uqi import (
     sign_in,
     source,
     texts,
+    together,
     wiring,
     words,
     workspace_settings,
@@ -190,8 +192,8 @@ _BINARY: Final = definition_pb2.BODY_ENCODING_BINARY
 def generator_hash() -> str:
     """Returns a hash of everything that decides what a form looks like; forms of another generator are made again."""
     modules = (
-        appsmith, arrangement, brevity, canonical, conditions, dependence, expressions, fields, hints, intersection,
-        json_schema, keys, presentation, reading, sign_in, source, texts, wiring,
+        appsmith, arrangement, brevity, canonical, conditions, dependence, expressions, fields, files, hints,
+        intersection, json_schema, keys, presentation, reading, sign_in, source, texts, together, wiring,
         words, workspace_settings,
     )  # fmt: skip
     material = "".join(inspect.getsource(module) for module in modules) + inspect.getsource(Draftsman) + repr(LIMITS)

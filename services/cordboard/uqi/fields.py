@@ -95,7 +95,10 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Bytes, as base64 text."""
+    """Bytes, as base64 text: of these media types and endings (none: any), and of so many bytes at most (0: any)."""
+
+    accept: tuple[str, ...] = ()
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from cordboard.catalog.v1 import definition_pb2 as pb
 from cordboard.core.json_pointers import unescape
@@ -24,6 +24,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
+from cordboard.uqi.files import base64_length
 from cordboard.uqi.texts import clean, json_text
 
 Widget: TypeAlias = Literal["", "text", "multiline", "code", "file", "hidden"]
@@ -55,6 +56,8 @@ class Hint:
     translations: tuple[FieldTexts, ...] = ()
     tab: str = ""
     columns: int = 0
+    accept: tuple[str, ...] = ()
+    max_bytes: int = 0
 
 
 def hints(given: Iterable[pb.FormHint]) -> dict[tuple[str, ...], Hint]:
@@ -87,7 +90,10 @@ def hinted(field: Field, hint: Hint | None) -> Field:
     if isinstance(field.kind, Text) and hint.widget in ("text", "multiline", "code"):
         return replace(field, kind=Text(multiline=hint.widget != "text"))
     if isinstance(field.kind, Text) and hint.widget == "file":
-        return replace(field, kind=File())
+        field = replace(field, kind=File())
+    if isinstance(field.kind, File) and (hint.accept or hint.max_bytes):
+        kind = File(hint.accept or field.kind.accept, hint.max_bytes)
+        return replace(field, kind=kind, constraints=_beside(kind, field.constraints))
     return field
 
 
@@ -117,6 +123,15 @@ def inner(field: Field) -> tuple[Field, ...]:
             return variants
         case _:
             return ()
+
+
+def _beside(kind: File, constraints: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keywords that a file's own limits leave: where a schema says less, the smaller one counts."""
+    own = base64_length(kind.max_bytes) if kind.max_bytes else None
+    kept = {word: value for word, value in constraints.items() if word != "contentMediaType"}
+    if own is not None and kept.get("maxLength", own) >= own:
+        kept.pop("maxLength", None)
+    return kept
 
 
 def _with_ids(field: Field, ids: Mapping[tuple[str, ...], str]) -> Field:
@@ -163,6 +178,8 @@ def _hint(given: pb.FormHint) -> Hint:
         translations=tuple(map(_texts, given.translations)),
         tab=clean(given.tab, _LABEL),
         columns=given.columns if given.columns > 1 else 0,
+        accept=tuple(given.accept),
+        max_bytes=given.max_bytes,
     )
 
 

@@ -193,8 +193,8 @@ class _Drawing:
 
     def _described(self, field: Field, schema: dict[str, Any]) -> dict[str, Any]:
         said: dict[str, Any] = {"title": self._title(field)}
-        if field.description:
-            said["description"] = field.description
+        if description := self._words.described(field):
+            said["description"] = description
         return said | schema
 
     def _title(self, field: Field) -> str:

@@ -35,6 +35,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
+from cordboard.uqi.files import base64_length
 from cordboard.uqi.texts import plain_label
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -47,7 +48,6 @@ _PLAIN: Final[Mapping[type[Kind], tuple[Mapping[str, Any], str]]] = {
     Number: ({"type": "number"}, "number"),
     Integer: ({"type": "integer"}, "integer"),
     Boolean: ({"type": "boolean"}, "boolean"),
-    File: ({"type": "string", "contentEncoding": "base64"}, "file"),
     Secret: ({"type": "string", "format": "password", "writeOnly": True}, "secret"),
 }
 
@@ -188,6 +188,19 @@ def _say_moment(kind: Moment) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"type": "string", "format": kind.part}, {"kind": kind.part}
 
 
+def _say_file(kind: File) -> tuple[dict[str, Any], dict[str, Any]]:
+    schema: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
+    slot: dict[str, Any] = {"kind": "file"}
+    if kind.accept:
+        slot["accept"] = list(kind.accept)
+    if len(kind.accept) == 1 and not kind.accept[0].startswith(".") and "*" not in kind.accept[0]:
+        schema["contentMediaType"] = kind.accept[0]
+    if kind.max_bytes:
+        slot["maxBytes"] = kind.max_bytes
+        schema["maxLength"] = base64_length(kind.max_bytes)
+    return schema, slot
+
+
 def _say_choice(kind: Choice) -> tuple[dict[str, Any], dict[str, Any]]:
     return _enum(kind.options), {"kind": "choice", **_titles(kind.options)}
 
@@ -233,7 +246,7 @@ _SAYINGS: Final[Mapping[type[Kind], Callable[[Any], tuple[dict[str, Any], dict[s
     Items: _say_items,
     Entries: _say_entries,
     Json: _say_json,
-    File: _say_plain,
+    File: _say_file,
     Secret: _say_plain,
     Union: _say_union,
 }
@@ -295,6 +308,8 @@ def _read_kind(slot: Mapping[str, Any], schema: Mapping[str, Any], path: tuple[s
         return _SIMPLE[name]
     if name == "text":
         return Text(multiline=slot.get("multiline", False))
+    if name == "file":
+        return File(tuple(slot.get("accept", ())), slot.get("maxBytes", 0))
     if name == "choice":
         return Choice(_options(schema["enum"], slot))
     if name == "choices":
@@ -318,7 +333,6 @@ _SIMPLE: Final[Mapping[str, Kind]] = {
     "date": Moment("date"),
     "time": Moment("time"),
     "date-time": Moment("date-time"),
-    "file": File(),
     "secret": Secret(),
 }
 

@@ -96,8 +96,8 @@ class _Drawing:
         """Returns the schema of a field, and its UI schema."""
         schema, ui = self._kind(field)
         said: dict[str, Any] = {"title": self._words.titled(field.title, deprecated=field.deprecated)}
-        if field.description:
-            said["description"] = field.description
+        if description := self._words.described(field):
+            said["description"] = description
         if field.default is not None and not isinstance(field.kind, Json | Secret) and "default" not in schema:
             said["default"] = field.default.value
         if field.placeholder or field.example:
@@ -126,7 +126,8 @@ class _Drawing:
             case Json():
                 return dict(_TEXTS), {"ui:widget": "textarea"}
             case File():
-                return {"type": "string", "format": "data-url"}, {}
+                accept = {"ui:options": {"accept": ",".join(kind.accept)}} if kind.accept else {}
+                return {"type": "string", "format": "data-url"}, accept
             case Secret():
                 return {"type": "string", **bounds(field)}, {"ui:widget": "password"}
             case Moment(part):

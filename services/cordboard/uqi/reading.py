@@ -31,6 +31,7 @@ from cordboard.uqi.fields import (
     Text,
     Union,
 )
+from cordboard.uqi.files import of_media_type
 from cordboard.uqi.hints import Hint, hinted, place, resolved
 from cordboard.uqi.intersection import Contradiction, intersection, types_of
 from cordboard.uqi.keys import field_keys
@@ -294,7 +295,7 @@ class Reader:
         shape = schema.get("format", "")
         media = schema.get("contentMediaType", "")
         if (len(path) == 1 and path[0] in self._files) or shape in ("binary", "byte") or "contentEncoding" in schema:
-            return File()
+            return File(of_media_type(media))
         if shape == "password":
             return Secret()
         if shape in _MOMENTS:

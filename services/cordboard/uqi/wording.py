@@ -61,6 +61,18 @@ _TEXTS: Final[tuple[tuple[str, tuple[str, str, str]], ...]] = (
         "must be base64 text, or an object with `base64Content`",
         ("muss eine Datei in Base64 sein", "doit être un fichier en base64", "debe ser un archivo en base64"),
     ),
+    (
+        "must be a file of these: <a:.*>",
+        ("muss eine Datei davon sein: {a}", "doit être un fichier de : {a}", "debe ser un archivo de: {a}"),
+    ),
+    (
+        "must be a file of at most <bound:\\d+> bytes",
+        (
+            "muss eine Datei von höchstens {bound} Bytes sein",
+            "doit être un fichier de {bound} octets au plus",
+            "debe ser un archivo de {bound} bytes como máximo",
+        ),
+    ),
     ("must be base64 text", ("muss Base64-Text sein", "doit être un texte en base64", "debe ser texto en base64")),
     ("is not JSON text", ("ist kein JSON-Text", "n'est pas un texte JSON", "no es texto JSON")),
     (

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cordboard.uqi.fields import Field, File
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -25,10 +27,21 @@ class Words:
     what_is_shared: str = "What all connections to {title} share"
     fill_in_first: str = "fill in {labels} first"
     runs_nothing: str = "this mesh runs no actions"
+    takes_files: str = "Takes {types}."
+    at_most_bytes: str = "At most {count} bytes."
 
     def titled(self, title: str, *, deprecated: bool) -> str:
         """Returns what a field is called, with a mark where the vendor announced its end."""
         return self.deprecated.replace("{label}", title) if deprecated else title
+
+    def described(self, field: Field) -> str:
+        """Returns what a field is for, and which files it takes where it takes not all of them."""
+        parts = [field.description]
+        if isinstance(field.kind, File) and field.kind.accept:
+            parts.append(self.takes_files.replace("{types}", ", ".join(field.kind.accept)))
+        if isinstance(field.kind, File) and field.kind.max_bytes:
+            parts.append(self.at_most_bytes.replace("{count}", str(field.kind.max_bytes)))
+        return " ".join(filter(None, parts))
 
 
 _ENGLISH: Final = Words()
@@ -48,6 +61,8 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Was allen Verbindungen zu {title} gemeinsam ist",
         fill_in_first="zuerst ausfüllen: {labels}",
         runs_nothing="hier werden keine Aktionen ausgeführt",
+        takes_files="Nimmt {types}.",
+        at_most_bytes="Höchstens {count} Bytes.",
     ),
     "fr": Words(
         command="Commande",
@@ -64,6 +79,8 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Ce que toutes les connexions à {title} ont en commun",
         fill_in_first="remplissez d'abord : {labels}",
         runs_nothing="aucune action n'est exécutée ici",
+        takes_files="Accepte {types}.",
+        at_most_bytes="{count} octets au plus.",
     ),
     "es": Words(
         command="Comando",
@@ -80,6 +97,8 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Lo que comparten todas las conexiones a {title}",
         fill_in_first="rellene primero: {labels}",
         runs_nothing="aquí no se ejecutan acciones",
+        takes_files="Acepta {types}.",
+        at_most_bytes="{count} bytes como máximo.",
     ),
 }
 

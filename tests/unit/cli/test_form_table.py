@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from cordboard.cli.form_table import condition, form_table
+from cordboard.uqi.drafts import Draft, Draftsman
 from cordboard.uqi.v1 import form_pb2 as pb
 from tests.unit.uqi.large_inputs import deep
-from tests.unit.uqi.samples import an_input, the_draft
+from tests.unit.uqi.samples import a_definition, an_input, the_draft
 from tests.unit.uqi.test_arrangement import drafted
 from tests.unit.uqi.torture import CASES, EVIL
 
@@ -85,3 +86,12 @@ def test_texts_of_a_definition_are_never_markup() -> None:
     rows = shown(an_input(a={**TEXT, "title": title, "description": EVIL}))
     assert title in " ".join(rows["a"])
     assert "onerror" in " ".join(rows["a"])
+
+
+def test_a_file_says_which_files_it_is() -> None:
+    definition = a_definition(an_input(photo={"type": "string", "format": "binary"}))
+    definition.actions[0].form_hints.add(property="photo", accept=["image/png", ".jpg"], max_bytes=9)
+    (draft,) = Draftsman(definition).drafts(["action.create"])
+    assert isinstance(draft, Draft)
+    (row,) = printed(pb.FormDocument.FromString(draft.document))
+    assert "file (image/png, .jpg), at most 9 bytes" in [cell.strip() for cell in row]

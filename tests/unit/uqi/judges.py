@@ -145,8 +145,9 @@ class Filler:
                 return max(int(least), min(int(most), int(least) + self._rng.randrange(3)))
             case Moment(part):
                 return _MOMENTS[part]
-            case File():
-                return "data:text/plain;name=a.txt;base64,aGk=" if self._client == "react" else "aGk="
+            case File(accept):
+                told = next((each for each in accept if "*" not in each and "/" in each), "text/plain")
+                return f"data:{told};name=a.txt;base64,aGk=" if self._client == "react" else "aGk="
             case _:
                 least = field.constraints.get("minLength", 1)
                 return "abcdefgh"[: max(least, 1)] + "x" * max(0, least - 8)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cordboard.catalog.v1 import definition_pb2 as pb
+from cordboard.uqi.drafts import Draft, Draftsman
 from tests.fixtures.chromium import INSTALLED, MISSING, Browser
 from tests.unit.uqi.large_inputs import NODES, deep, flat
-from tests.unit.uqi.samples import an_auth_form, an_input, the_draft
+from tests.unit.uqi.samples import a_definition, an_auth_form, an_input, the_draft
 from tests.unit.uqi.torture import CASES, EVIL
 from tests.unit.web.parity import asked, trial
 
@@ -92,6 +93,51 @@ def test_every_type_of_field_is_filled_in_by_a_person(drawn: Browser) -> None:
         "tags": {"size": 3}, "pay": {"kind": "bank", "iban": "CH93"}, "paper": "aGk=", "password": "hunter2",
         "free": {"a": [1]},
     }  # fmt: skip
+
+
+def test_a_file_is_held_to_the_kinds_and_the_size_that_the_form_takes(drawn: Browser) -> None:
+    definition = a_definition(an_input(photo={"type": "string", "format": "binary", "title": "Photo"}))
+    definition.actions[0].form_hints.add(property="photo", accept=["image/png", ".jpg"], max_bytes=4)
+    (draft,) = Draftsman(definition).drafts(["action.create"])
+    assert isinstance(draft, Draft)
+    png, text = "image/png", "text/plain"
+    other, large, well, named = drawn(
+        *(
+            asked(draft, acts=[["upload", "Photo", {"name": name, "mimeType": media_type, "text": held}]])
+            for name, media_type, held in (
+                ("a.txt", text, "x"),
+                ("a.png", png, "12345"),
+                ("a.png", png, "1234"),
+                ("a.jpg", text, "1"),
+            )
+        )
+    )
+    assert other["summary"] == ["Photo must be a file of these: image/png, .jpg"]
+    assert large["summary"] == ["Photo must be a file of at most 4 bytes"]
+    assert (well["problems"], well["values"]) == ([], {"photo": "MTIzNA=="})
+    assert named["problems"] == []
+
+
+def test_what_is_asked_of_several_fields_is_said_in_the_case_in_which_it_is(drawn: Browser) -> None:
+    text = {"type": "string"}
+    inner = {**an_input(mail=text, phone=text), "not": {"required": ["mail", "phone"]}, "title": "Owner"}
+    case = {"properties": {"kind": {"const": "card"}}, "required": ["kind"]}
+    given = {
+        **an_input(kind={"enum": ["card", "cash"]}, a=text, b=text, owner=inner),
+        "if": case,
+        "then": {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    }
+    draft = the_draft(given)
+    never, card, owner = drawn(
+        asked(draft, acts=[["select", "Kind", "cash"]]),
+        asked(draft, acts=[["select", "Kind", "card"]]),
+        asked(draft, acts=[["check", "Fill in Owner"]]),
+    )
+    note = "At least one of these is needed: A; B."
+    assert note not in never["text"]
+    assert note in card["text"]
+    assert "At most one of these can be filled in" not in card["text"]
+    assert "At most one of these can be filled in: Mail; Phone." in owner["text"]
 
 
 def test_what_is_wrong_is_said_at_the_field_and_above_and_the_person_is_put_there(drawn: Browser) -> None:

@@ -1,28 +1,37 @@
 // Controls of values that hold others.
 
-import { active, counting, isRequired } from "./conditions.ts";
+import { active, counting, holds, isRequired } from "./conditions.ts";
 import { Control, valuesOf } from "./control.ts";
 import type { Scene, Wrong } from "./control.ts";
 import { defaultOf, emptyObject, isObject, kindOf } from "./document.ts";
-import type { Choice, FormField, Json, JsonObject } from "./document.ts";
+import type { Choice, Condition, Constraint, FormField, Json, JsonObject } from "./document.ts";
 import { make } from "./dom.ts";
 import { outOfBounds, typesOf } from "./scalars.ts";
 import { said } from "./words.ts";
+import type { Words } from "./words.ts";
 
 /** The fields of one object, each shown while it counts. */
 export class Members {
   readonly controls: Control[];
   private readonly begun: JsonObject;
   private readonly isConditional: boolean;
+  /** What is asked of several fields at once, each with the case in which it is. */
+  private readonly notes: { element: HTMLElement; when: Condition | undefined }[];
 
   constructor(
     private readonly fields: readonly FormField[],
     value: Json | undefined,
     scene: Scene,
     host: HTMLElement,
+    objectId = "",
   ) {
     this.begun = isObject(value) ? value : emptyObject();
-    this.isConditional = fields.some((field) => field.activeWhen || field.requiredWhen);
+    this.notes = scene.constraints
+      .filter((each) => (each.objectId ?? "") === objectId)
+      .map((each) => ({ element: note(each, fields, scene.words), when: each.when }));
+    host.append(...this.notes.map(({ element }) => element));
+    this.isConditional =
+      fields.some((field) => field.activeWhen || field.requiredWhen) || this.notes.some(({ when }) => when);
     const drawn = fields.filter((field) => !field.hidden || (field.required && field.defaultJson === undefined));
     this.controls = drawn.map((field) => scene.draw(field, own(this.begun, nameOf(field)), Boolean(field.required)));
     arrange(this.controls, host, scene.newId());
@@ -39,6 +48,9 @@ export class Members {
     for (const control of this.controls) {
       control.element.hidden = !shown.has(control.field.id);
       control.require(isRequired(control.field, (id) => values.get(id)));
+    }
+    for (const { element, when } of this.notes) {
+      element.hidden = when !== undefined && !holds(when, (id) => values.get(id));
     }
   }
 
@@ -87,6 +99,22 @@ export class Members {
     return this.controls.filter((control) => !control.element.hidden);
   }
 }
+
+/** Says what has to hold for several fields of an object at once. */
+function note(constraint: Constraint, fields: readonly FormField[], words: Words): HTMLElement {
+  const labels = new Map(fields.map((field) => [field.id, field.label || field.wireName || field.key]));
+  const groups = (constraint.groups ?? []).map((group) =>
+    (group.fieldIds ?? []).map((id) => labels.get(id) ?? id).join(words.and),
+  );
+  const word = COUNTS.get(constraint.count ?? "") ?? "atLeastOne";
+  return make("p", { class: "cbf-note" }, said(words[word], { groups: groups.join("; ") }));
+}
+
+const COUNTS: ReadonlyMap<string, keyof Words> = new Map([
+  ["CONSTRAINT_COUNT_EXACTLY_ONE", "exactlyOne"],
+  ["CONSTRAINT_COUNT_AT_MOST_ONE", "atMostOne"],
+  ["CONSTRAINT_COUNT_ALL", "allOfThem"],
+]);
 
 /** Puts controls where they stand: on tabs, under headings, side by side. */
 function arrange(controls: readonly Control[], host: HTMLElement, name: string): void {
@@ -225,7 +253,7 @@ export class GroupSet extends Fieldset {
   private open(): void {
     this.body.hidden = !this.isOpen;
     if (this.isOpen)
-      this.members ??= new Members(this.field.type.group?.fields ?? [], this.begun, this.scene, this.body);
+      this.members ??= new Members(this.field.type.group?.fields ?? [], this.begun, this.scene, this.body, this.field.id);
   }
 }
 

@@ -1,6 +1,6 @@
 // What every control is: one field, drawn.
 
-import type { FormField, Json } from "./document.ts";
+import type { Constraint, FormField, Json } from "./document.ts";
 import type { Lookup } from "./conditions.ts";
 import { describe, make } from "./dom.ts";
 import { said } from "./words.ts";
@@ -39,6 +39,8 @@ export interface Scene {
   options: ((fieldId: string, search: string) => Promise<Options>) | undefined;
   /** Has the conditions looked at again. */
   changed(): void;
+  /** What has to hold for several fields of an object at once. */
+  constraints: readonly Constraint[];
 }
 
 /** One field, drawn. */

@@ -58,7 +58,7 @@ export interface FieldType {
   list?: { item: FormField };
   map?: { value: FormField };
   union?: { variants?: FormField[]; discriminator?: string };
-  file?: object;
+  file?: { accept?: string[]; maxBytes?: number };
   secret?: object;
   json?: { types?: string[] };
 }
@@ -89,6 +89,8 @@ export interface Constraint {
   objectId?: string;
   groups?: { fieldIds?: string[] }[];
   count?: string;
+  /** It is asked in this case; absent: always. */
+  when?: Condition;
 }
 
 /** Where the choices of a field come from. */

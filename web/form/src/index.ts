@@ -88,9 +88,10 @@ export function drawForm(document: FormDocument, given: Given = {}): DrawnForm {
     draw: (field, value, required) => drawn(field, value, required, scene),
     options: options && ((fieldId, search) => options(fieldId, valuesFor(fieldId), search)),
     changed: () => members?.refresh(),
+    constraints: document.constraints ?? [],
   };
   const summary = make("div", { class: "cbf-summary", role: "alert", tabindex: "-1", hidden: true });
-  const element = make("div", { class: "cbf", lang: document.language || undefined }, summary, ...notes(document, words));
+  const element = make("div", { class: "cbf", lang: document.language || undefined }, summary);
   members = new Members(document.fields ?? [], given.values, scene, element);
   const all = members;
 
@@ -183,20 +184,4 @@ function drawn(field: FormField, value: Json | undefined, required: boolean, sce
     default:
       return new Line(field, scene, value, required);
   }
-}
-
-/** Says what has to hold for several fields at once. */
-function notes(document: FormDocument, words: Words): HTMLElement[] {
-  const labels = new Map(
-    (document.fields ?? []).map((field) => [field.id, field.label || field.wireName || field.key]),
-  );
-  return (document.constraints ?? [])
-    .filter((constraint) => !constraint.objectId)
-    .map((constraint) => {
-      const groups = (constraint.groups ?? []).map((group) =>
-        (group.fieldIds ?? []).map((id) => labels.get(id) ?? id).join(words.and),
-      );
-      const word = constraint.count === "CONSTRAINT_COUNT_EXACTLY_ONE" ? words.exactlyOne : words.atLeastOne;
-      return make("p", { class: "cbf-note" }, said(word, { groups: groups.join("; ") }));
-    });
 }

@@ -25,6 +25,8 @@ const GERMAN: Words = {
   jsonText: "Als JSON-Text.",
   atLeastOne: "Mindestens eines davon ist nötig: {groups}.",
   exactlyOne: "Genau eines davon ist nötig: {groups}.",
+  atMostOne: "Höchstens eines davon kann ausgefüllt werden: {groups}.",
+  allOfThem: "Alle davon sind nötig: {groups}.",
   and: " mit ",
   summary: "Es gibt {count} Probleme",
   summaryOne: "Es gibt ein Problem",
@@ -47,6 +49,8 @@ const GERMAN: Words = {
   moment: "muss ein Datum mit Uhrzeit sein",
   fileSize: "darf höchstens {bound} MB groß sein",
   fileRead: "kann nicht gelesen werden",
+  fileKind: "muss eine Datei davon sein: {kinds}",
+  fileBytes: "muss eine Datei von höchstens {bound} Bytes sein",
 };
 
 const FRENCH: Words = {
@@ -72,6 +76,8 @@ const FRENCH: Words = {
   jsonText: "En texte JSON.",
   atLeastOne: "Au moins un de ceux-ci est nécessaire : {groups}.",
   exactlyOne: "Un seul de ceux-ci est nécessaire : {groups}.",
+  atMostOne: "Un seul de ceux-ci peut être rempli : {groups}.",
+  allOfThem: "Tous ceux-ci sont nécessaires : {groups}.",
   and: " avec ",
   summary: "Il y a {count} problèmes",
   summaryOne: "Il y a un problème",
@@ -94,6 +100,8 @@ const FRENCH: Words = {
   moment: "doit être une date avec l’heure",
   fileSize: "doit faire au plus {bound} Mo",
   fileRead: "ne peut pas être lu",
+  fileKind: "doit être un fichier de : {kinds}",
+  fileBytes: "doit être un fichier de {bound} octets au plus",
 };
 
 const SPANISH: Words = {
@@ -119,6 +127,8 @@ const SPANISH: Words = {
   jsonText: "Como texto JSON.",
   atLeastOne: "Hace falta al menos uno de estos: {groups}.",
   exactlyOne: "Hace falta exactamente uno de estos: {groups}.",
+  atMostOne: "Se puede rellenar uno de estos como máximo: {groups}.",
+  allOfThem: "Hacen falta todos estos: {groups}.",
   and: " con ",
   summary: "Hay {count} problemas",
   summaryOne: "Hay un problema",
@@ -141,6 +151,8 @@ const SPANISH: Words = {
   moment: "debe ser una fecha con hora",
   fileSize: "debe ocupar como máximo {bound} MB",
   fileRead: "no se puede leer",
+  fileKind: "debe ser un archivo de: {kinds}",
+  fileBytes: "debe ser un archivo de {bound} bytes como máximo",
 };
 
 /** The words that there are, by the primary tag of their language. */

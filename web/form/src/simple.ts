@@ -306,7 +306,8 @@ export class FileLine extends Single<HTMLInputElement> {
   private reading: Promise<void> = Promise.resolve();
 
   constructor(field: FormField, scene: Scene, value: Json | undefined, required: boolean) {
-    super(field, scene, required, make("input", { type: "file" }));
+    const accept = field.type.file?.accept?.join(",");
+    super(field, scene, required, make("input", { type: "file", accept: accept || undefined }));
     this.begun = typeof value === "string" ? { value } : {};
     this.held = this.begun;
     this.input.addEventListener("change", () => {
@@ -324,8 +325,17 @@ export class FileLine extends Single<HTMLInputElement> {
 
   private async take(file: File | undefined): Promise<void> {
     const { words, fileBytes } = this.scene;
+    const { accept = [], maxBytes = 0 } = this.field.type.file ?? {};
     this.held = this.begun;
     if (!file) return;
+    if (!isAccepted(accept, file.type, file.name)) {
+      this.held = { problem: said(words.fileKind, { kinds: accept.join(", ") }) };
+      return;
+    }
+    if (maxBytes > 0 && file.size > maxBytes) {
+      this.held = { problem: said(words.fileBytes, { bound: maxBytes }) };
+      return;
+    }
     if (file.size > fileBytes) {
       this.held = { problem: said(words.fileSize, { bound: Math.floor(fileBytes / 1_000_000) }) };
       return;
@@ -336,6 +346,20 @@ export class FileLine extends Single<HTMLInputElement> {
       this.held = { problem: words.fileRead };
     }
   }
+}
+
+/** Tells whether a file is one of those that a field takes; browsers let people pick others all the same. */
+export function isAccepted(accept: readonly string[], type: string, name: string): boolean {
+  const told = type === "application/octet-stream" ? "" : type.toLowerCase();
+  return (
+    accept.length === 0 ||
+    accept.some((each) => {
+      const kind = each.toLowerCase();
+      if (kind.startsWith(".")) return name.toLowerCase().endsWith(kind);
+      // A browser that knows no type of a file leaves it to the server.
+      return told === "" || (kind.endsWith("/*") ? told.startsWith(kind.slice(0, -1)) : told === kind);
+    })
+  );
 }
 
 const MOST_BOXES = 20;

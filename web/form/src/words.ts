@@ -24,6 +24,8 @@ export interface Words {
   jsonText: string;
   atLeastOne: string;
   exactlyOne: string;
+  atMostOne: string;
+  allOfThem: string;
   and: string;
   summary: string;
   summaryOne: string;
@@ -46,6 +48,8 @@ export interface Words {
   moment: string;
   fileSize: string;
   fileRead: string;
+  fileKind: string;
+  fileBytes: string;
 }
 
 /** English. */
@@ -72,6 +76,8 @@ export const ENGLISH: Words = {
   jsonText: "As JSON text.",
   atLeastOne: "At least one of these is needed: {groups}.",
   exactlyOne: "Exactly one of these is needed: {groups}.",
+  atMostOne: "At most one of these can be filled in: {groups}.",
+  allOfThem: "All of these are needed: {groups}.",
   and: " with ",
   summary: "There are {count} problems",
   summaryOne: "There is a problem",
@@ -94,6 +100,8 @@ export const ENGLISH: Words = {
   moment: "must be a date and a time",
   fileSize: "must be at most {bound} MB",
   fileRead: "cannot be read",
+  fileKind: "must be a file of these: {kinds}",
+  fileBytes: "must be a file of at most {bound} bytes",
 };
 
 /** Returns a word with its places filled, each once. */
