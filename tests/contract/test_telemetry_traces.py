@@ -409,7 +409,7 @@ async def test_what_is_rare_is_found_over_days_in_order_and_page_by_page(telemet
         await telemetry.keep(span, noise)
         wanted.append((number % 3, span.trace_id.hex()))
     everything = {"start_time": at(now - 7 * 24 * HOUR), "page_size": 5}
-    for attributes, fitting in (
+    for asked, fitting in (
         ({"http.response.status_code": "503"}, {0, 1, 2}),
         ({"number": "1"}, {1}),
         ({"cordboard.integration": "desk", "number": "2"}, {2}),
@@ -417,5 +417,5 @@ async def test_what_is_rare_is_found_over_days_in_order_and_page_by_page(telemet
         ({"cordboard.integration": "other", "number": "2"}, set()),
         ({"cordboard.workspace": "nobody"}, set()),
     ):
-        found = await telemetry.found(attributes=attributes, **everything)
-        assert found == [trace for number, trace in wanted if number in fitting], attributes
+        found = await telemetry.found(attributes=asked, **everything)
+        assert found == [trace for number, trace in wanted if number in fitting], asked
