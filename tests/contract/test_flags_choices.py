@@ -10,10 +10,16 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
+from openfeature.schemas.protobuf.flagd.evaluation.v2 import evaluation_pb2 as v2
+from openfeature.schemas.protobuf.flagd.evaluation.v2.evaluation_pb2_grpc import ServiceStub
+from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2
+from openfeature.schemas.protobuf.flagd.sync.v1.sync_pb2_grpc import FlagSyncServiceStub
 
 from cordboard.catalog.__main__ import start as start_catalog
 from cordboard.catalog.settings import CatalogSettings
+from cordboard.core.flagging import FlagSet
 from cordboard.core.structs import to_struct, to_value
 from cordboard.flags.__main__ import start
 from cordboard.flags.settings import FlagsSettings
@@ -56,6 +62,10 @@ class Flags:
     def admin(self, workspace: str = "acme", role: str = "workspace-admin", **claims: Any) -> Any:
         """Returns the choices as somebody of a workspace."""
         return ChoiceServiceStub(self._served.as_role(role, workspace=workspace, **claims))
+
+    def member(self, workspace: str) -> grpc.aio.Channel:
+        """Returns a channel of a workspace's member."""
+        return self._served.as_role("member", workspace=workspace)
 
     async def choose(self, choice: pb.Choice.ValueType, workspace: str = "acme", **said: Any) -> pb.IntegrationChoice:
         """Chooses as the workspace's own administrator."""
@@ -332,6 +342,50 @@ async def test_choices_travel_with_the_flags(flags: Flags) -> None:
     await flags.catalog.ApplyFlagRecords(replica_pb.ApplyFlagRecordsRequest(records=records))
     ballot = await flags.flags.GetFlag(flag_pb.GetFlagRequest(name=BALLOT))
     assert (ballot.revision, list(ballot.rules)) == (2, [])
+
+
+async def test_what_one_workspace_chooses_is_news_to_no_other(flags: Flags) -> None:
+    # So that it is not the first choice, with which there is a flag for them.
+    await flags.choose(pb.CHOICE_OFF, "first")
+    events: dict[str, Any] = {}
+    sets: dict[str, Any] = {}
+    for workspace in ("acme", "other"):
+        channel = flags.member(workspace)
+        events[workspace] = ServiceStub(channel).EventStream(v2.EventStreamRequest())
+        sets[workspace] = FlagSyncServiceStub(channel).SyncFlags(sync_pb2.SyncFlagsRequest())
+        async with asyncio.timeout(BOUND):
+            assert (await events[workspace].read()).type == "provider_ready"
+            assert "first" not in (await sets[workspace].read()).flag_configuration
+    await flags.choose(pb.CHOICE_OFF)
+    # The control: what operators change is news to everybody.
+    await flags.put(EVERYBODY, slug="later")
+    async with asyncio.timeout(BOUND):
+        mine = MessageToDict((await events["acme"].read()).data)["flags"]
+        theirs = MessageToDict((await events["other"].read()).data)["flags"]
+        ours, others = [(await sets[each].read()).flag_configuration for each in ("acme", "other")]
+    assert mine == {BALLOT.partition("/")[2]: {"type": "update"}, FLAG.partition("/")[2]: {"type": "update"}}
+    assert theirs == {"integration.later": {"type": "write"}}
+    key = FLAG.partition("/")[2]
+    assert FlagSet.parse(ours).evaluate(key, {}).value is False
+    assert FlagSet.parse(others).evaluate(key, {}).value is True
+    for stream in (*events.values(), *sets.values()):
+        stream.cancel()
+
+
+async def test_a_choice_waits_for_no_second_person(serving: Serving, database: Databases) -> None:
+    settings = {"database_url": database("flags").url, "approvals": ["*/integration.*", "*/choice.*"]}
+    async with serving("flags", FlagsSettings, start, **settings) as served:
+        flags = Flags(served)
+        async with asyncio.timeout(BOUND):
+            while (state := (await refused(flags.put(EVERYBODY)))[1]) != "needs-approval":
+                assert state == ""
+                await asyncio.sleep(0.01)
+        # As from a hub, where somebody has agreed.
+        put = flag_pb.Flag(name=FLAG, default_variant="on", off_variant="off")
+        put.variants["on"].bool_value, put.variants["off"].bool_value = True, False
+        records = replica_pb.FlagRecords(sequence=1, flags=[put])
+        await flags.catalog.ApplyFlagRecords(replica_pb.ApplyFlagRecordsRequest(records=records))
+        assert not (await flags.choose(pb.CHOICE_OFF)).on
 
 
 async def test_an_edge_has_what_was_chosen_at_its_hub_and_takes_no_choices(

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.core.flagging import BUCKETING, CHOICE, KILLED, OWN, REVISION, WHEN_STALE
+from cordboard.flags.content import CHOICE as CHOICES
 from cordboard.flags.content import WHOLE, choice_key, segment_key
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def compiled(
         "state": "ENABLED",
         "variants": dict(content.variants),
         "defaultVariant": content.variant_when_killed if killed else content.default_variant,
-        "metadata": {REVISION: revision},
+        # What others choose makes no difference to a workspace, and is not to be sent to it: no number tells of it.
+        "metadata": {} if key.startswith(CHOICES) else {REVISION: revision},
     }
     if content.when_stale:
         definition["metadata"][WHEN_STALE] = content.when_stale

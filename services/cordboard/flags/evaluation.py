@@ -85,6 +85,12 @@ def context_of(caller: Caller, claimed: Mapping[str, Any]) -> dict[str, Any]:
     return context
 
 
+def known_of(caller: Caller) -> dict[str, Any]:
+    """Returns what is known of everybody whom a caller evaluates for."""
+    # An operator evaluates for others, so that nothing is known of the subject beforehand.
+    return {} if caller.is_operator else context_of(caller, {})
+
+
 class LiveFlags:
     """Keeps the newest snapshot; serves the last one known while the database cannot be asked."""
 

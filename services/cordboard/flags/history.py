@@ -67,7 +67,7 @@ class History:
         Raises NotFound and StateConflict.
         """
         decision = await self.evaluate(key, context, revision=revision)
-        record = await self._store.as_of(key, revision=decision.revision, time=None)
+        record = await self._store.as_of(key, revision=decision.revision or revision, time=None)
         if record is None:
             raise NotFound(f"flags/{key}")
         others = _set(await self._needed(record, None))

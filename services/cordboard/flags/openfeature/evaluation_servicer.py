@@ -17,7 +17,7 @@ from cordboard.core.caller import current_caller
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.flagging import DISABLED
 from cordboard.core.structs import from_struct, to_struct
-from cordboard.flags.evaluation import context_of
+from cordboard.flags.evaluation import context_of, known_of
 from cordboard.flags.openfeature.resolution import BOOLEAN, FLOAT, INT, OBJECT, STRING, Resolution, resolution
 from cordboard.flags.openfeature.selector import check_selector
 
@@ -49,7 +49,7 @@ class _Evaluations:
 
     async def _messages(self, context: Any, message: Any) -> AsyncIterator[Any]:
         check_selector(context)
-        async for event in self._events.stream(current_caller().workspace):
+        async for event in self._events.stream(known_of(current_caller())):
             yield message(type=event.type, data=to_struct(dict(event.data)) if event.data else None)
 
 

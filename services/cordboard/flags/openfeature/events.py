@@ -7,6 +7,9 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.flags.content import CHOICE
+from cordboard.flags.openfeature.view import definition_for
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
@@ -39,13 +42,13 @@ class Events:
         self._consumers = consumers
         self._keep_alive_seconds = keep_alive_seconds
 
-    async def stream(self, workspace: str = "") -> AsyncIterator[Event]:
+    async def stream(self, caller: Mapping[str, Any]) -> AsyncIterator[Event]:
         """Yields `provider_ready` at once, then the keys that changed, and a sign of life now and then; for ever.
 
-        `workspace` is whose stream it is.
+        `caller` is what is known of who follows it. What others have chosen is no change to it.
         """
         known = self._live.snapshot
-        with self._consumers.following(PROTOCOL, workspace) as follower:
+        with self._consumers.following(PROTOCOL, caller.get("workspace", "")) as follower:
             yield Event(READY)
             while True:
                 follower.has(known.sequence)
@@ -58,11 +61,24 @@ class Events:
                     continue
                 changed = newest.since(known.sequence)
                 changes = changed_keys(known.definitions, changed)
+                if caller and any(key.startswith(CHOICE) for key in changes):
+                    changes = felt(changes, known.definitions, changed, caller)
                 known = newest
                 if changes:
                     # Clients ignore members that they do not know: the number tells which state they have seen.
                     flags = {key: {"type": act} for key, act in changes.items()}
                     yield Event(CHANGED, {"flags": flags, "sequence": newest.sequence})
+
+
+def felt(
+    changes: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str], caller: Mapping[str, Any]
+) -> dict[str, str]:
+    """Returns the changes of flags that are others than before as far as this caller may see them."""
+    return {
+        key: act
+        for key, act in changes.items()
+        if key not in before or definition_for(before[key], caller) != definition_for(after[key], caller)
+    }
 
 
 def changed_keys(before: Mapping[str, str], changed: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2_grpc as pb_grpc
 
 from cordboard.core.caller import current_caller
 from cordboard.core.structs import to_struct
-from cordboard.flags.evaluation import context_of
+from cordboard.flags.evaluation import known_of
 from cordboard.flags.openfeature.selector import check_selector
 from cordboard.flags.openfeature.view import View
 
@@ -61,6 +61,4 @@ def _static(known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _known() -> dict[str, Any]:
-    # An operator evaluates for others, so that nothing is known of the subject beforehand.
-    caller = current_caller()
-    return {} if caller.is_operator else context_of(caller, {})
+    return known_of(current_caller())
