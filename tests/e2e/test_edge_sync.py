@@ -29,6 +29,8 @@ from cordboard.catalog.v1 import sync_service_pb2 as sync
 from cordboard.catalog.v1.lifecycle_pb2 import Pin
 from cordboard.client import Client, CordboardError
 from cordboard.core.secrets import Secret
+from cordboard.core.structs import to_struct
+from cordboard.flags.v1 import choice_service_pb2 as choices
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.local.mesh import Mesh
 from cordboard.local.options import EdgeOptions, MeshOptions
@@ -337,6 +339,34 @@ async def test_a_kill_at_the_hub_reaches_the_edge(tier: Tier, desk: Desk) -> Non
         await at_hub.flags.RestoreFlag(flags.RestoreFlagRequest(name=flag.name))
         await until(lambda: killed(False), "its end to come")
         assert (await at_edge.flags.GetFlag(flags.GetFlagRequest(name=FLAG))).rules
+
+
+async def test_what_a_workspace_chooses_at_the_hub_holds_at_its_edge(tier: Tier, desk: Desk) -> None:
+    name = f"workspaces/mall/{INTEGRATION}/choice"
+    choose = choices.SetIntegrationChoiceRequest(
+        name=name, choice=choices.CHOICE_OFF, environment="production", reason="the audit is on"
+    )
+    async with desk.mesh.operator() as hub, tier.edge.operator() as edge:
+
+        async def is_on(workspace: str, expected: bool) -> bool:
+            known = to_struct({"workspace": workspace, "environment": "production", "tier": "business"})
+            try:
+                found = await edge.flags.EvaluateFlag(flags.EvaluateFlagRequest(name=FLAG, context=known))
+            except CordboardError:
+                return False
+            return found.value.bool_value is expected
+
+        await until(lambda: is_on("mall", True), "the flag to come")
+        await hub.choices.SetIntegrationChoice(choose)
+        await until(lambda: is_on("mall", False), "the choice to come")
+        # The control: the same edge, another workspace of its.
+        assert await is_on(BAZAAR, True)
+        with pytest.raises(CordboardError, match="choose it there") as refused:
+            await edge.choices.SetIntegrationChoice(choose)
+        assert (refused.value.reason, refused.value.metadata["state"]) == ("STATE_CONFLICT", "edge")
+        choose.choice = choices.CHOICE_UNSPECIFIED
+        await hub.choices.SetIntegrationChoice(choose)
+        await until(lambda: is_on("mall", True), "its end to come")
 
 
 @dataclass(frozen=True)
