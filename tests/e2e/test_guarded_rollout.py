@@ -17,7 +17,7 @@ from cordboard.catalog.v1.lifecycle_pb2 import VERSION_STATE_STAGED
 from cordboard.client import Client, CordboardError
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
-from tests.e2e.test_command import as_json
+from tests.e2e.test_command import as_json, command
 from tests.fixtures.desk import Desk
 from tests.fixtures.mesh import RunningMesh, until
 
@@ -164,3 +164,21 @@ async def test_a_bad_version_is_taken_back_by_itself_and_an_outage_takes_back_no
     moved = await operator.rollouts.MoveRollout(rollouts.MoveRolloutRequest(name=f"rollouts/{KEY}", stage=1))
     assert moved.stage == 1
     await until(arrived, "the new version to come back")
+
+
+async def test_a_canary_is_a_guarded_plan_that_goes_on_by_itself(
+    desk: Desk, running_mesh: RunningMesh, operator: Client
+) -> None:
+    slug = f"{SLUG}-plan"
+    async with connected(slug, desk, running_mesh, operator):
+        made = await as_json(desk, "rollout", "canary", slug, "2.0.0", "--soak", "6h")
+        assert made["name"] == f"rollouts/version.{slug}"
+        assert [
+            {each["environment"]: each["percent"] for each in stage["reaches"]} for stage in made["stages"][:3]
+        ] == [{"staging": 100.0, "production": share} for share in (1.0, 10.0, 50.0)]
+        assert [stage.get("soakDuration") for stage in made["stages"]] == ["21600s", "21600s", "21600s", None]
+        assert (made["stage"], "nextStageTime" in made, made["version"], "guard" in made) == (1, True, "2.0.0", True)
+        code, _, errors = await command(desk, "rollout", "canary", slug, "2.0.0", "--soak", "long")
+        assert code == 2, errors
+        code, _, errors = await command(desk, "rollout", "canary", slug, "9.0.0")
+        assert (code != 0, "does not exist" in " ".join(errors.split())) == (True, True)

@@ -46,6 +46,9 @@ OPT_IN_TEXTS: Final = {
     pb.OPT_IN_REACHED: "to switch it on where it reaches them",
     pb.OPT_IN_EARLY: "to switch it on ahead of their share",
 }
+# What a canary reaches before everybody, in production and elsewhere.
+CANARY_SHARES: Final = (1, 10, 50)
+CANARY_FIRST: Final = "staging=100"
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SOAK = re.compile(r"(\d{1,6})([smhdw])")
 
@@ -136,6 +139,37 @@ def put(
     async def work() -> None:
         async with as_operator(target(context)) as mesh:
             request = pb.PutRolloutRequest(rollout=rollout, reason=reason)
+            if propose:
+                await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(put_rollout=request))
+                return
+            _show(output, await mesh.rollouts.PutRollout(request))
+
+    run(work)
+
+
+@app.command("canary")
+def canary(
+    context: typer.Context,
+    integration: Annotated[str, typer.Argument(help="The integration's id.")],
+    version: Annotated[str, typer.Argument(help="The definition version.")],
+    soak: Annotated[str, typer.Option(help="How long each stage holds: `30m`, `6h`, `1d`.")] = "1d",
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    reason: Reason = "",
+    propose: Propose = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Roll a version out by itself, under guard: all of staging and 1 % of production, then 10 %, 50 %, everybody."""
+    rollout = pb.Rollout(
+        name=f"rollouts/version.{integration}",
+        description=description or f"A canary of {version}.",
+        version=version,
+        stages=[*(_stage(f"{CANARY_FIRST},production={share}/{soak}") for share in CANARY_SHARES), _stage("*=100")],
+        guard=pb.Guard(),
+    )
+
+    async def work() -> None:
+        async with as_operator(target(context)) as mesh:
+            request = pb.PutRolloutRequest(rollout=rollout, reason=reason or f"canary of {version}")
             if propose:
                 await put_forward(mesh, output, proposals_pb.ProposeChangeRequest(put_rollout=request))
                 return
