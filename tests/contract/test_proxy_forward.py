@@ -182,6 +182,7 @@ async def test_the_credential_is_added_and_what_belongs_to_the_mesh_stays_in_it(
     given = [
         ("Authorization", "Bearer the-callers-token"), ("X-Api-Key", "cbk_callers"), ("X-Forwarded-For", "10.0.0.1"),
         ("Connection", "close, X-Secret-Hop"), ("X-Secret-Hop", "1"), ("TE", "trailers"), ("Upgrade", "h2c"),
+        ("Baggage", "user=callers"), ("Tracestate", "theirs=callers"),
         ("Host", "elsewhere.example"), ("traceparent", "00-" + "1" * 32 + "-" + "2" * 16 + "-01"), ("X-Kept", "yes"),
     ]  # fmt: skip
     await forwarded(place.stub(), head(headers=given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +16,18 @@ from cordboard.local.certificates import Identities
 from cordboard.proxy import stages
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.running import CONNECTION, TICKET, Mesh, a_mesh, execute, refusal, stream
+from tests.unit.proxy.running import (
+    CONNECTION,
+    INTEGRATION_FLAG,
+    ON,
+    TICKET,
+    Mesh,
+    a_mesh,
+    execute,
+    refusal,
+    stream,
+    until,
+)
 from tests.unit.proxy.samples import QUERY, SLUG, acme_desk
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -76,6 +88,55 @@ async def test_a_stage_that_waits_for_others_is_a_span_with_theirs_below_it(
     assert parents["cordboard.auth.v1.CredentialService/LeaseCredential"] == "proxy.authorise"
     assert parents["INSERT"] == "proxy.guard"
     assert {f"{span.context.trace_id:032x}" for span in by_id.values() if span.parent is not None} == {TRACE}
+
+
+async def test_no_vendor_gets_the_baggage_or_the_tracestate_of_a_caller(mesh: Mesh) -> None:
+    told = (*PARENT, ("baggage", "user=canary"), ("tracestate", "theirs=canary"), ("x-canary", "canary"))
+    await mesh.stub().Execute(execute(), metadata=told)
+    [seen] = mesh.seen
+    # The trace goes on there, and that is all: the vendor keeps names of headers, and values of these three.
+    assert set(seen["headers"]) == {"traceparent"}
+    assert TRACE in seen["headers"]["traceparent"]
+    assert {"baggage", "tracestate", "x-canary"}.isdisjoint(seen["header_names"])
+
+
+async def test_a_call_says_which_flag_chose_its_version_and_which_one_refused_it(
+    mesh: Mesh, spans: InMemorySpanExporter
+) -> None:
+    def flagged() -> list[dict[str, object]]:
+        found = [span for span in spans.get_finished_spans() if span.name.endswith("/Execute")]
+        return [{k: v for k, v in (span.attributes or {}).items() if k.startswith("feature_flag.")} for span in found]
+
+    await mesh.stub().Execute(execute())
+    # No flag had a say about the version, and the one of the integration only let it through.
+    assert flagged() == [{}]
+    version = {"state": "ENABLED", "variants": {"stable": "1.0.0"}, "defaultVariant": "stable"}
+    await mesh.around.set_flags(**ON, **{f"version__{SLUG.replace('-', '___')}": version})
+
+    async def led() -> bool:
+        await mesh.stub().Execute(execute())
+        return flagged()[-1] != {}
+
+    await until(led)
+    assert flagged()[-1] == {
+        "feature_flag.key": f"version.{SLUG}",
+        "feature_flag.result.variant": "stable",
+    }
+    await mesh.around.set_flags(**{INTEGRATION_FLAG: False})
+
+    async def off() -> bool:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await mesh.stub().Execute(execute())
+            return False
+        return True
+
+    await until(off)
+    assert flagged()[-1] == {
+        "feature_flag.key": f"integration.{SLUG}",
+        # What the fixture calls the one variant of a flag.
+        "feature_flag.result.variant": "it",
+        "feature_flag.result.reason": "static",
+    }
 
 
 async def test_an_attempt_says_what_was_asked_of_whom_and_what_came(mesh: Mesh, spans: InMemorySpanExporter) -> None:

@@ -22,6 +22,7 @@ SKEW_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 600.0
 KEY_ENDS_SOON: Final = timedelta(days=7)
 SIGNING_KEY_OLD: Final = timedelta(days=90)
+HELD_TRACES: Final = "cordboard.traces"
 REPORTING: Final = ("auth", "catalog", "flags", "proxy", "telemetry", "uqi")
 
 
@@ -73,7 +74,7 @@ def clock_skew(token: str, now: float) -> Finding | None:
 
 
 async def _readings(mesh: Client) -> AsyncIterator[Finding]:
-    names = ("cordboard.certificate.remaining", "cordboard.breaker.state", "cordboard.telemetry.items")
+    names = ("cordboard.certificate.remaining", "cordboard.breaker.state", "cordboard.telemetry.items", HELD_TRACES)
     readings = await list_all(mesh.metrics.ListReadings, metrics.ListReadingsRequest(metrics=names))
     by_name: dict[str, list[metrics.Reading]] = {name: [] for name in names}
     for reading in readings:
@@ -108,6 +109,33 @@ async def _readings(mesh: Client) -> AsyncIterator[Finding]:
         dropped == 0,
         f"{dropped:.0f} spans were shed or failed in five minutes" if dropped else "no span was shed",
         "give Telemetry's database more disk time, or raise CORDBOARD_QUEUE_MAX_SPANS",
+    )
+    if sampled := by_name[HELD_TRACES]:
+        yield sampling(sampled)
+
+
+def sampling(readings: Sequence[metrics.Reading]) -> Finding:
+    """Tells whether all services keep a share of the traces, where any does, and have the room that it takes."""
+    without = sorted(set(REPORTING) - {reading.service for reading in readings})
+    if without:
+        return Finding(
+            "sampled traces",
+            False,
+            f"not at {', '.join(without)}: traces there are kept by another rule than elsewhere",
+            "set CORDBOARD_TRACE_SAMPLE_RATE to one share for every service, Telemetry too",
+        )
+    crowded = sorted(
+        reading.service
+        for reading in readings
+        if reading.attributes.get("cordboard.state") == "crowded_out" and reading.highest > reading.lowest
+    )
+    return Finding(
+        "sampled traces",
+        not crowded,
+        f"spans at {', '.join(crowded)} had no room to wait for a failure"
+        if crowded
+        else "what fails or is slow is kept whole",
+        "raise CORDBOARD_TRACE_HELD_SPANS there: some 2 KB of memory for each",
     )
 
 

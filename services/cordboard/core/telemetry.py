@@ -49,6 +49,9 @@ FLAG: Final = "feature_flag.key"
 VARIANT: Final = "feature_flag.result.variant"
 REFRESH_PROBLEM: Final = "cordboard.refresh.problem"
 REASON: Final = "cordboard.error.reason"
+FLAG: Final = "feature_flag.key"
+VARIANT: Final = "feature_flag.result.variant"
+FLAG_REASON: Final = "feature_flag.result.reason"
 KEPT: Final = "cordboard.kept"
 """Why the trace of this span is kept though it was not picked: `error` or `slow`."""
 HELD: Final = "x-cordboard-trace", "held"
@@ -94,6 +97,13 @@ def mark_failed(failed: Span, error: BaseException) -> None:
     if isinstance(error, CordboardError):
         failed.set_attribute(REASON, reasons.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"))
     failed.set_status(Status(StatusCode.ERROR))
+
+
+def mark_decided(key: str, variant: str | None, reason: str) -> None:
+    """Writes what a flag gave into the span of the call that asks for it; a reason is OpenFeature's, in capitals."""
+    asking = trace.get_current_span()
+    if asking.is_recording():
+        asking.set_attributes({FLAG: key, VARIANT: variant or "", FLAG_REASON: reason.lower()})
 
 
 def mark_asked(asking: Span, method: str, host: str | None, port: int | None) -> None:

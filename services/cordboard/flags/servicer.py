@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cordboard.core.caller import current_caller
 from cordboard.core.paging import Paging
 from cordboard.core.structs import from_struct, to_value
+from cordboard.core.telemetry import mark_decided
 from cordboard.flags.compilation import configuration
 from cordboard.flags.flags import Cause
 from cordboard.flags.messages import (
@@ -75,6 +76,7 @@ class FlagServicer(FlagServiceServicer):
         claimed = from_struct(request.context, "context")
         key, caller = key_of(request.name), current_caller()
         decision = self._live.evaluate(key, caller, claimed)
+        mark_decided(key, decision.variant, decision.reason)
         self._exposures.note(caller, key, claimed)
         return pb.EvaluateFlagResponse(
             value=to_value(decision.value),

@@ -23,7 +23,7 @@ from cordboard.core.errors import (
     VendorUnreachable,
 )
 from cordboard.core.names import new_id
-from cordboard.core.telemetry import ACTION, BACKEND, CONNECTION, DEFINITION_VERSION, INTEGRATION
+from cordboard.core.telemetry import ACTION, BACKEND, CONNECTION, DEFINITION_VERSION, FLAG, INTEGRATION, VARIANT
 from cordboard.proxy.backends.route import DIRECT, Kind
 from cordboard.proxy.stages import Stages
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
@@ -139,6 +139,8 @@ class Call:
             labels[DEFINITION_VERSION] = self.version
         if self.backend.kind is not Kind.DIRECT:
             labels[BACKEND] = self.backend.kind.value
+        if self.led is not None:
+            labels[FLAG], labels[VARIANT] = self.led.flag, self.led.variant
         return labels
 
     def take_key(self) -> None:

@@ -204,10 +204,8 @@ def trace_headers(span: Span) -> dict[str, str]:
     context = span.get_span_context()
     if not context.is_valid:
         return {}
-    headers = {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
-    if context.trace_state:
-        headers["tracestate"] = context.trace_state.to_header()
-    return headers
+    # No tracestate: what other people's tracing says of a caller is not the vendor's to know.
+    return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
 
 
 def _method(given: str) -> str:

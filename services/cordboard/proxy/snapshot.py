@@ -16,6 +16,7 @@ from cordboard.core.flag_copy import FlagCopy
 from cordboard.core.flagging import Decision, integration_key, is_on
 from cordboard.core.following import follow
 from cordboard.core.ownership import owner_of
+from cordboard.core.telemetry import mark_decided
 from cordboard.proxy.calls import Led
 from cordboard.proxy.definitions import Definition
 
@@ -166,10 +167,12 @@ class Flags:
         key = integration_key(slug)
         decision = self._decide(key, context)
         if not is_on(decision):
+            mark_decided(key, decision.variant, decision.reason)
             raise SwitchedOff(key, slug, decision.variant or "")
         key = f"action.{slug}.{action}"
         decision = self._decide(key, context)
         if decision.found and decision.value is not True:
+            mark_decided(key, decision.variant, decision.reason)
             raise SwitchedOff(key, slug, decision.variant or "")
 
     def _decide(self, key: str, context: Mapping[str, str]) -> Decision:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jwt
 import pytest
 
-from cordboard.cli.diagnosis import clock_skew, guarded
+from cordboard.cli.diagnosis import REPORTING, clock_skew, guarded, sampling
 from cordboard.flags.v1 import rollout_service_pb2 as rollouts
+from cordboard.telemetry.v1 import metrics_service_pb2 as metrics
 
 NOW = 1_800_000_000.0
 
@@ -33,3 +34,19 @@ def test_a_rollout_that_was_taken_back_shows_until_it_is_unlocked() -> None:
     found = guarded([quiet, locked])
     assert (found.well, found.text) == (False, "taken back by a guard: version.mail for its failures")
     assert guarded([quiet]).well
+
+
+def test_services_that_keep_traces_by_another_rule_show_and_so_does_a_lack_of_room() -> None:
+    def readings(*states: tuple[str, str, float, float]) -> list[metrics.Reading]:
+        return [
+            metrics.Reading(service=service, attributes={"cordboard.state": state}, lowest=low, highest=high)
+            for service, state, low, high in states
+        ]
+
+    every = [(service, "waiting", 0.0, 9.0) for service in REPORTING]
+    assert sampling(readings(*every)).well
+    some = sampling(readings(*every[:-2]))
+    assert (some.well, "telemetry, uqi" in some.text) == (False, True)
+    assert "TRACE_SAMPLE_RATE" in some.remedy
+    crowded = sampling(readings(*every, ("proxy", "crowded_out", 3.0, 8.0), ("auth", "crowded_out", 3.0, 3.0)))
+    assert (crowded.well, crowded.text) == (False, "spans at proxy had no room to wait for a failure")

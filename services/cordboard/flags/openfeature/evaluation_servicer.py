@@ -17,6 +17,7 @@ from cordboard.core.caller import current_caller
 from cordboard.core.errors import CordboardError, NotFound
 from cordboard.core.flagging import DISABLED
 from cordboard.core.structs import from_struct, to_struct
+from cordboard.core.telemetry import mark_decided
 from cordboard.flags.evaluation import context_of, known_of
 from cordboard.flags.openfeature.resolution import BOOLEAN, FLOAT, INT, OBJECT, STRING, Resolution, resolution
 from cordboard.flags.openfeature.selector import check_selector
@@ -44,6 +45,7 @@ class _Evaluations:
         caller = current_caller()
         known = context_of(caller, from_struct(request.context, "context"))
         found = resolution(self._live.flags, request.flag_key, known, kind)
+        mark_decided(request.flag_key, found.variant, found.reason)
         self._exposures.note(caller, request.flag_key, known)
         return found
 

@@ -159,7 +159,13 @@ class Worker:
                 "job proxy.run",
                 kind=SpanKind.CONSUMER,
                 links=origins.links(job.traceparent),
-                attributes={"cordboard.job": job.name, "cordboard.attempt": job.attempts},
+                attributes={
+                    "cordboard.job": job.name,
+                    "cordboard.attempt": job.attempts,
+                    "messaging.operation.type": "process",
+                    "messaging.destination.name": "jobs",
+                    "messaging.message.id": job.id,
+                },
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
