@@ -94,6 +94,20 @@ async def test_a_day_that_is_over_goes_with_its_spans_and_later_ones_stay(store:
     assert set(await store.summaries(ids)) == {ids[1]}
 
 
+async def test_links_go_with_the_days_of_the_spans_that_have_them(store: SpanStore, database_: Database) -> None:
+    target = a_span()
+    for days in (3, 2, 0):
+        linking = days_old(days)
+        linking.links.add(trace_id=target.trace_id, span_id=target.span_id)
+        await put(store, linking)
+    await retention(store, HeldClock(), days=2, max_bytes=1 << 40).keep()
+    async with database_.shared() as connection:
+        starts = (await connection.execute(text("SELECT start_ns FROM span_link ORDER BY start_ns"))).scalars().all()
+    assert [start // DAY_NS - TODAY for start in starts] == [-2, 0]
+    [linked] = a_harvest(target).rows
+    assert len(await store.linked_from(linked.trace_id, limit=10)) == 2
+
+
 async def test_days_go_by_size_but_never_today(store: SpanStore) -> None:
     await put(store, *(days_old(days) for days in range(4)))
     await retention(store, HeldClock(), days=7, max_bytes=1).keep()
