@@ -13,9 +13,11 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import make_url
 
+from cordboard.core.database import Database
 from cordboard.core.times import to_timestamp
 from cordboard.local.certificates import Identities
 from cordboard.proxy.jobs import worker
+from cordboard.proxy.jobs.store import JobStore
 from cordboard.proxy.v1 import dead_letter_service_pb2 as dead_pb
 from cordboard.proxy.v1 import job_service_pb2 as pb
 from cordboard.proxy.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
@@ -140,6 +142,26 @@ async def test_what_the_vendor_refuses_becomes_a_dead_letter_that_can_be_mended(
     assert (await letters(mesh).ReplayDeadLetters(replay)).jobs == [job.name]
     done = await ended(mesh, job.name)
     assert (done.state, done.idempotency_key) == (pb.Job.STATE_SUCCEEDED, job.idempotency_key)
+
+
+async def test_a_dead_letter_names_its_last_attempt_and_is_counted_for_its_integration(
+    mesh: Mesh, kept: ServiceDatabase
+) -> None:
+    job = await jobs(mesh).SubmitJob(submit(values=TICKET | {"requester_id": "con_99999999"}))
+    dead = await ended(mesh, job.name)
+    assert dead.call.startswith("workspaces/acme/calls/")
+    opened = Database(kept.url)
+
+    async def counted() -> bool:
+        # The record of a call is written a moment after its end.
+        return await JobStore(opened).dead(most=10) == {"acme-desk": 1}
+
+    try:
+        await until(counted)
+    finally:
+        await opened.close()
+    [row] = await sql(kept, "SELECT reason FROM call WHERE id = $1", dead.call.rpartition("/")[2])
+    assert row["reason"] == "VENDOR_ERROR"
 
 
 async def test_a_call_with_another_input_is_another_call_where_the_vendor_may_have_done_the_first(mesh: Mesh) -> None:

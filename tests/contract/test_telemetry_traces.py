@@ -403,19 +403,20 @@ def test_no_list_request_is_a_fault(started: Started) -> None:
 async def test_what_is_rare_is_found_over_days_in_order_and_page_by_page(telemetry: Telemetry) -> None:
     now, wanted = time.time_ns() - SECOND, []
     for number in range(36):
-        attributes = {"cordboard.integration": "desk", "http.response.status_code": 503, "number": number % 3}
-        span = a_span(trace_id=bytes([number + 1]) * 16, start=now - number * 4 * HOUR, attributes=attributes)
+        given = {"cordboard.integration": "desk", "http.response.status_code": 503, "number": number % 3}
+        span = a_span(trace_id=bytes([number + 1]) * 16, start=now - number * 4 * HOUR, attributes=given)
         noise = a_span(start=now - number * 4 * HOUR - HOUR, attributes={"cordboard.integration": "other"})
         await telemetry.keep(span, noise)
         wanted.append((number % 3, span.trace_id.hex()))
-    everything = {"start_time": at(now - 7 * 24 * HOUR), "page_size": 5}
-    for asked, fitting in (
+    everything: dict[str, Any] = {"start_time": at(now - 7 * 24 * HOUR), "page_size": 5}
+    cases: list[tuple[dict[str, str], set[int]]] = [
         ({"http.response.status_code": "503"}, {0, 1, 2}),
         ({"number": "1"}, {1}),
         ({"cordboard.integration": "desk", "number": "2"}, {2}),
         ({"cordboard.integration": "desk"}, {0, 1, 2}),
         ({"cordboard.integration": "other", "number": "2"}, set()),
         ({"cordboard.workspace": "nobody"}, set()),
-    ):
-        found = await telemetry.found(attributes=asked, **everything)
-        assert found == [trace for number, trace in wanted if number in fitting], asked
+    ]
+    for attributes, fitting in cases:
+        found = await telemetry.found(attributes=attributes, **everything)
+        assert found == [trace for number, trace in wanted if number in fitting], attributes

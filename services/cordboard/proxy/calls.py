@@ -52,6 +52,8 @@ class Order:
     """Nobody waits for this one call: it leaves room to those that somebody waits for."""
     queued: bool = False
     """Whoever sends it sends it again where that helps: there is one layer that tries again, and it is not this one."""
+    id: str = ""
+    """The id that the call gets; empty: a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Call:
         self.order = order
         # The input, with secrets where the order has references to them: for the vendor alone.
         self.given: Mapping[str, Any] = order.given
-        self.id = new_id()
+        self.id = order.id or new_id()
         self.created = datetime.now(UTC)
         self.began = time.monotonic()
         self.deadline = self.began + order.remaining - DEADLINE_MARGIN

@@ -38,6 +38,7 @@ from cordboard.core.errors import (
     VendorError,
     VendorUnreachable,
 )
+from cordboard.core.names import new_id
 from cordboard.core.statements import CONNECTION_LOST
 from cordboard.planning.answers import Answer
 from cordboard.proxy import origins
@@ -169,13 +170,15 @@ class Worker:
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
+                # Known before: whoever looks at a job that failed finds the attempt that did.
+                call_id = "" if job.in_doubt else new_id()
                 try:
                     if job.in_doubt:
                         raise Indeterminate(job.call_key)
-                    answer, call = await self._called(job)
+                    answer, call = await self._called(job, call_id)
                 except (CordboardError, TimeoutError) as error:
                     telemetry.mark_failed(span, error)
-                    await self._failed(job, error)
+                    await self._failed(job, error, call_id)
                 else:
                     await self._done(job, answer, call)
         except Exception as error:
@@ -184,7 +187,7 @@ class Worker:
         finally:
             self._running.discard(here)
 
-    async def _called(self, job: Job) -> tuple[Answer, Call]:
+    async def _called(self, job: Job, call_id: str) -> tuple[Answer, Call]:
         try:
             given = orjson.loads(await self._keys.opened(job.workspace_id, INPUT, job.id, job.input))
         except Unreadable:
@@ -199,6 +202,7 @@ class Worker:
             idempotency_key=job.call_key,
             background=True,
             queued=True,
+            id=call_id,
         )
         return await self._pipeline.execute(order)
 
@@ -215,9 +219,11 @@ class Worker:
         }
         await self._store.end(job, SUCCEEDED, changes)
 
-    async def _failed(self, job: Job, error: BaseException) -> None:
+    async def _failed(self, job: Job, error: BaseException, call_id: str = "") -> None:
         # What is tried again, or taken out of the dead letters, leads back to what failed.
         changes = _told(error) | {"traceparent": origins.also(job.traceparent, origins.ATTEMPT, origins.here())}
+        if call_id:
+            changes["call_id"] = call_id
         counted = not isinstance(error, _NOT_COUNTED)
         old = datetime.now(UTC) - job.begin_time > LONGEST_LIFE
         spent = old or (counted and job.attempts >= job.max_attempts)
