@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 import pytest
@@ -36,6 +37,9 @@ INSIDE = [
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "100.100.100.200", "169.254.169.254",
     "169.254.170.2", "168.63.129.16", "192.0.0.192", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1",
     "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.88.99.1", "0.0.0.1",
+    "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.169.254.", "[::ffff:169.254.169.254]",
+    "[::ffff:10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "[fe80::a9fe:a9fe]", "[fd20:ce::254]",
+    "0x7f.0.0.0x1", "127.0.0.0x1",
 ]  # fmt: skip
 
 # URLs that are no plain http(s) URL, or that two parsers read in two ways.
@@ -111,7 +115,7 @@ class Listener:
         writer.close()
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[Listener]:
+    async def listening(self) -> AsyncIterator[Self]:
         """Listens inside the block."""
         server = await asyncio.start_server(self._answer, "0.0.0.0", 0)
         self.port = server.sockets[0].getsockname()[1]
@@ -139,7 +143,7 @@ async def send(session: aiohttp.ClientSession, url: str | URL) -> int:
 
 
 def test_the_corpus_is_large_enough_to_mean_something() -> None:
-    assert len(INSIDE) + len(MALFORMED) >= 110
+    assert len({*INSIDE, *MALFORMED}) >= 128
 
 
 async def test_no_spelling_of_an_inside_address_is_reached_even_without_a_check_of_the_url(listener: Listener) -> None:
