@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -23,14 +24,31 @@ class JoinedReads(Generic[Key, Value]):
         self._read = read
         self._next: dict[Key, asyncio.Task[Value]] = {}
         self._running: dict[Key, asyncio.Task[Value]] = {}
+        self._waiting: Counter[asyncio.Task[Value]] = Counter()
 
     async def get(self, key: Key) -> Value:
-        """Returns what is read, and raises what the read raises; who stops waiting ends it for nobody else."""
+        """Returns what is read, and raises what the read raises.
+
+        Who stops waiting ends it for nobody else; the last one who does ends the read.
+        """
         task = self._next.get(key)
         if task is None:
             task = self._next[key] = asyncio.create_task(self._take_turn(key))
             task.add_done_callback(_look_at)
-        return await asyncio.shield(task)
+        self._waiting[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
+                self._give_up(key, task)
+
+    def _give_up(self, key: Key, task: asyncio.Task[Value]) -> None:
+        if not task.done():
+            if self._next.get(key) is task:
+                del self._next[key]
+            task.cancel()
 
     async def _take_turn(self, key: Key) -> Value:
         if key in self._running:

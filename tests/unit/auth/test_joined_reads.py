@@ -90,3 +90,21 @@ async def test_a_failure_is_everybodys_and_the_next_one_who_asks_tries_again(she
     with pytest.raises(LookupError):
         await shared.get("broken")
     assert shelf.reads == ["broken", "broken"]
+
+
+async def test_the_last_who_stops_waiting_ends_the_read_and_the_next_one_reads_anew(shelf: Shelf) -> None:
+    shared = JoinedReads(shelf.read)
+    first, second = (asyncio.create_task(shared.get("a")) for _ in range(2))
+    await begun(shelf, 1)
+    turn = asyncio.create_task(shared.get("a"))
+    await asyncio.sleep(0)
+    for each in (first, second):
+        each.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+    # Nobody wants to know what the first read tells: the next one need not wait for it.
+    await begun(shelf, 2)
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    shelf.gate.set()
+    assert await shared.get("a") == 0
+    assert shelf.reads == ["a"] * 3
