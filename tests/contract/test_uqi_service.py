@@ -760,6 +760,24 @@ async def test_an_editor_lists_every_action_and_binds_the_one_that_is_picked(
     assert old == found
 
 
+async def test_an_editor_of_http_requests_binds_one_of_a_persons_own(announcer: Announcer, served: Served) -> None:
+    editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
+    definition = a_version(TICKET)
+    place = definition_pb2.PLACEMENT_QUERY
+    definition.actions[0].request.parameters.add(property="subject", name="subject", placement=place)
+    await announcer.publish(definition, "1.0.0")
+    assert (await editors.GetQueryEditor(editor_pb.GetQueryEditorRequest(name=EDITOR))).custom_requests
+    held = {"method": "GET", "path": "/tickets", "params": [{"key": "q", "value": "a b"}]}
+    values = {"command": "CUSTOM_ACTION", "CUSTOM_ACTION": held}
+    asked = editor_pb.BindQueryRequest(name=EDITOR, values=to_struct(values), language="de", report_problems=True)
+    bound = await editors.BindQuery(asked)
+    assert (bound.action, bound.request.method, bound.request.path) == ("", "GET", "/tickets?q=a+b")
+    asked.values.CopyFrom(to_struct({"command": "CUSTOM_ACTION", "CUSTOM_ACTION": {"method": "GET"}}))
+    bound = await editors.BindQuery(asked)
+    assert not bound.HasField("request")
+    assert [(each.pointer, each.description) for each in bound.bound.problems] == [("/path", "ist erforderlich")]
+
+
 async def test_an_editor_refuses_what_is_not_there_with_its_name(announcer: Announcer, served: Served) -> None:
     editors = QueryEditorServiceStub(served.as_role("member", workspace="acme"))
     await announcer.publish(a_version(TICKET), "1.0.0")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cordboard.uqi.appsmith import FORM_DATA
+from cordboard.uqi.custom_action import COMMAND as CUSTOM
 from cordboard.uqi.languages import Languages
-from cordboard.uqi.rendering import Rendering, languages, translated
+from cordboard.uqi.rendering import Rendering, document, languages, translated
 from cordboard.uqi.texts import json_text, neutral
 from cordboard.uqi.wording import loss_said
 from cordboard.uqi.words import Words, words_in
@@ -45,6 +46,8 @@ class QueryEditor:
     commands: tuple[Command, ...]
     appsmith: Rendering
     languages: Languages
+    custom_requests: bool = False
+    """It takes requests of a person's own, too."""
 
     def named(self, command: str) -> Command | None:
         """Returns a command, or None."""
@@ -60,8 +63,10 @@ def query_editor(
     """
     found: list[tuple[Command, dict[str, Any]]] = []
     known: set[Languages] = set()
+    forwards = False
     for stored in records:
         known.add(languages(stored))
+        forwards = forwards or _sends_http(stored)
         record = translated(stored, language) if language else stored
         section = orjson.loads(record.appsmith)["editor"][1]
         action = record.form.removeprefix(_PREFIX)
@@ -74,31 +79,55 @@ def query_editor(
     revision = hashlib.sha256(material.encode()).hexdigest()
     own = next(iter(sorted({each.own for each in known})), "")
     others = tuple(sorted({tag for each in known for tag in each.others}))
-    drawn = _appsmith(found, most, language or own)
-    return QueryEditor(version, revision, commands, drawn, Languages(own, others))
+    drawn = _appsmith(found, most, language or own, forwards=forwards)
+    return QueryEditor(version, revision, commands, drawn, Languages(own, others), forwards)
 
 
-def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int, language: str) -> Rendering:
+def _sends_http(record: FormRecord) -> bool:
+    """Tells whether an action is an HTTP request with inputs: what a person can forward one of their own beside."""
+    return bool(record.document) and any(field.HasField("wire") for field in document(record).fields)
+
+
+def _appsmith(found: list[tuple[Command, dict[str, Any]]], most: int, language: str, *, forwards: bool) -> Rendering:
     words = words_in(language)
     options = [{"label": neutral(command.title), "value": command.command} for command, _ in found]
-    head = json_text(_selector(options, words))
+    more = [{"label": words.custom_action, "value": CUSTOM}] if forwards else []
+    tail = [json_text(_custom())] if forwards else []
+    head = json_text(_selector([*options, *more], words))
     texts = [json_text(section) for _, section in found]
     losses: list[str] = []
-    if len(_joined([head, *texts])) > most:
+    if len(_joined([head, *texts, *tail])) > most:
         # Programs read these slots to have the form whole; people see no difference.
         texts = [json_text({name: value for name, value in section.items() if name != "_uqi"}) for _, section in found]
         losses.append("Appsmith: what it cannot express is left out, for the editor is large")
-    kept, room = 0, most - len(_joined([head]))
+    kept, room = 0, most - len(_joined([head, *tail]))
     while kept < len(texts) and len(texts[kept]) + 1 <= room:
         room -= len(texts[kept]) + 1
         kept += 1
     if kept < len(texts):
         losses.append(f"Appsmith: {len(texts) - kept} commands beyond {most} characters are not shown")
-        head = json_text(_selector(options[:kept], words))
-    text = _joined([head, *texts[:kept]])
+        head = json_text(_selector([*options[:kept], *more], words))
+    text = _joined([head, *texts[:kept], *tail])
     return Rendering(
         text, hashlib.sha256(text.encode()).hexdigest()[:32], tuple(loss_said(loss, language) for loss in losses)
     )
+
+
+def _custom() -> dict[str, Any]:
+    """Returns the section of a request of a person's own, as Appsmith's own editors have it."""
+    control = {
+        "label": "",
+        "identifier": f"{CUSTOM}_FORM",
+        "configProperty": f"{FORM_DATA}.{CUSTOM}",
+        "controlType": "CUSTOM_ACTIONS_CONFIG_FORM",
+    }
+    zone = {"controlType": "SINGLE_COLUMN_ZONE", "identifier": f"{CUSTOM}_Z1", "children": [control]}
+    return {
+        "controlType": "SECTION_V2",
+        "identifier": CUSTOM,
+        "conditionals": {"show": f"{{{{{FORM_DATA}.command === '{CUSTOM}'}}}}"},
+        "children": [zone],
+    }
 
 
 def _joined(sections: list[str]) -> str:

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cordboard.core.errors import InvalidFields
+from cordboard.uqi.custom_action import COMMAND as CUSTOM
+from cordboard.uqi.custom_action import Request, bound_request
+from cordboard.uqi.languages import DEFAULT, chosen
 from cordboard.uqi.query_editor import Command, QueryEditor
 from cordboard.uqi.v1 import form_pb2
+from cordboard.uqi.wording import LANGUAGES, worded
 
 if TYPE_CHECKING:
     from cordboard.uqi.binding import Bound
@@ -38,14 +42,18 @@ class QueryEditors:
 
     async def bound(
         self, integration: str, version: str, values: Mapping[str, Any], settings: Settings
-    ) -> tuple[Command, Bound]:
+    ) -> tuple[Command | Request | None, Bound]:
         """Returns the command that the values name, and what they mean to its form.
 
-        Raises NotFound, and InvalidFields for values of no command.
+        For a request of a person's own it is that request, or None where something is wrong with it. Raises NotFound,
+        and InvalidFields for values of no command.
         """
         found = await self._forms.editor(integration, version)
         named = values.get("command")
         command = found.named(named) if isinstance(named, str) else None
+        if named == CUSTOM and found.custom_requests:
+            meant, request = bound_request(values, expressions=settings.expressions)
+            return request, worded(meant, chosen(settings.ranges, DEFAULT, LANGUAGES))
         if command is None:
             raise InvalidFields.one("values.command", "must be one of the commands of this integration")
         form = command.form.rpartition("/")[2]

@@ -19,6 +19,7 @@ from cordboard.uqi.form_sets import SetState
 from cordboard.uqi.forms import Settings
 from cordboard.uqi.languages import wanted
 from cordboard.uqi.options import Question
+from cordboard.uqi.query_editor import Command
 from cordboard.uqi.recent import Recent
 from cordboard.uqi.sealing import Owner
 from cordboard.uqi.texts import json_text
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
 
     from cordboard.uqi.binding import Bound, Client
+    from cordboard.uqi.custom_action import Request
     from cordboard.uqi.form_sets import FormSet, FormSets
     from cordboard.uqi.forms import Forms
     from cordboard.uqi.languages import Ranges
@@ -184,6 +186,9 @@ class QueryEditorServicer(QueryEditorServiceServicer):
         settings = Settings("appsmith", request.allow_expressions, request.form_revision, ranges)
         values = from_struct(request.values, "values")
         command, found = await self._editors.bound(integration, request.version, values, settings)
+        if not isinstance(command, Command):
+            answer = _bound(found if request.report_problems else accepted(found))
+            return editor_pb.BindQueryResponse(bound=answer, request=_request(command))
         bound, form = found if request.report_problems else accepted(found), command.form.rpartition("/")[2]
         owner = _owner(request.workspace, integration, form)
         sealed = await self._sealing.sealed(bound, owner, _credentials(context))
@@ -238,7 +243,20 @@ def _editor(name: str, found: QueryEditor) -> editor_pb.QueryEditor:
         )
         for each in found.commands
     )
-    return editor_pb.QueryEditor(name=name, version=found.version, revision=found.revision, commands=commands)
+    return editor_pb.QueryEditor(
+        name=name,
+        version=found.version,
+        revision=found.revision,
+        commands=commands,
+        custom_requests=found.custom_requests,
+    )
+
+
+def _request(found: Request | None) -> editor_pb.CustomRequest | None:
+    if found is None:
+        return None
+    headers = (editor_pb.CustomHeader(name=name, value=value) for name, value in found.headers)
+    return editor_pb.CustomRequest(method=found.method, path=found.path, headers=headers, body=found.body)
 
 
 def _rendered(version: str, found: Rendering, known: str, silence: float) -> pb.RenderFormResponse:

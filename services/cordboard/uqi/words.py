@@ -28,6 +28,8 @@ class Words:
     fill_in_first: str = "fill in {labels} first"
     runs_nothing: str = "this mesh runs no actions"
     takes_files: str = "Takes {types}."
+    # Appsmith offers what is called so where a search finds nothing.
+    custom_action: str = "Custom action"
     at_most_bytes: str = "At most {count} bytes."
 
     def titled(self, title: str, *, deprecated: bool) -> str:
@@ -61,6 +63,7 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Was allen Verbindungen zu {title} gemeinsam ist",
         fill_in_first="zuerst ausfüllen: {labels}",
         runs_nothing="hier werden keine Aktionen ausgeführt",
+        custom_action="Eigene Anfrage (custom action)",
         takes_files="Nimmt {types}.",
         at_most_bytes="Höchstens {count} Bytes.",
     ),
@@ -79,6 +82,7 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Ce que toutes les connexions à {title} ont en commun",
         fill_in_first="remplissez d'abord : {labels}",
         runs_nothing="aucune action n'est exécutée ici",
+        custom_action="Requête libre (custom action)",
         takes_files="Accepte {types}.",
         at_most_bytes="{count} octets au plus.",
     ),
@@ -97,6 +101,7 @@ _OTHERS: Final[Mapping[str, Words]] = {
         what_is_shared="Lo que comparten todas las conexiones a {title}",
         fill_in_first="rellene primero: {labels}",
         runs_nothing="aquí no se ejecutan acciones",
+        custom_action="Solicitud propia (custom action)",
         takes_files="Acepta {types}.",
         at_most_bytes="{count} bytes como máximo.",
     ),
