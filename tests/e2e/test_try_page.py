@@ -25,7 +25,7 @@ from tests.fixtures.mesh import RunningMesh, until
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 COMMAND = str(Path(sys.executable).parent / "cordboard")
-LIGHT = 57_000
+LIGHT = 62_000
 
 
 async def command(desk: Desk, *arguments: str) -> tuple[int, str, str]:
@@ -81,6 +81,14 @@ async def test_a_person_finds_an_action_fills_it_in_and_the_vendor_does_it(
     # The token is not where others could read it.
     assert seen["address"].endswith("/try")
     assert sum(seen["sizes"].values()) < LIGHT, seen["sizes"]
+
+
+async def test_the_page_speaks_the_language_of_the_browser(person: Browser, desk: Desk, northwind: Tenant) -> None:
+    url = await a_link(desk, northwind)
+    acts = [["fill", "Integration suchen", "acme desk"], ["click", "acme-desk"], ["wait", "Aktion suchen"]]
+    seen = await play(person, url, acts=acts, ends="Aktionen von", locale="de-CH")
+    assert seen["wrong"] == [], seen
+    assert "Ein Konto verbinden" in seen["said"]
 
 
 async def test_what_the_vendor_refuses_is_said_with_its_trace(person: Browser, desk: Desk, northwind: Tenant) -> None:

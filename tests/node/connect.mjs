@@ -1,7 +1,7 @@
 // Plays a person at the connect page and the try page, in Chromium, through Envoy.
 //
 // Argument: {chromium}. Reads one JSON document a line, writes one JSON answer a line.
-// In:  {url, mode, origin, acts, tab, consent, code, ends, after, refused, dark}
+// In:  {url, mode, origin, acts, tab, consent, code, ends, after, refused, dark, locale}
 //      The link is opened in a `window` of its own, in a `popup` of a page of `origin`, or in a `frame` of one. `acts`
 //      are what the person does at our page, `tab` what they do at another one that a link of it leads to, `consent`
 //      the button at the vendor's, `code` that of the page where the code goes that ours shows, `ends` the heading at
@@ -54,7 +54,11 @@ async function elsewhere(context, page, { link, acts, ends }) {
 }
 
 async function played(given) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, colorScheme: given.dark ? "dark" : "light" });
+  const context = await browser.newContext({
+    ignoreHTTPSErrors: true,
+    colorScheme: given.dark ? "dark" : "light",
+    locale: given.locale ?? "en-US",
+  });
   context.setDefaultTimeout(BOUND);
   const wrong = await watched(context);
   const sizes = {};

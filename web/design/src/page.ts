@@ -74,7 +74,13 @@ class DesignPage {
       title,
       text: kind === "action" ? "" : kind === "auth" ? "How people connect" : "Config variables",
     }));
-    this.forms.replaceChildren(make("h2", {}, opened.title), finder("a form", entries, ({ id }) => void this.turnTo(() => this.show(id))));
+    const find = finder(
+      "Find a form",
+      entries,
+      ({ id }) => void this.turnTo(() => this.show(id)),
+      (count, shown) => `${count}: the first ${shown} are shown`,
+    );
+    this.forms.replaceChildren(make("h2", {}, opened.title), find);
     const begin = opened.forms.find(({ kind }) => kind === "action") ?? opened.forms[0];
     await this.show(begin?.id ?? SETTINGS);
   }
@@ -268,7 +274,8 @@ class DesignPage {
     const open = this.preview.querySelector("details")?.open ?? false;
     const parts: Node[] = [make("h2", {}, "As customers see it")];
     if (shown) {
-      if ((shown as { languages?: string[] }).languages?.length || this.language) parts.push(this.languageChoice(shown));
+      const { languages = [] } = shown as { languages?: string[] };
+      if (languages.length > 0 || this.language) parts.push(this.languageChoice(shown));
       parts.push(make("h3", {}, shown.title ?? ""));
       if (shown.description) parts.push(make("p", {}, shown.description));
       const nobody = { options: [], more: false, problem: "There is no connection here to ask with." };
@@ -369,7 +376,8 @@ function definitionChoice(
   select.addEventListener("change", () => open(select.value));
   const problems = found.filter(({ problem }) => problem);
   const list = problems.map(({ problem }) => make("p", { class: "problem" }, problem));
-  return { choice: make("p", { class: "choice" }, make("label", { for: "definition" }, "Definition"), select), problem: list };
+  const choice = make("p", { class: "choice" }, make("label", { for: "definition" }, "Definition"), select);
+  return { choice, problem: list };
 }
 
 function action(text: string, act: () => void): HTMLButtonElement {

@@ -252,8 +252,9 @@ export class GroupSet extends Fieldset {
 
   private open(): void {
     this.body.hidden = !this.isOpen;
-    if (this.isOpen)
-      this.members ??= new Members(this.field.type.group?.fields ?? [], this.begun, this.scene, this.body, this.field.id);
+    if (!this.isOpen) return;
+    const { id, type } = this.field;
+    this.members ??= new Members(type.group?.fields ?? [], this.begun, this.scene, this.body, id);
   }
 }
 

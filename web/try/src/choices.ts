@@ -2,6 +2,7 @@
 
 import type { Choice } from "./calls.ts";
 import { make } from "./dom.ts";
+import { say } from "./say.ts";
 
 /** Makes a choice, and returns what came of it. */
 export type Choose = (id: string, choice: string, reason: string) => Promise<Choice>;
@@ -17,7 +18,7 @@ export function switches(
   const list = make("ul", { class: "switches" });
   const draw = (choice: Choice): HTMLLIElement => {
     const row = make("li", {}, make("code", {}, choice.id), ` ${said(choice)}`);
-    const label = `${choice.on ? "Switch off" : "Switch on"} ${choice.id}`;
+    const label = say(choice.on ? "Switch off {id}" : "Switch on {id}", { id: choice.id });
     const button = make("button", { type: "button", class: "plain" }, label);
     if (choice.on || choice.choosable) row.append(" ", button);
     button.addEventListener("click", () => {
@@ -27,7 +28,7 @@ export function switches(
         const drawn = draw(changed);
         row.replaceWith(drawn);
         why.value = "";
-        status.textContent = `${changed.id} is ${changed.on ? "on" : "off"}.`;
+        status.textContent = say(changed.on ? "{id} is on." : "{id} is off.", { id: changed.id });
         drawn.querySelector("button")?.focus();
       };
       const refused = (error: unknown): void => {
@@ -39,7 +40,7 @@ export function switches(
     return row;
   };
   list.append(...choices.map(draw));
-  const label = make("label", { for: why.id }, "Why, for those who ask later");
+  const label = make("label", { for: why.id }, say("Why, for those who ask later"));
   return make("div", {}, make("p", { class: "why" }, label, why), list, status);
 }
 
@@ -51,6 +52,8 @@ function next({ on, offered }: Choice): string {
 
 function said({ on, choice, creator, reason, choosable }: Choice): string {
   const own = choice === "CHOICE_OFF" || choice === "CHOICE_ON";
-  const state = on ? "is on" : own || !choosable ? "is off" : "is there to be switched on";
-  return own ? `${state}: chosen by ${creator}${reason ? `, ${reason}` : ""}` : state;
+  const state = say(on ? "is on" : own || !choosable ? "is off" : "is there to be switched on");
+  if (!own) return state;
+  const chosen = say("{state}: chosen by {who}", { state, who: creator });
+  return reason ? `${chosen}, ${reason}` : chosen;
 }

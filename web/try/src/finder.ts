@@ -8,8 +8,13 @@ const MOST = 50;
 const LONGEST_TEXT = 160;
 let finders = 0;
 
-/** Draws a search and what it finds; `pick` is called with what the person picks. */
-export function finder(what: string, entries: readonly Entry[], pick: (entry: Entry) => void): HTMLElement {
+/** Draws a search with a label and what it finds; `pick` is called with what the person picks. */
+export function finder(
+  label: string,
+  entries: readonly Entry[],
+  pick: (entry: Entry) => void,
+  first: (count: number, shown: number) => string,
+): HTMLElement {
   finders += 1;
   const input = make("input", { type: "search", id: `find-${finders}`, autocomplete: "off", spellcheck: "false" });
   const count = make("p", { class: "quiet", role: "status" });
@@ -20,13 +25,12 @@ export function finder(what: string, entries: readonly Entry[], pick: (entry: En
     const found = known.filter(({ text }) => words.every((word) => text.includes(word)));
     const shown = found.slice(0, MOST);
     count.textContent =
-      shown.length < found.length ? `${found.length}: the first ${shown.length} are shown` : `${found.length}`;
+      shown.length < found.length ? first(found.length, shown.length) : `${found.length}`;
     list.replaceChildren(...shown.map(({ entry }) => row(entry, pick)));
   };
   input.addEventListener("input", refresh);
   refresh();
-  const label = make("label", { for: input.id }, `Find ${what}`);
-  return make("div", { class: "finder" }, label, input, count, list);
+  return make("div", { class: "finder" }, make("label", { for: input.id }, label), input, count, list);
 }
 
 function row(entry: Entry, pick: (entry: Entry) => void): HTMLElement {

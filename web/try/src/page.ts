@@ -7,6 +7,7 @@ import type { Connection, Entry, Outcome } from "./calls.ts";
 import { switches } from "./choices.ts";
 import { make } from "./dom.ts";
 import { finder } from "./finder.ts";
+import { LANGUAGE, say } from "./say.ts";
 import { parted, storedOf, valuesOf } from "./settings.ts";
 import { tree } from "./tree.ts";
 
@@ -59,9 +60,10 @@ class TryPage {
   private async pickIntegration(calls: Calls): Promise<void> {
     const found = await this.asked(() => calls.integrations());
     if (!found) return;
-    this.show("Try an action", [
-      make("p", {}, `In ${calls.environment} of ${calls.workspace}.`),
-      finder("an integration", found, (entry) => void this.pickAction(calls, entry)),
+    const { environment, workspace } = calls;
+    this.show(say("Try an action"), [
+      make("p", {}, say("In {environment} of {workspace}.", { environment, workspace })),
+      finder(say("Find an integration"), found, (entry) => void this.pickAction(calls, entry), firstShown),
       ...this.ofAdmins(calls),
       this.leave(calls),
     ]);
@@ -71,26 +73,27 @@ class TryPage {
   private async choose(calls: Calls): Promise<void> {
     const found = await this.asked(() => calls.choices());
     if (!found) return;
-    const result = make("section", { "aria-label": "What came of it" });
+    const { environment, workspace } = calls;
+    const result = make("section", { "aria-label": say("What came of it") });
     const failed = (error: unknown): void => {
       result.replaceChildren(
-        ...(error === undefined ? [] : refused(error, "Nothing was changed", "The choice was refused")),
+        ...(error === undefined ? [] : refused(error, say("Nothing was changed"), say("The choice was refused"))),
       );
       result.querySelector<HTMLElement>("h2")?.focus();
     };
-    this.show("What the workspace uses", [
-      make("p", {}, `In ${calls.environment} of ${calls.workspace}. It holds for everybody there.`),
+    this.show(say("What the workspace uses"), [
+      make("p", {}, say("In {environment} of {workspace}. It holds for everybody there.", { environment, workspace })),
       found.length > 0
         ? switches(found, (...chosen) => calls.choose(...chosen), failed)
-        : make("p", {}, "There is nothing to switch."),
+        : make("p", {}, say("There is nothing to switch.")),
       result,
-      this.back("Its integrations", () => this.pickIntegration(calls)),
+      this.back(say("Its integrations"), () => this.pickIntegration(calls)),
       this.leave(calls),
     ]);
   }
 
   private ofAdmins(calls: Calls): HTMLElement[] {
-    return calls.isAdmin ? [this.back("Switch integrations", () => this.choose(calls))] : [];
+    return calls.isAdmin ? [this.back(say("Switch integrations"), () => this.choose(calls))] : [];
   }
 
   private async pickAction(calls: Calls, integration: Entry, action = ""): Promise<void> {
@@ -101,12 +104,17 @@ class TryPage {
     const [{ actions, hasSettings }, connections] = found;
     const wanted = actions.find((entry) => entry.id === action);
     if (wanted) return await this.fillIn(calls, integration, wanted, connections);
-    this.show(`Actions of ${integration.title}`, [
-      finder("an action", actions, (entry) => void this.fillIn(calls, integration, entry, connections)),
-      ...(hasSettings && calls.isAdmin ? [this.back("Settings", () => this.set(calls, integration))] : []),
+    this.show(say("Actions of {title}", { title: integration.title }), [
+      finder(
+        say("Find an action"),
+        actions,
+        (entry) => void this.fillIn(calls, integration, entry, connections),
+        firstShown,
+      ),
+      ...(hasSettings && calls.isAdmin ? [this.back(say("Settings"), () => this.set(calls, integration))] : []),
       ...this.ofAdmins(calls),
-      this.back("Connect an account", () => this.connect(calls, integration)),
-      this.back("Another integration", () => this.pickIntegration(calls)),
+      this.back(say("Connect an account"), () => this.connect(calls, integration)),
+      this.back(say("Another integration"), () => this.pickIntegration(calls)),
       this.leave(calls),
     ]);
   }
@@ -126,13 +134,13 @@ class TryPage {
       options: async (fieldId, values, search) =>
         choice.value
           ? await calls.options(choice.value, about, { fieldId, values, search })
-          : { options: [], more: false, problem: "There is no connection to ask with." },
+          : { options: [], more: false, problem: say("There is no connection to ask with.") },
     });
     const form = make("form", { novalidate: true });
-    const button = make("button", { type: "submit" }, "Call");
-    const result = make("section", { "aria-label": "Answer" });
+    const button = make("button", { type: "submit" }, say("Call"));
+    const result = make("section", { "aria-label": say("Answer") });
     button.disabled = connections.length === 0;
-    const connect = this.back("Connect an account", () => this.connect(calls, integration));
+    const connect = this.back(say("Connect an account"), () => this.connect(calls, integration));
     form.append(...connectionRow(choice, connections, integration, connect), drawn.element, button);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -144,7 +152,7 @@ class TryPage {
       ...notes(document),
       form,
       result,
-      this.back("Another action", () => this.pickAction(calls, integration)),
+      this.back(say("Another action"), () => this.pickAction(calls, integration)),
       this.leave(calls),
     ]);
   }
@@ -177,8 +185,8 @@ class TryPage {
     const stored = storedOf(settings);
     const drawn = drawForm(document, { values: valuesOf(settings), stored });
     const form = make("form", { novalidate: true });
-    const button = make("button", { type: "submit" }, "Save");
-    const result = make("section", { "aria-label": "What came of it" });
+    const button = make("button", { type: "submit" }, say("Save"));
+    const result = make("section", { "aria-label": say("What came of it") });
     form.append(drawn.element, button);
     const save = async (): Promise<void> => {
       result.replaceChildren();
@@ -194,7 +202,7 @@ class TryPage {
       } catch (error) {
         const problems = error instanceof Refused ? atFields(error, reading.values) : [];
         if (problems.length > 0) drawn.show(problems);
-        result.replaceChildren(...refused(error, "Nothing was saved", "The settings were refused"));
+        result.replaceChildren(...refused(error, say("Nothing was saved"), say("The settings were refused")));
         result.querySelector<HTMLElement>("h2")?.focus();
       }
     };
@@ -204,11 +212,11 @@ class TryPage {
       const done = (): void => void (button.disabled = false);
       void save().then(done, done);
     });
-    this.show(`${document.title ?? "Settings"}: ${integration.title}`, [
+    this.show(`${document.title ?? say("Settings")}: ${integration.title}`, [
       ...notes(document),
       form,
       result,
-      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.back(say("Its actions"), () => this.pickAction(calls, integration)),
       this.leave(calls),
     ]);
   }
@@ -218,12 +226,12 @@ class TryPage {
     if (!connections) return;
     const text =
       connections.length > 0
-        ? "The next call of every connection has them."
-        : `There is no connection at ${integration.title} yet.`;
-    this.show("The settings are saved", [
+        ? say("The next call of every connection has them.")
+        : say("There is no connection at {title} yet.", { title: integration.title });
+    this.show(say("The settings are saved"), [
       make("p", {}, text),
-      this.back("Connect an account", () => this.connect(calls, integration)),
-      this.back("Its actions", () => this.pickAction(calls, integration)),
+      this.back(say("Connect an account"), () => this.connect(calls, integration)),
+      this.back(say("Its actions"), () => this.pickAction(calls, integration)),
       this.leave(calls),
     ]);
   }
@@ -233,11 +241,12 @@ class TryPage {
     const link = await this.asked(() => calls.connectLink(integration.id));
     if (!link) return;
     const { turn } = this;
-    const open = make("a", { href: link.url, target: "_blank", rel: "noopener noreferrer" }, "Open the connect page");
-    this.show(`Connect an account at ${integration.title}`, [
-      make("p", {}, open, " or give the link to whoever has the account. It works once, for half an hour."),
-      make("p", { role: "status" }, "This page goes on when the account is connected."),
-      this.back("Its actions", () => this.pickAction(calls, integration)),
+    const elsewhere = { href: link.url, target: "_blank", rel: "noopener noreferrer" };
+    const open = make("a", elsewhere, say("Open the connect page"));
+    this.show(say("Connect an account at {title}", { title: integration.title }), [
+      make("p", {}, open, say(" or give the link to whoever has the account. It works once, for half an hour.")),
+      make("p", { role: "status" }, say("This page goes on when the account is connected.")),
+      this.back(say("Its actions"), () => this.pickAction(calls, integration)),
       this.leave(calls),
     ]);
     let state = link;
@@ -252,9 +261,10 @@ class TryPage {
     }
     if (turn !== this.turn) return;
     const isConnected = state.state === "STATE_CONNECTED";
-    this.show(isConnected ? `${integration.title} is connected` : "Nobody connected in time", [
-      ...(isConnected ? [make("p", {}, "As ", make("code", {}, state.connection), ".")] : []),
-      this.back("Its actions", () => this.pickAction(calls, integration)),
+    const { title } = integration;
+    this.show(isConnected ? say("{title} is connected", { title }) : say("Nobody connected in time"), [
+      ...(isConnected ? [make("p", {}, say("The connection is {name}.", { name: state.connection }))] : []),
+      this.back(say("Its actions"), () => this.pickAction(calls, integration)),
       this.leave(calls),
     ]);
   }
@@ -266,10 +276,11 @@ class TryPage {
   }
 
   private leave(calls: Calls): HTMLElement {
-    const button = make("button", { type: "button", class: "plain" }, "Leave this page");
+    const button = make("button", { type: "button", class: "plain" }, say("Leave this page"));
     button.addEventListener("click", () => {
       this.turn += 1;
-      const left = (): void => this.show("You have left", [make("p", {}, "This page can do nothing any more.")]);
+      const nothing = make("p", {}, say("This page can do nothing any more."));
+      const left = (): void => this.show(say("You have left"), [nothing]);
       void calls.end().then(left, (error: unknown) => this.broken(error));
     });
     return button;
@@ -289,13 +300,13 @@ class TryPage {
   }
 
   private over(): void {
-    const text = "It is too old, or it is not whole. Make a new one with `cordboard try`.";
-    this.show("This link does not work", [make("p", {}, text)]);
+    const text = say("It is too old, or it is not whole. Make a new one with `cordboard try`.");
+    this.show(say("This link does not work"), [make("p", {}, text)]);
   }
 
   private broken(error: unknown): void {
     if (error instanceof Refused && error.status === 401) return this.over();
-    this.show("Something is wrong", refused(error).slice(1));
+    this.show(say("Something is wrong"), refused(error).slice(1));
   }
 
   private show(heading: string, parts: readonly Node[]): void {
@@ -305,6 +316,10 @@ class TryPage {
     this.main.replaceChildren(title, ...parts);
     if (!isFirst) title.focus();
   }
+}
+
+function firstShown(count: number, shown: number): string {
+  return say("{count}: the first {shown} are shown", { count, shown });
 }
 
 function connectionChoice(connections: readonly Connection[], wanted: string): HTMLSelectElement {
@@ -325,10 +340,10 @@ function connectionRow(
   connect: HTMLElement,
 ): HTMLElement[] {
   if (connections.length === 0) {
-    const text = `There is no connection at ${integration.title} to call with.`;
+    const text = say("There is no connection at {title} to call with.", { title: integration.title });
     return [make("p", { class: "problem" }, text), connect];
   }
-  return [make("p", { class: "connection" }, make("label", { for: choice.id }, "Connection"), choice)];
+  return [make("p", { class: "connection" }, make("label", { for: choice.id }, say("Connection")), choice)];
 }
 
 function notes(document: FormDocument): HTMLElement[] {
@@ -337,25 +352,29 @@ function notes(document: FormDocument): HTMLElement[] {
   const parts = document.description ? [make("p", {}, document.description)] : [];
   if (own.length === 0) return parts;
   const list = make("ul", {}, ...own.map(({ text }) => make("li", {}, text ?? "")));
-  return [...parts, make("details", {}, make("summary", {}, "What this form shows in another way"), list)];
+  return [...parts, make("details", {}, make("summary", {}, say("What this form shows in another way")), list)];
 }
 
 function answered(outcome: Outcome): HTMLElement[] {
-  const tries = outcome.attempts === 1 ? "1 attempt" : `${outcome.attempts} attempts`;
-  const heading = make("h2", { tabindex: "-1" }, `The vendor answered ${outcome.vendorStatus}`);
-  const line = make("p", {}, `${tries}, trace `, make("code", {}, outcome.traceId));
-  if (outcome.bytes) return [heading, line, make("p", {}, `${bytesOf(outcome.bytes)} bytes of ${outcome.contentType}`)];
+  const { attempts } = outcome;
+  const tries = attempts === 1 ? say("1 attempt, trace ") : say("{count} attempts, trace ", { count: attempts });
+  const heading = make("h2", { tabindex: "-1" }, say("The vendor answered {status}", { status: outcome.vendorStatus }));
+  const line = make("p", {}, tries, make("code", {}, outcome.traceId));
+  if (outcome.bytes) {
+    const told = say("{count} bytes of {type}", { count: bytesOf(outcome.bytes), type: outcome.contentType });
+    return [heading, line, make("p", {}, told)];
+  }
   return [heading, line, tree("answer", outcome.output ?? null, true)];
 }
 
-function refused(error: unknown, nothing = "Nothing was called", no = "The call was refused"): HTMLElement[] {
+function refused(error: unknown, nothing = say("Nothing was called"), no = say("The call was refused")): HTMLElement[] {
   if (!(error instanceof Refused)) {
     return [
       make("h2", { tabindex: "-1" }, nothing),
-      make("p", { class: "problem" }, "The mesh cannot be reached. Try again."),
+      make("p", { class: "problem" }, say("The mesh cannot be reached. Try again.")),
     ];
   }
-  const text = error.message || `The mesh answered ${error.status}`;
+  const text = error.message || say("The mesh answered {status}", { status: error.status });
   const reason = error.reason ? [" (", make("code", {}, error.reason), ")"] : [];
   return [
     make("h2", { tabindex: "-1" }, no),
@@ -396,4 +415,5 @@ function bytesOf(base64: string): number {
   return Math.floor((base64.replace(/=+$/, "").length * 3) / 4);
 }
 
+document.documentElement.lang = LANGUAGE;
 void new TryPage(arrival()).start();
