@@ -153,6 +153,8 @@ def test_a_person_changes_a_field_sees_it_at_once_and_saves_it_into_the_file(des
 def test_what_is_wrong_stands_at_the_field_and_nothing_of_it_is_saved(desk: Designer) -> None:
     seen = desk.play(
         ["click", "Subject", None, "#parts"],
+        # The editor of the form itself, which is there at first, takes other languages too.
+        ["wait", "How the field looks", None, "#editor"],
         ["click", "Add to In other languages", None, "#editor"],
         ["fill last", "Language", "en", "#editor"],
         ["wait", "Language is the definition's own language", None, "#editor"],
