@@ -176,6 +176,8 @@ async def test_an_integration_shows_its_health_its_forms_and_its_reviews(ada: Op
         ["follow", "Acme Desk"],
         ["see", "Health of the last hour"],
         ["see", "VENDOR_ERROR"],
+        ["see", "How far it is rolled out"],
+        ["see", "wait for somebody"],
         ["follow", "Form of create_ticket"],
         ["see", "Subject"],
         ["judge"],

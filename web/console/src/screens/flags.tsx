@@ -54,26 +54,7 @@ export function Flags({ route }: { route: Route }): JSX.Element {
       {flag && <OneFlag key={flag.name} flag={flag} route={route} done={flags.again} />}
       <Panel title="Rollouts">
         <Asked of={rollouts}>
-          {(rows) => (
-            <Table
-              label="Rollouts"
-              rows={rows.filter((row) => row.name.toLowerCase().includes(wanted))}
-              keyOf={(row) => row.name}
-              empty="There is none."
-              columns={[
-                {
-                  title: "Rollout",
-                  cell: (row) => <a href={to("flags", "", { rollout: last(row.name) })}>{last(row.name)}</a>,
-                },
-                { title: "What", cell: (row) => row.description },
-                { title: "Version", width: 11, cell: (row) => row.version },
-                { title: "Stage", width: 13, isFigure: true, cell: (row) => `${row.stage} of ${row.stages.length}` },
-                { title: "Reaches", cell: (row) => reachOf(row.stages[row.stage - 1]) },
-                { title: "Goes on", width: 15, cell: (row) => ago(row.nextStageTime) },
-                { title: "State", width: 20, cell: (row) => <State rollout={row} /> },
-              ]}
-            />
-          )}
+          {(rows) => <RolloutTable rows={rows.filter((row) => row.name.toLowerCase().includes(wanted))} />}
         </Asked>
       </Panel>
       <Panel title="Flags">
@@ -300,6 +281,30 @@ function History(given: { flag: Flag; rows: readonly FlagRevision[]; done: () =>
               />
             ),
         },
+      ]}
+    />
+  );
+}
+
+/** Shows how far rollouts are. */
+export function RolloutTable({ rows }: { rows: readonly Rollout[] }): JSX.Element {
+  return (
+    <Table
+      label="Rollouts"
+      rows={rows}
+      keyOf={(row) => row.name}
+      empty="There is none."
+      columns={[
+        {
+          title: "Rollout",
+          cell: (row) => <a href={to("flags", "", { rollout: last(row.name) })}>{last(row.name)}</a>,
+        },
+        { title: "What", cell: (row) => row.description },
+        { title: "Version", width: 11, cell: (row) => row.version },
+        { title: "Stage", width: 13, isFigure: true, cell: (row) => `${row.stage} of ${row.stages.length}` },
+        { title: "Reaches", cell: (row) => reachOf(row.stages[row.stage - 1]) },
+        { title: "Goes on", width: 15, cell: (row) => ago(row.nextStageTime) },
+        { title: "State", width: 20, cell: (row) => <State rollout={row} /> },
       ]}
     />
   );

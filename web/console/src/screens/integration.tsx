@@ -10,7 +10,6 @@ import type { DefinitionVersion } from "../../gen/cordboard/catalog/v1/catalog_s
 import { DriftKind } from "../../gen/cordboard/catalog/v1/drift_service_pb.ts";
 import { DefinitionChange_Kind, Incompatibility_Direction } from "../../gen/cordboard/catalog/v1/governance_service_pb.ts";
 import { VersionState } from "../../gen/cordboard/catalog/v1/lifecycle_pb.ts";
-import type { Flag } from "../../gen/cordboard/flags/v1/flag_service_pb.ts";
 import { Dimension } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import type { Rate } from "../../gen/cordboard/telemetry/v1/metrics_service_pb.ts";
 import { FormDocumentSchema } from "../../gen/cordboard/uqi/v1/form_pb.ts";
@@ -21,6 +20,7 @@ import { narrow, to } from "../route.ts";
 import type { Route } from "../route.ts";
 import { ago, before, count, last, share, took, when, word } from "../say.ts";
 import { Table } from "../table.tsx";
+import { RolloutTable } from "./flags.tsx";
 
 const PAGE = 1000;
 const HOUR = 3600;
@@ -55,6 +55,8 @@ export function OneIntegration({ slug, route }: { slug: string; route: Route }):
             </p>
           </Panel>
           <Health slug={slug} />
+          <DeadLetters slug={slug} />
+          <Rollouts slug={slug} />
           <Changes slug={slug} />
           <Drifts slug={slug} />
           {route.query.get("form") ? <FormPreview name={route.query.get("form")!} route={route} /> : null}
@@ -151,6 +153,47 @@ function causes(rate: Rate): string {
   return sorted.map(([cause, calls]) => `${cause} ${count(calls)}`).join(", ");
 }
 
+/** Says how many dead letters wait; nothing where none does. */
+function DeadLetters({ slug }: { slug: string }): JSX.Element | null {
+  const mesh = useMesh();
+  const found = useLive(
+    async () => {
+      const { readings } = await mesh.metrics.listReadings({ pageSize: PAGE, metrics: ["cordboard.dead_letters"] });
+      return readings.find((each) => each.attributes["cordboard.integration"] === slug)?.value ?? 0;
+    },
+    [slug],
+    15,
+  );
+  if (!found.value) return null;
+  return (
+    <Panel title="Dead letters" aside={<a href={to("jobs")}>Jobs and dead letters</a>}>
+      <p>
+        <Mark mood="warn">{count(found.value)}</Mark> of its jobs failed for good and wait for somebody.
+      </p>
+    </Panel>
+  );
+}
+
+/** Shows how far its versions and actions are rolled out; nothing where no rollout decides. */
+function Rollouts({ slug }: { slug: string }): JSX.Element | null {
+  const mesh = useMesh();
+  const found = useLive(
+    () =>
+      everything(
+        (pageToken) => mesh.rollouts.listRollouts({ pageSize: PAGE, pageToken }),
+        (page) => page.rollouts.filter((rollout) => decides(rollout, slug)),
+      ),
+    [slug],
+    15,
+  );
+  if (!found.value?.length) return null;
+  return (
+    <Panel title="How far it is rolled out">
+      <RolloutTable rows={found.value} />
+    </Panel>
+  );
+}
+
 /** Shows what decides who gets it and was changed within a day: what fails since then may fail because of that. */
 function Changes({ slug }: { slug: string }): JSX.Element | null {
   const mesh = useMesh();
@@ -192,8 +235,8 @@ const DECIDES: Record<string, string> = {
   action: "who may use an action",
 };
 
-function decides(flag: Flag, slug: string): boolean {
-  const [kind = "", ...rest] = last(flag.name).split(".");
+function decides({ name }: { name: string }, slug: string): boolean {
+  const [kind = "", ...rest] = last(name).split(".");
   return kind in DECIDES && rest[0] === slug;
 }
 

@@ -65,7 +65,7 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
               { title: "May", width: 9, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
               { title: "Made", width: 14, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
               { title: "Used", width: 11, cell: (row) => ago(row.lastUseTime) || "never" },
-              { title: "State", width: 10, cell: (row) => <State row={row} /> },
+              { title: "State", width: 9, cell: (row) => <State row={row} /> },
               {
                 title: "See",
                 width: 10,
@@ -73,7 +73,7 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
               },
               {
                 title: "Do",
-                width: 10,
+                width: 14,
                 cell: (row) =>
                   row.revokeTime ? (
                     ""
