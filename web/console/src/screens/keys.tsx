@@ -59,9 +59,9 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
             keyOf={(row) => row.name}
             empty="There are none."
             columns={[
-              { title: "Key", width: 20, cell: (row) => <code>{last(row.name)}</code> },
+              { title: "Key", width: 17, cell: (row) => <code>{last(row.name)}</code> },
               { title: "Called", width: 14, cell: (row) => row.displayName },
-              { title: "For", width: 12, cell: (row) => row.environment },
+              { title: "For", width: 11, cell: (row) => row.environment },
               { title: "May", width: 9, cell: (row) => row.roles.map((role) => word(Role, role)).join(", ") },
               { title: "Made", width: 14, cell: (row) => `${ago(row.createTime)} by ${row.creator}` },
               { title: "Used", width: 11, cell: (row) => ago(row.lastUseTime) || "never" },
@@ -73,7 +73,7 @@ function ApiKeys({ workspace }: { workspace: string }): JSX.Element {
               },
               {
                 title: "Do",
-                width: 14,
+                width: 12,
                 cell: (row) =>
                   row.revokeTime ? (
                     ""
