@@ -14,6 +14,7 @@ from openfeature.evaluation_context import EvaluationContext
 
 from cordboard.core.flagging import ALGORITHMS, FlagSet, RuleBroken, compiled, inlined, specialised
 from cordboard.core.flagging.rules import RuleFailed
+from cordboard.core.structs import from_value, to_value
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "bucketing.json").read_text())
 # What the mesh knows of a caller beside what the caller says.
@@ -51,6 +52,17 @@ def test_a_flag_keeps_the_bucketing_that_it_names() -> None:
 
     assert chosen() == chosen(bucketing="v3") != chosen(bucketing="v2") != chosen(bucketing="v1")
     assert set(chosen(bucketing="v9")) == {None}
+
+
+@pytest.mark.parametrize("number", [1e20, -1e20, 3.5e38, -1.7976931348623157e308])
+def test_a_number_beyond_64_bits_is_the_same_subject_however_it_came(number: float) -> None:
+    rule = {"fractional": [{"var": "subject"}, *([f"v{place}", 1] for place in range(1000))]}
+    # Over the wire a whole number becomes an int of Python; a client that evaluates itself has a float.
+    arrived = from_value(to_value(number))
+    assert isinstance(arrived, int)
+    chosen = compiled(rule)({"subject": arrived})
+    assert chosen == reference("f", rule, EvaluationContext(attributes={"subject": number}))
+    assert compiled(rule)({"subject": [{"in": arrived}]}) == compiled(rule)({"subject": [{"in": number}]})
 
 
 def test_no_algorithm_prefers_a_share() -> None:

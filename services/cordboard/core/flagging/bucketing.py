@@ -7,6 +7,7 @@ rand units", v2 that of most clients in other languages, v1 the first one.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import cbor2
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 BUCKETING: Final = "bucketing"
 MAX_WEIGHT_SUM: Final = 2**31 - 1
+# The whole numbers that CBOR has as integers.
+_MIN_INTEGER: Final = -(2**63)
+_MAX_INTEGER: Final = 2**64 - 1
 
 Share = tuple[Any, int]
 
@@ -101,6 +105,10 @@ def _whole(value: Any) -> Any:
         return {key: _whole(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_whole(each) for each in value]
-    if isinstance(value, float) and value.is_integer() and -(2**63) <= value <= 2**64 - 1:
+    if isinstance(value, float) and value.is_integer() and _MIN_INTEGER <= value <= _MAX_INTEGER:
         return int(value)
+    if isinstance(value, int) and not _MIN_INTEGER <= value <= _MAX_INTEGER:
+        # What came as a number of JSON is an int of Python however large it is, and no integer to any other evaluator.
+        with contextlib.suppress(OverflowError):
+            return float(value)
     return value
