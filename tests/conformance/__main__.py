@@ -18,7 +18,7 @@ from bench.startup import fresh_options
 from cordboard.cli.session import operator_token
 from cordboard.client import Client
 from cordboard.local.mesh import Mesh
-from tests.conformance import clients, documents, suites
+from tests.conformance import clients, documents, suites, testbed
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
 # How many flags were sent, and what is wrong with them, by whom they were sent to.
@@ -29,17 +29,38 @@ openfeature-provider-flagd 0.6.1 does not read the metadata of an answer in RPC 
 metadata are seen in in-process mode alone.
 """
 
+PROVIDERS: Final = """
+The scenarios of `gherkin/`, played with the unmodified providers on a whole mesh: directly at the port of Flags, with a
+client's certificate and a token, and through Envoy with a token. What flagd's launchpad does is done to the mesh: a
+lost connection is a kill of Flags, which comes back after as many seconds on the same database; a modified flag is put
+by an operator. Events have to come in the order in which a scenario names them, and a change tells of the flag that
+changed alone.
+
+What is asked is flagd's protocols, and not what flags can say: the testbed's flags are given to the evaluation of Flags
+as they are, in the place of what typed rules are compiled to, but for the one that changes, which is a flag of the
+database. Clients come as an operator, whose claims count. Where flagd injects a context of its own, they come as a
+member of a workspace, and the flag asks for its customer. Every provider comes over TLS, with the mesh's own authority
+to trust. Who may not is told so by `PERMISSION_DENIED` at the port of Flags, and by `UNAUTHENTICATED` at Envoy: the
+scenario names the one that is said there. Clients try again after 1 s, and are in error 1 s after they are stale.
+"""
+
 
 def main() -> int:
-    """Runs everything, and writes the page; returns 1 where a client of the table did not pass all checks."""
+    """Runs everything, and writes the page; returns 1 where a client of the table did not pass all checks, and where a
+    scenario failed that no client's own source explains.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--testbed", type=Path, required=True, help="the folder of flagd-testbed")
     parser.add_argument("--schemas", type=Path, required=True, help="the folder of flagd-schemas")
     given = parser.parse_args()
     judged = documents.judged(given.schemas)
     found, results, sets = asyncio.run(_run(given.testbed, given.schemas))
+    played = asyncio.run(testbed.results(given.testbed))
+    version = _version(given.testbed / "version.txt")
     page = [
-        *_page(found, results, _version(given.testbed / "version.txt")),
+        *_page(found, results, version),
+        "",
+        *_providers(played, version),
         "",
         *_documents(judged, sets, _version(given.schemas / "json/version.txt")),
     ]
@@ -47,6 +68,7 @@ def main() -> int:
     sys.stdout.write(f"{PAGE} is written\n")
     ran = [one for one in found if not one.skipped]
     well = all(one.passed == frozenset(clients.CHECKS) for one in ran)
+    well &= not any(result.unexplained for result in played)
     well &= all(one.passed for one in judged) and not any(problems for _, problems in sets.values())
     return 0 if well else 1
 
@@ -83,6 +105,14 @@ def _documents(judged: list[documents.Judged], sets: Sets, version: str) -> Iter
     yield "and the sets that the mesh sends to clients which evaluate in process, with flags of every kind."
     yield ""
     yield from documents.lines(judged, sets)
+
+
+def _providers(played: list[testbed.Result], version: str) -> Iterator[str]:
+    yield f"## flagd's suites of providers, flagd-testbed{version}"
+    yield ""
+    yield PROVIDERS.strip()
+    yield ""
+    yield from testbed.lines(played)
 
 
 def _page(found: list[clients.Outcome], results: list[suites.Result], version: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 _STEP: Final = re.compile(r"(?:Given|When|Then|And|But) (.*)")
-_HEAD: Final = re.compile(r"(Feature|Background|Scenario|Scenario Outline|Examples|Rule):(.*)")
+_HEAD: Final = re.compile(r"(Feature|Background|Scenario|Scenario Outline|Examples|Scenarios|Rule):(.*)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         head, step = _HEAD.match(line), _STEP.match(line)
         if line.startswith("@"):
             tags |= {each.removeprefix("@") for each in line.split()}
-        elif head is not None and head[1] == "Examples" and current is not None:
+        elif head is not None and head[1] in ("Examples", "Scenarios") and current is not None:
             current.examples.append((tags, []))
             tags = frozenset()
         elif head is not None:
@@ -73,7 +73,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             cells = _cells(line)
             if current.examples:
                 current.examples[-1][1].append(cells)
-            else:
+            elif current.steps:
                 last = current.steps[-1]
                 current.steps[-1] = replace(last, rows=(*last.rows, cells))
         elif current is not None and step is not None:
