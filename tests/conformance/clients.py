@@ -66,7 +66,7 @@ async def outcomes(operator: Client, address: str, ca_file: Path) -> list[Outcom
     """Runs every client against the mesh at an address."""
     found = []
     for client, package, protocol, play in _clients():
-        version = _version(client, package)
+        version = version_of(client, package)
         if not version:
             found.append(Outcome(package, "", protocol, skipped="is not installed"))
             continue
@@ -90,7 +90,8 @@ def _clients() -> Iterator[tuple[str, str, str, Play]]:
     yield "node", "@openfeature/ofrep-web-provider", "OFREP, all flags at once", _node("web")
 
 
-def _version(client: str, package: str) -> str:
+def version_of(client: str, package: str) -> str:
+    """Returns the version of a client that is installed for `python` or `node`; nothing where it is not."""
     if client == "python":
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(package)

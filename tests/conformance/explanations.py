@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 from typing import Final
 
+LOSS: Final = r"Provider reconnection|on connection error|Provider events chain|Stale and Error stage"
 # Client, way, scenario and problem, each a pattern, and what the source says.
 _KNOWN: Final[tuple[tuple[str, str, str, str, str], ...]] = (
     (
-        "@openfeature",
+        "^@openfeature/flagd-provider$",
         ".",
-        r"rpc-caching\.feature: Stale and Error stage",
+        r"^rpc-caching\.feature: Stale and Error stage$",
         "reason of boolean-flag is .*ERROR",
-        "In `index.esm.js` `GRPCService.handleError` empties the cache as soon as the stream ends, and `_cacheActive` asks "
-        "for a channel that is ready: it gives nothing from the cache while it is stale.",
+        "@openfeature/flagd-provider 0.16.1 gives nothing from its cache while it is stale. In `index.esm.js`\n"
+        "`GRPCService.handleError` empties the cache as soon as the stream ends, and `_cacheActive` wants a channel\n"
+        "that is ready.",
     ),
     (
-        "provider-flagd",
-        "Envoy",
-        ".",
+        "^openfeature-provider-flagd$",
+        "^Envoy$",
+        LOSS,
         "no (stale|error) event",
-        "In `resolvers/grpc.py` and `grpc_watcher.py` `_state_change_callback` is all that makes it stale, and hears of the "
-        "connection alone: that to Envoy goes on. When a stream ends, `_handle_rpc_error` only opens the next one.",
+        "openfeature-provider-flagd 0.6.1 does not see that a service behind a proxy is gone. In `resolvers/grpc.py`\n"
+        "and `resolvers/process/connector/grpc_watcher.py` nothing but `_state_change_callback` makes it stale, which\n"
+        "hears of its connection, and that to Envoy goes on. When a stream ends, `_handle_rpc_error` opens the next.",
     ),
 )
 

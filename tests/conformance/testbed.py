@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tests.conformance.acts import Act, acts
+from tests.conformance.clients import version_of
 from tests.conformance.explanations import explanation
 from tests.conformance.gherkin import Scenario, scenarios
 from tests.conformance.launchpad import WAYS, Door, Launchpad, launched
@@ -41,6 +42,7 @@ SOCKET: Final = "`@unixsocket`: nothing of a mesh listens on a socket of the fil
 CONFIG: Final = "`config.feature`: what a client is set to before it asks any server"
 DEPRECATED: Final = "`@deprecated`: what flags without a default gave in evaluation v1; the suite has newer ones for v2"
 OTHER_BUCKETING: Final = "`@fractional-v1` to `-v3`: those of other bucketing than that of whoever evaluates"
+UNEXPLAINED: Final = "**Not explained:**"
 SELECTOR: Final = "with a selector: a token belongs to one environment, whose flags are one set, and no other is chosen"
 
 
@@ -126,6 +128,9 @@ async def results(testbed: Path, lanes: Sequence[Lane] | None = None) -> list[Re
     found = []
     async with launched(testbed) as launchpad:
         for lane in wanted:
+            if not _version(lane.client):
+                found.append(Result(lane))
+                continue
             async with CLIENTS[lane.client](lane.mode) as client:
                 found.append(await played(lane, client, launchpad, cases(testbed)))
     return found
@@ -146,7 +151,7 @@ async def played(lane: Lane, client: Playing, launchpad: Launchpad, wanted: Sequ
         try:
             await _play(case, lane, client, launchpad)
         except (Failed, Unknown) as failure:
-            result.failures.append((case.name, f"{type(failure).__name__}: {failure}"))
+            result.failures.append((case.name, str(failure) if isinstance(failure, Failed) else f"no step: {failure}"))
             sys.stderr.write(f"{lane.client} {lane.mode} {lane.way}: {case.name}: {failure}\n")
     sys.stderr.write(f"{lane.client} {lane.mode} {lane.way}: {result.passed} of {result.played}\n")
     return result
@@ -181,26 +186,34 @@ def _unused() -> int:
 
 def lines(found: Sequence[Result]) -> Iterator[str]:
     """Yields the part of the page that tells of the suites."""
-    yield "| Client | Mode | Way | Scenarios | Left out | Played | Passed |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| Client | Version | Mode | Way | Scenarios | Left out | Played | Passed |"
+    yield "|---|---|---|---|---|---|---|---|"
     for result in found:
         lane, left = result.lane, result.left_out.total()
-        yield (
-            f"| {lane.client} | {lane.mode} | {lane.way} | {result.played + left} | {left} | {result.played} "
-            f"| {result.passed} |"
-        )
+        version = _version(lane.client) or "is not installed"
+        numbers = f"{result.played + left} | {left} | {result.played} | {result.passed}"
+        yield f"| {lane.client} | {version} | {lane.mode} | {lane.way} | {numbers} |"
     yield ""
     yield "| Left out | " + " | ".join(f"{each.client}, {each.mode}" for each in _modes(found)) + " |"
     yield "|---|" + "---|" * len(_modes(found))
     counts = {result.lane: result.left_out for result in found}
     for why in sorted({why for result in found for why in result.left_out}):
         yield f"| {why} | " + " | ".join(str(counts[lane][why]) for lane in _modes(found)) + " |"
+    explained: dict[str, list[str]] = {}
     for result in found:
+        lane = result.lane
         for name, problem in result.failures:
-            lane = result.lane
-            why = explanation(lane.client, lane.way, name, problem) or "**not explained**"
-            yield ""
-            yield f"- {lane.client}, {lane.mode}, {lane.way}: {name}: {problem}. {why}"
+            why = explanation(lane.client, lane.way, name, problem) or UNEXPLAINED
+            cells = (f"{lane.client}, {lane.mode}, {lane.way}", name, problem)
+            explained.setdefault(why, []).append(
+                f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+            )
+    for why, failures in explained.items():
+        yield from ("", why, "", "| Client | Failed | How |", "|---|---|---|", *failures)
+
+
+def _version(client: str) -> str:
+    return version_of("python" if client == PYTHON else "node", client)
 
 
 def _modes(found: Sequence[Result]) -> list[Lane]:

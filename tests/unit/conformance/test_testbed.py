@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.conformance.testbed import (
     SELECTOR,
     SOCKET,
     TARGET,
+    UNEXPLAINED,
     Lane,
     Result,
     cases,
@@ -182,12 +184,30 @@ def test_events_are_taken_once_and_in_their_order() -> None:
 def test_the_page_names_each_failure_and_those_that_nobody_explains() -> None:
     well, ill = Result(Lane(PYTHON, "rpc", "direct"), played=2), Result(Lane(NODE, "rpc", "Envoy"), played=3)
     well.left_out[CONFIG] += 4
-    ill.failures.append(("evaluation.feature: It is so (a)", "Failed: value of x is 'y', and not 'z'"))
+    ill.failures.append(("evaluation.feature: It is so (a)", "value of x is 'y|', and not 'z'"))
     assert (well.passed, well.unexplained) == (2, [])
     assert (ill.passed, ill.unexplained) == (2, ill.failures)
     page = list(lines([well, ill]))
-    assert f"| {PYTHON} | rpc | direct | 6 | 4 | 2 | 2 |" in page
-    assert f"| {NODE} | rpc | Envoy | 3 | 0 | 3 | 2 |" in page
+    assert f"| {PYTHON} | {metadata.version(PYTHON)} | rpc | direct | 6 | 4 | 2 | 2 |" in page
+    assert any(line.startswith(f"| {NODE} |") and line.endswith("| rpc | Envoy | 3 | 0 | 3 | 2 |") for line in page)
     assert f"| {CONFIG} | 4 | 0 |" in page
-    assert page[-1].startswith(f"- {NODE}, rpc, Envoy: evaluation.feature: It is so (a): Failed: value of x")
-    assert page[-1].endswith("**not explained**")
+    assert page[-5] == UNEXPLAINED
+    assert page[-1] == f"| {NODE}, rpc, Envoy | evaluation.feature: It is so (a) | value of x is 'y\\|', and not 'z' |"
+
+
+@pytest.mark.parametrize(
+    ("lane", "failure", "known"),
+    [
+        (Lane(PYTHON, "rpc", "Envoy"), ("events.feature: Provider events chain ready", "no stale event"), True),
+        # The same at another place, of another client, or of another kind, is a failure of the server's until shown.
+        (Lane(PYTHON, "rpc", "direct"), ("events.feature: Provider events chain", "no stale event"), False),
+        (Lane(NODE, "rpc", "Envoy"), ("events.feature: Provider events chain", "no stale event"), False),
+        (Lane(PYTHON, "rpc", "Envoy"), ("connection.feature: Provider forbidden", "no error event"), False),
+        (Lane(PYTHON, "rpc", "Envoy"), ("events.feature: Provider events chain", "no ready event"), False),
+    ],
+)
+def test_a_failure_is_explained_where_the_source_was_read_alone(
+    lane: Lane, failure: tuple[str, str], known: bool
+) -> None:
+    result = Result(lane, played=1, failures=[failure])
+    assert result.unexplained == ([] if known else [failure])
