@@ -21,7 +21,8 @@ class Failed extends Error {}
 
 // The scenarios make clients complain, as they are meant to.
 const nothing = () => {};
-OpenFeature.setLogger({ error: nothing, warn: nothing, info: nothing, debug: nothing });
+const quiet = { error: nothing, warn: nothing, info: nothing, debug: nothing };
+OpenFeature.setLogger(quiet);
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (what) => console.log(JSON.stringify(what));
@@ -95,9 +96,8 @@ async function play({ mode, acts, options }, domain) {
       options[name] = value;
     },
     provider: async () => {
-      const provider = new FlagdProvider({
-        ...options, host: 'localhost', port: door.port, tls: true, certPath: door.ca, resolverType: mode,
-      });
+      const where = { host: 'localhost', port: door.port, tls: true, certPath: door.ca };
+      const provider = new FlagdProvider({ ...options, ...where, resolverType: mode }, quiet);
       // What becomes of one that cannot be ready is told by its events.
       await OpenFeature.setProviderAndWait(domain, provider).catch(() => {});
     },
