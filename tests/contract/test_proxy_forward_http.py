@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -14,6 +15,7 @@ import pytest
 
 from cordboard.local.certificates import Identities
 from cordboard.local.ports import Ports
+from cordboard.proxy import forward_http
 from cordboard.proxy.forward_http import SMALL_BYTES
 from tests.contract.test_proxy_forward import KEY, MEGABYTE, ZIPPED, Place, a_place, an_edge, echoing
 from tests.fixtures.postgres import Databases
@@ -26,14 +28,14 @@ class Door:
 
     def __init__(self, place: Place, identities: Identities, port: int) -> None:
         self.place = place
-        self._identities = identities
-        self._base = f"https://127.0.0.1:{port}"
+        self.identities = identities
+        self.base = f"https://127.0.0.1:{port}"
 
     @contextlib.asynccontextmanager
     async def asked(
         self, path: str = "/proxy/main/echo", method: str = "GET", peer: str = "envoy", **more: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        directory = self._identities.directory(peer)
+        directory = self.identities.directory(peer)
         tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
         tls.check_hostname = False
         tls.load_cert_chain(directory / "tls.crt", directory / "tls.key")
@@ -43,7 +45,7 @@ class Door:
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
-                method, self._base + path, ssl=tls, headers=headers, allow_redirects=False, **more
+                method, self.base + path, ssl=tls, headers=headers, allow_redirects=False, **more
             ) as response,
         ):
             yield response
@@ -167,3 +169,41 @@ async def test_large_bodies_stream_both_ways(door: Door) -> None:
         async for chunk in response.content.iter_any():
             size += len(chunk)
     assert size == 32 * MEGABYTE
+
+
+async def test_one_that_ends_says_so_and_answers_until_envoy_has_let_go(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As long as a busy machine needs: what ends it is that the last connection goes.
+    monkeypatch.setattr(forward_http, "NOTICED_WITHIN", 60.0)
+
+    async def is_well() -> bool:
+        async with door.asked("/healthz") as response:
+            return response.status == 200
+
+    await until(is_well)
+    async with door.asked("/healthz", peer="uqi") as response:
+        assert response.status == 403
+    drain: Any = door.place.served.process._drains[0]
+    drain.__self__._grace = 60.0
+    directory = door.identities.directory("envoy")
+    tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+    tls.check_hostname = False
+    tls.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as envoy:
+        async with envoy.get(f"{door.base}/healthz") as response:
+            assert response.status == 200
+            await response.read()
+        # The connection stays, and another one is made while the first is there.
+        ending = asyncio.ensure_future(drain())
+        await asyncio.sleep(0)
+        async with door.asked() as response:
+            assert (response.status, response.headers["Connection"]) == (207, "close")
+        assert not ending.done()
+        async with envoy.get(f"{door.base}/healthz") as response:
+            assert (response.status, response.headers["Connection"]) == (503, "close")
+    async with asyncio.timeout(30):
+        await ending
+    with pytest.raises(aiohttp.ClientConnectorError):
+        async with door.asked():
+            pass

@@ -8,134 +8,19 @@ strategy says: what ended with UNAVAILABLE is asked for once more, under the sam
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from cordboard.client import Client, CordboardError, Unavailable
-from cordboard.local import environment, envoy, probes
-from cordboard.local.certificates import SERVICES
-from cordboard.local.ports import Ports
 from tests.fixtures.desk import Desk, Tenant
-from tests.fixtures.mesh import RunningMesh, until
+from tests.soak.pairs import ONE, OTHER, Pair, two
 
 KILLS: Final = int(os.environ.get("KILLS", "30"))
 EVERY_SECONDS: Final = 10.0
 RATE: Final = float(os.environ.get("RATE", "20"))
 AIM: Final = 0.999
-ONE, OTHER = "proxy", "the other proxy"
-
-
-class Pair:
-    """Two Proxies of one mesh, its own and one of this test's, with an Envoy of its configuration before them."""
-
-    def __init__(self, mesh: RunningMesh, folder: Path, replicas: int) -> None:
-        self.mesh = mesh
-        self.folder = folder
-        self.replicas = replicas
-        self.ports = Ports()
-        self.public = self.ports.claim()
-        self.addresses = {name: f"127.0.0.1:{self.ports.claim()}" for name in ("proxy", envoy.FORWARD)}
-        self.other: asyncio.subprocess.Process | None = None
-        self.envoy: asyncio.subprocess.Process | None = None
-
-    async def begin(self) -> None:
-        """Starts the second Proxy and the Envoy, and returns when both answer."""
-        if self.replicas > 1:
-            await self.begin_other()
-        command = envoy.command(await asyncio.to_thread(self._configured))
-        with (self.folder / "envoy.log").open("wb") as log:
-            self.envoy = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
-        trust = self.mesh.mesh.ca_file
-        await until(lambda: probes.answers_over_tls(self.public, "/readyz", trust), "Envoy to be ready")
-
-    async def begin_other(self) -> None:
-        """Starts the second Proxy."""
-        mesh = self.mesh.mesh
-        given = environment.of_service(
-            "proxy",
-            mesh.options,
-            addresses={name: mesh.address(name) for name in SERVICES} | self.addresses,
-            identity=mesh.identity_dir("proxy"),
-            database_url=mesh.database_url("proxy"),
-            public_url=mesh.public_url,
-            key_encryption_keys=self.folder,
-            hub_key=self.folder,
-        )
-        with (self.folder / "proxy.log").open("ab") as log:
-            self.other = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cordboard.proxy", env=given, stdout=log, stderr=log
-            )
-        name, probing_as = "proxy.cordboard.internal", mesh.identity_dir("operator")
-        await until(lambda: probes.serving(self.addresses["proxy"], name, probing_as), "the second Proxy", patience=60)
-
-    async def kill(self, which: str) -> None:
-        """Kills one of them, and returns when its successor answers."""
-        mesh = self.mesh.mesh
-        if which == OTHER:
-            assert self.other is not None
-            self.other.kill()
-            await self.other.wait()
-            await self.begin_other()
-            return
-        pid = mesh.pid("proxy")
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        name, probing_as = "proxy.cordboard.internal", mesh.identity_dir("operator")
-
-        async def anew() -> bool:
-            return mesh.pid("proxy") not in (None, pid) and await probes.serving(
-                mesh.address("proxy"), name, probing_as
-            )
-
-        await until(anew, "the mesh's Proxy", patience=60)
-
-    async def end(self) -> None:
-        for process in (self.envoy, self.other):
-            if process is not None and process.returncode is None:
-                process.kill()
-                await process.wait()
-        self.ports.release()
-
-    def _configured(self) -> Path:
-        mesh = self.mesh.mesh
-        layout = envoy.EnvoyLayout(
-            public_port=self.public,
-            services={name: int(mesh.address(name).rpartition(":")[2]) for name in SERVICES},
-            identities=mesh.identity_dir("proxy").parent,
-            sockets=self.folder,
-            directory=self.folder / "envoy",
-            descriptors=envoy.descriptors(),
-            rate_limit=envoy.RateLimit(per_second=10_000, burst=10_000),
-        )
-        file = envoy.fit(layout)
-        if self.replicas > 1:
-            fitted = json.loads(file.read_text())
-            [cluster] = [each for each in fitted["static_resources"]["clusters"] if each["name"] == "proxy"]
-            port = int(self.addresses["proxy"].rpartition(":")[2])
-            address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-            cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].append({"endpoint": {"address": address}})
-            file.write_text(json.dumps(fitted))
-        return file
-
-
-@contextlib.asynccontextmanager
-async def two(mesh: RunningMesh, replicas: int = 2) -> AsyncIterator[Pair]:
-    with TemporaryDirectory(prefix="cb-", dir="/tmp") as folder:
-        pair = Pair(mesh, Path(folder), replicas)
-        try:
-            await pair.begin()
-            yield pair
-        finally:
-            await pair.end()
 
 
 async def load(pair: Pair, tenant: Tenant, kills: int) -> tuple[Counter[str], Counter[str]]:

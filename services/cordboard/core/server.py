@@ -1,8 +1,9 @@
 """How every service starts, serves, says how it is, and ends.
 
 `run` reads the settings, sets up logs and traces, calls the service's own `start` to wire its parts, serves with mutual
-TLS behind the layers, keeps health up to date, and on SIGTERM drains: not serving, no new calls, running calls end,
-jobs stop, pools close, spans leave.
+TLS behind the layers, keeps health up to date, and on SIGTERM drains: it says that it does not serve, until Envoy has
+heard it, no new calls, running calls end, jobs stop, pools close, spans leave. On SIGINT nobody is waited for who would
+have to hear it: the whole mesh ends.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_EVERY: Final = 1.0
 CHECK_TIMEOUT: Final = 2.0
+# Longer than Envoy's longest pause between two questions after the health.
+NOTICED_WITHIN: Final = 2.5
 # So many new objects until the collector looks at them.
 GARBAGE_AFTER: Final = 20_000
 
@@ -132,6 +135,7 @@ class Process(Generic[SettingsType]):
         self._jobs: list[asyncio.Task[None]] = []
         self._checks: dict[str, Callable[[], Awaitable[None]]] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._drains: list[Callable[[], Awaitable[None]]] = []
         self._health = Health()
         self._gate = Gate(self._layers(settings))
         self._real = self._bare_server(settings, self._gate)
@@ -180,6 +184,11 @@ class Process(Generic[SettingsType]):
             Validation(Requirements()),
         ]
 
+    @property
+    def serving(self) -> bool:
+        """Whether the process has all that it needs, and does not end."""
+        return self._health.serving
+
     def database(self) -> Database:
         """Returns the service's database; readiness includes it, and it is closed at the end."""
         if self._database is None:
@@ -205,6 +214,10 @@ class Process(Generic[SettingsType]):
     def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
         """Has something closed at the end; what came last closes first."""
         self._closers.append(close)
+
+    def on_drain(self, drain: Callable[[], Awaitable[None]]) -> None:
+        """Has another server of this process drain at the end, while the one for gRPC does and all it needs is open."""
+        self._drains.append(drain)
 
     def add_check(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
         """Has a check, which raises when it fails, pass once before the service serves, and then watches it.
@@ -288,11 +301,19 @@ class Process(Generic[SettingsType]):
             task.result()
             raise RuntimeError("a background job ended")
 
+    async def give_notice(self) -> None:
+        """Says that this process serves no more, and serves until those who ask have heard it.
+
+        A call that is on its way while the port closes would be lost.
+        """
+        self._health.end()
+        await self._health.noticed(min(NOTICED_WITHIN, self.settings.grace_seconds))
+
     async def close(self) -> None:
         """Drains and closes everything, in the reverse order of its making."""
         self._health.end()
         self._gate.end_watches()
-        await self._real.stop(self.settings.grace_seconds)
+        await asyncio.gather(self._real.stop(self.settings.grace_seconds), *(drain() for drain in self._drains))
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -403,10 +424,16 @@ def run(name: str, kind: type[SettingsType], start: Callable[[Process[SettingsTy
 
 
 async def _main(name: str, settings: SettingsType, start: Callable[[Process[SettingsType]], Awaitable[None]]) -> None:
-    stop = asyncio.Event()
+    stop, others_stay = asyncio.Event(), False
+
+    def ask_to_stop(number: signal.Signals) -> None:
+        nonlocal others_stay
+        others_stay = number is signal.SIGTERM
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop, number)
     process = Process(name, settings)
     try:
         await start(process)
@@ -417,6 +444,8 @@ async def _main(name: str, settings: SettingsType, start: Callable[[Process[Sett
         # A call under way makes thousands of objects that are reachable still: to look at them every 700 finds nothing.
         gc.set_threshold(GARBAGE_AFTER)
         await process.until_stopped(stop)
+        if others_stay:
+            await process.give_notice()
     except access.RuleMissing as error:
         logger.error("not started", extra={"problem": str(error)})
         sys.exit(2)

@@ -319,6 +319,8 @@ class Mesh:
             log=LogFile(self.log_file(service)),
             ready=ready,
             address=self.address(service),
+            # Envoy is gone by then: nobody has to hear that this one ends.
+            stop_signal=signal.SIGINT,
             forked_from=self._fork_server,
         )
 

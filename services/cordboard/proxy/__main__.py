@@ -186,10 +186,17 @@ async def serve_http(mesh: Process[ProxySettings], forwarding: Forwarding, door:
     """Serves Forward as plain HTTP too, beside gRPC, and takes webhooks."""
     settings = mesh.settings
     server = ForwardServer(
-        forwarding, door, mesh.caller_through_envoy, mesh.identity, settings.identity_dir, settings.trust_domain
+        forwarding,
+        door,
+        mesh.caller_through_envoy,
+        mesh.identity,
+        settings.identity_dir,
+        settings.trust_domain,
+        serving=lambda: mesh.serving,
+        grace=settings.grace_seconds,
     )
     await server.start(settings.forward_address)
-    mesh.on_close(server.close)
+    mesh.on_drain(server.drain)
     mesh.background(server.run())
 
 

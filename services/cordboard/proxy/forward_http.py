@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = "/proxy/"
+HEALTH: Final = "/healthz"
 METHOD: Final = "cordboard.proxy.v1.ForwardService/Forward"
 # Tells an error of the mesh from one of the vendor.
 ERROR_HEADER: Final = "x-cordboard-error"
 ROLES: Final = frozenset({"member", "workspace-admin", "operator"})
 GATEWAY: Final = "envoy"
 LOOK_EVERY: Final = 1.0
+# Envoy asks after the health once a second, and lets go of its connections when it hears of an end.
+NOTICED_WITHIN: Final = 2.5
 # Answers up to this size are gathered; larger ones, and those of an unknown size, stream.
 SMALL_BYTES: Final = 16 * 1024
 # As Envoy's transcoder has them (google/rpc/code.proto), by the number of the code.
@@ -59,14 +63,24 @@ class ForwardServer:
         identity: Identity,
         directory: Path,
         trust_domain: str,
+        *,
+        serving: Callable[[], bool],
+        grace: float,
     ) -> None:
-        """Takes what forwards, takes webhooks and knows callers, and the identity to show: `directory` holds it."""
+        """Takes what forwards, takes webhooks and knows callers, and the identity to show: `directory` holds it.
+
+        `serving` says whether the process may have requests: its port is open before that and after. `grace` is how
+        many seconds requests that are under way may take to end.
+        """
         self._forwarding = forwarding
         self._door = door
         self._authenticate = authenticate
         self._identity = identity
         self._directory = directory
         self._trust_domain = trust_domain
+        self._serving = serving
+        self._grace = grace
+        self._ending = False
         self._runner: web.AppRunner | None = None
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -78,11 +92,17 @@ class ForwardServer:
         """Begins to listen on HOST:PORT; `port` is then the real one."""
         self._load()
         application = web.Application()
+        application.router.add_get(HEALTH, self._tell_health)
         application.router.add_route("*", f"{WEBHOOKS}{{token}}", self._take)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        application.on_response_prepare.append(_say_no_more)
+        application.on_response_prepare.append(self._before_an_answer)
         runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, auto_decompress=False, read_bufsize=BUFFER_BYTES
+            application,
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            read_bufsize=BUFFER_BYTES,
+            shutdown_timeout=max(0.0, self._grace - NOTICED_WITHIN),
         )
         await runner.setup()
         host, _, port = address.rpartition(":")
@@ -99,10 +119,21 @@ class ForwardServer:
             except (OSError, ssl.SSLError) as error:
                 logger.warning("the new certificate cannot be used", extra={"problem": type(error).__name__})
 
-    async def close(self) -> None:
-        """Lets what is under way end, for a moment, and stops."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+    async def drain(self) -> None:
+        """Lets what is under way end, for the time of grace, and stops.
+
+        A connection that is closed first may have a request on its way. So Envoy hears that it has to go elsewhere, and
+        whatever comes until it has let go is answered as ever.
+        """
+        runner, self._ending = self._runner, True
+        if runner is None or runner.server is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(NOTICED_WITHIN, self._grace)):
+                # Nobody tells when the last one goes.
+                while runner.server.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        await runner.cleanup()
 
     def _load(self) -> None:
         version = self._identity.current().version
@@ -110,6 +141,20 @@ class ForwardServer:
             self._tls.load_verify_locations(cadata=self._identity.current().ca.decode())
             self._tls.load_cert_chain(self._directory / "tls.crt", self._directory / "tls.key")
             self._version = version
+
+    async def _tell_health(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._ensure_gateway(request)
+        except AccessDenied as error:
+            return _refused(request, None, error)
+        return web.Response(status=200 if self._serving() and not self._ending else 503)
+
+    async def _before_an_answer(self, _: web.Request, response: web.StreamResponse) -> None:
+        # What the vendor did not say is not said for it.
+        response.headers.popall("Server", None)
+        if self._ending:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         context = telemetry.remote_context(dict(request.headers))
@@ -223,8 +268,3 @@ def _refused(request: web.Request, response: web.StreamResponse | None, error: C
     text = json_format.MessageToJson(packed(error), indent=None)
     status = _STATUS[code_of(error).value[0]]
     return web.Response(status=status, text=text, content_type="application/json", headers=headers)
-
-
-async def _say_no_more(_: web.Request, response: web.StreamResponse) -> None:
-    # What the vendor did not say is not said for it.
-    response.headers.popall("Server", None)

@@ -118,3 +118,40 @@ async def test_every_method_of_health_is_answered_by_a_service(served: Served) -
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.Check(asked("no.Such" * 100))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+class Peer:
+    """Stands for the context of a call: who asks."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def peer(self) -> str:
+        return self._name
+
+
+async def test_an_end_is_noticed_when_everybody_who_asks_has_heard_of_it() -> None:
+    health, envoys = Health(), (Peer("ipv4:10.0.0.1:1"), Peer("ipv4:10.0.0.2:1"))
+    health.tell(("",), serving=True)
+    assert health.serving
+    for envoy in envoys:
+        await health.Check(asked(), envoy)
+    health.end()
+    assert not health.serving
+    noticing = asyncio.create_task(health.noticed(60))
+    await health.Check(asked(), envoys[0])
+    for _ in range(20):
+        await asyncio.sleep(0.02)
+    assert not noticing.done(), "one of them has not heard of it"
+    await health.Check(asked(), envoys[1])
+    async with asyncio.timeout(30):
+        await noticing
+
+
+async def test_an_end_that_nobody_asks_after_takes_no_longer() -> None:
+    async with asyncio.timeout(30):
+        await Health().noticed(600)
+        gone = Health()
+        await gone.Check(asked(), Peer("ipv4:10.0.0.1:1"))
+        gone.end()
+        await gone.noticed(0.05)
