@@ -229,7 +229,9 @@ actions:
   required_capabilities: [paging.cursor]
   rate_limits: [{calls: 1, window: 1s}]
 - id: make
-  input_schema: {type: object, properties: {name: {type: string}, parent: {type: string}}}
+  input_schema:
+    type: object
+    properties: {name: {type: string}, parent: {type: string}, picture: {type: string, format: binary}}
   request:
     method: POST
     path: /things
@@ -242,6 +244,7 @@ actions:
       fields:
       - {property: name, name: name, style: form, explode: true, media_type: text/plain}
       - {property: parent, name: parent}
+      - {property: picture, name: picture}
     constants: [{placement: body, name: source, value: mesh}]
   idempotency_key: {placement: body, name: request_id}
   async_job:
@@ -284,6 +287,7 @@ actions:
     translations:
     - {language: de, label: Der Name, placeholder: Ein Name, help: Wie es heißt, group: Allgemein,
        tab: Zuerst, choices: {Desk: Tisch}}
+  - {property: picture, accept: [image/png, .jpg], max_bytes: 100000}
   - property: parent
     widget: select
     options:
