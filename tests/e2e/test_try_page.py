@@ -25,7 +25,7 @@ from tests.fixtures.mesh import RunningMesh, until
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not INSTALLED, reason=MISSING)]
 
 COMMAND = str(Path(sys.executable).parent / "cordboard")
-LIGHT = 62_000
+LIGHT = 64_000
 
 
 async def command(desk: Desk, *arguments: str) -> tuple[int, str, str]:

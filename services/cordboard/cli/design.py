@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,10 @@ def design(
             raise CommandFailed("there is no definition (*.yaml, *.yml, *.json) to open", USAGE)
         common = Path(os.path.commonpath([path.resolve().parent for path in files]))
         names = {str(path.resolve().relative_to(common)): path for path in files}
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # Python leaves SIGINT out where it was begun in the background, and ends without closing at a SIGTERM.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _end, ended, number)
         try:
             async with serving(Workbench(names), port) as url:
                 if output is Format.JSON:
@@ -49,8 +54,13 @@ def design(
                     typer.echo(url)
                 if browser:
                     await asyncio.to_thread(webbrowser.open, url)
-                await asyncio.Event().wait()
+                raise typer.Exit(128 + await ended)
         except OSError as error:
             raise CommandFailed(f"port {port} cannot be used: {(error.strerror or str(error)).lower()}") from None
 
     run(work)
+
+
+def _end(ended: asyncio.Future[int], number: int) -> None:
+    if not ended.done():
+        ended.set_result(number)

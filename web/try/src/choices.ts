@@ -18,7 +18,9 @@ export function switches(
   const list = make("ul", { class: "switches" });
   const draw = (choice: Choice): HTMLLIElement => {
     const row = make("li", {}, make("code", {}, choice.id), ` ${said(choice)}`);
-    const label = say(choice.on ? "Switch off {id}" : "Switch on {id}", { id: choice.id });
+    const label = choice.on
+      ? say("Switch off {id}", { id: choice.id })
+      : say("Switch on {id}", { id: choice.id });
     const button = make("button", { type: "button", class: "plain" }, label);
     if (choice.on || choice.choosable) row.append(" ", button);
     button.addEventListener("click", () => {
@@ -28,7 +30,9 @@ export function switches(
         const drawn = draw(changed);
         row.replaceWith(drawn);
         why.value = "";
-        status.textContent = say(changed.on ? "{id} is on." : "{id} is off.", { id: changed.id });
+        status.textContent = changed.on
+          ? say("{id} is on.", { id: changed.id })
+          : say("{id} is off.", { id: changed.id });
         drawn.querySelector("button")?.focus();
       };
       const refused = (error: unknown): void => {
@@ -52,7 +56,8 @@ function next({ on, offered }: Choice): string {
 
 function said({ on, choice, creator, reason, choosable }: Choice): string {
   const own = choice === "CHOICE_OFF" || choice === "CHOICE_ON";
-  const state = say(on ? "is on" : own || !choosable ? "is off" : "is there to be switched on");
+  const off = own || !choosable ? say("is off") : say("is there to be switched on");
+  const state = on ? say("is on") : off;
   if (!own) return state;
   const chosen = say("{state}: chosen by {who}", { state, who: creator });
   return reason ? `${chosen}, ${reason}` : chosen;
