@@ -112,6 +112,7 @@ async def test_the_editor_over_all_actions_is_listed_and_printed_for_appsmith(de
     editor = await as_json(desk, "form", "acme-desk", "--format", "appsmith")
     assert {section["identifier"] for section in editor["editor"]} == {
         "SELECTOR",
+        "CUSTOM_ACTION",
         *(each["command"] for each in commands),
     }
     code, _, errors = await command(desk, "form", "acme-desk", "--format", "react")
