@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cordboard.local.mesh import Mesh
 
-AIM = 0.45
+AIM = 0.5
 
 
 async def measure(mesh: Mesh, stage: scene.Scene, folder: Path, *, rounds: int, seconds: float) -> list[Figure]:
