@@ -232,11 +232,12 @@ class SpanStore:
     async def _hits(self, search: Search, *, before: Hit | None, limit: int, gathers: bool) -> list[Hit]:
         """Returns the newest spans that fit; `gathers`: all that fit are found first, and put in order then.
 
-        That is for attributes in longer steps: what the step before did not have enough of is rare, and is found by its
-        index in no time, while the planner would look at every span of the step in the order of time.
+        That is for attributes and long durations in longer steps: what the step before did not have enough of is rare,
+        and is found by its index in no time, while the planner would look at every span of the step in the order of
+        time.
         """
         conditions, values = _conditions(search)
-        gathers = gathers and "attributes" in values
+        gathers = gathers and not {"attributes", "min_duration"}.isdisjoint(values)
         if before is not None:
             # The first condition is there for the planner: it leaves out the days after it.
             conditions += ["start_ns <= :start", "(start_ns, trace_id) < (:start, CAST(:trace AS uuid))"]
