@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cordboard.core.times import Clock
+    from cordboard.telemetry.by_day import ByDay, Day
     from cordboard.telemetry.log_store import LogStore
     from cordboard.telemetry.metric_store import MetricStore
-    from cordboard.telemetry.store import Day, SpanStore
+    from cordboard.telemetry.store import SpanStore
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +60,10 @@ class Retention:
     async def keep(self) -> None:
         """Makes the partitions of today and the next days, and drops the days that go."""
         today = self._today()
-        await self._store.keep_days(range(today, today + AHEAD_DAYS + 1))
-        present = await self._store.days()
-        doomed = expired(present, today=today, days=self._days, max_bytes=self._max_bytes)
-        for day in doomed:
-            await self._store.drop_day(day.number)
-            logger.info("dropped a day of spans", extra={"day": day.number, "bytes": day.bytes})
+        await self._keep_days(self._store, today, self._max_bytes, "dropped a day of spans")
         await self._store.drop_resources(before=today - self._days)
         await self._store.drop_links(before=today - self._days)
-        await self._keep_logs(today)
+        await self._keep_days(self._logs, today, self._log_max_bytes, "dropped a day of log lines")
         await self._metrics.keep_days(range(today, today + AHEAD_DAYS + 1))
         dropped = await self._metrics.drop(
             minutes_before=today - self._days, hours_before=today - max(self._days, self._usage_days)
@@ -75,12 +71,11 @@ class Retention:
         if dropped:
             logger.info("dropped figures", extra={"partitions": dropped})
 
-    async def _keep_logs(self, today: int) -> None:
-        await self._logs.keep_days(range(today, today + AHEAD_DAYS + 1))
-        present = await self._logs.days()
-        for day in expired(present, today=today, days=self._days, max_bytes=self._log_max_bytes):
-            await self._logs.drop_day(day.number)
-            logger.info("dropped a day of log lines", extra={"day": day.number, "bytes": day.bytes})
+    async def _keep_days(self, store: ByDay, today: int, max_bytes: int, dropped: str) -> None:
+        await store.keep_days(range(today, today + AHEAD_DAYS + 1))
+        for day in expired(await store.days(), today=today, days=self._days, max_bytes=max_bytes):
+            await store.drop_day(day.number)
+            logger.info(dropped, extra={"day": day.number, "bytes": day.bytes})
 
     async def run(self) -> None:
         """Does so now and every ten minutes, for ever."""

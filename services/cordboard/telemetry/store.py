@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 from sqlalchemy import text
 
+from cordboard.telemetry.by_day import ByDay, steps_back
 from cordboard.telemetry.spans import DAY_NS, LinkRow, Resource, SpanRow
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from cordboard.core.database import Database
 
 MAX_KNOWN_RESOURCES: Final = 1024
-# A search looks at an hour first, then at six before it, and so on.
-FIRST_STEP_NS: Final = 3_600_000_000_000
-STEP_GROWTH: Final = 6
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Attributes that have a column, which has an index in the order of searches.
 _COLUMNS_OF_ATTRIBUTES: Final = {"cordboard.integration": "integration", "cordboard.workspace": "workspace"}
 
@@ -58,11 +54,6 @@ _SUMMARIES = text("""
            array_agg(DISTINCT service) AS services
     FROM span WHERE trace_id = ANY(CAST(:trace_ids AS uuid[])) GROUP BY trace_id""")
 
-_DAYS = text("""
-    SELECT child.relname AS name, pg_total_relation_size(child.oid) AS bytes
-    FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
-    WHERE inhparent = CAST('span' AS regclass)""")
-
 # Who called whom: a span whose parent is another service's, and an attempt that the Proxy sent to a vendor.
 _DEPENDENCIES = text("""
     SELECT caller, callee, count(*) AS calls, count(*) FILTER (WHERE status = 2) AS errors,
@@ -92,8 +83,6 @@ _LINKED_FROM = text("""
     ORDER BY link.start_ns, link.span_id LIMIT :limit""")
 _DROP_LINKS = text("DELETE FROM span_link WHERE start_ns < :first")
 
-_KEEP_DAY = text("SELECT keep_day(:day)")
-_DROP_DAY = text("SELECT drop_day(:day)")
 _DROP_RESOURCES = text("DELETE FROM resource WHERE last_day < :day")
 
 
@@ -166,29 +155,20 @@ class Dependency:
     p95: int | None
 
 
-@dataclass(frozen=True)
-class Day:
-    """One day's partition: days since 1970 (UTC), and its size on disk with its indexes."""
-
-    number: int
-    bytes: int
-
-
-class SpanStore:
+class SpanStore(ByDay):
     """Keeps spans and finds them."""
 
     def __init__(self, database: Database) -> None:
         """Takes the database of the service."""
-        self.database = database
+        super().__init__(database, "span", keep="keep_day", drop="drop_day")
         self._resource_ids: OrderedDict[tuple[UUID, int], int] = OrderedDict()
-        self._days: set[int] = set()
 
     async def put(self, rows: Sequence[SpanRow], resources: Mapping[UUID, Resource]) -> None:
         """Stores spans in one transaction; one that is there already stays as it is."""
         if not rows:
             return
         days = {row.start_ns // DAY_NS for row in rows}
-        await self.keep_days(days - self._days)
+        await self.keep_new(days)
         try:
             async with self.database.shared() as connection:
                 ids = await self._put_resources(connection, resources, max(days))
@@ -196,8 +176,7 @@ class SpanStore:
                 if links := [(row, link) for row in rows for link in row.links]:
                     await connection.execute(_PUT_LINKS, _link_columns(links))
         except BaseException:
-            # Another replica with another retention may have dropped what we took for known.
-            self._days.clear()
+            self.forget_days()
             self._resource_ids.clear()
             raise
 
@@ -214,19 +193,14 @@ class SpanStore:
             return [Linking(*row) for row in found]
 
     async def hits(self, search: Search, *, before: Hit | None, limit: int) -> list[Hit]:
-        """Returns up to `limit` spans that fit, newest first, that are older than `before`.
-
-        It goes back in steps that grow: what is rare is found in a few of them, and of what is frequent the days before
-        are not looked at.
-        """
-        end = search.end if before is None else min(search.end, before.start_ns + 1)
+        """Returns up to `limit` spans that fit, newest first, that are older than `before`."""
+        last = search.end if before is None else min(search.end, before.start_ns + 1)
         found: list[Hit] = []
-        step = FIRST_STEP_NS
-        while end > search.first and len(found) < limit:
-            first = max(search.first, end - step)
+        for number, (first, end) in enumerate(steps_back(search.first, last)):
             part = replace(search, first=first, end=end)
-            found += await self._hits(part, before=before, limit=limit - len(found), gathers=step > FIRST_STEP_NS)
-            end, step = first, step * STEP_GROWTH
+            found += await self._hits(part, before=before, limit=limit - len(found), gathers=number > 0)
+            if len(found) >= limit:
+                break
         return found
 
     async def _hits(self, search: Search, *, before: Hit | None, limit: int, gathers: bool) -> list[Hit]:
@@ -285,27 +259,6 @@ class SpanStore:
             found = await connection.execute(_DEPENDENCIES, {"first": first, "end": end, "limit": limit})
             rows = [Dependency(row.caller, row.callee, row.calls, row.errors, round(row.p95)) for row in found]
         return sorted(rows, key=lambda one: (one.caller, one.callee))
-
-    async def days(self) -> list[Day]:
-        """Returns the partitions that exist, oldest first."""
-        async with self.database.shared() as connection:
-            found = await connection.execute(_DAYS)
-            return sorted((Day(_day(row.name), row.bytes) for row in found), key=lambda day: day.number)
-
-    async def keep_days(self, days: Collection[int]) -> None:
-        """Makes the partitions of these days where they are missing."""
-        if not days:
-            return
-        async with self.database.shared() as connection:
-            for day in sorted(days):
-                await connection.execute(_KEEP_DAY, {"day": day})
-        self._days.update(days)
-
-    async def drop_day(self, day: int) -> None:
-        """Drops a day with all of its spans; a day that is not there is no error."""
-        self._days.discard(day)
-        async with self.database.shared() as connection:
-            await connection.execute(_DROP_DAY, {"day": day})
 
     async def drop_links(self, *, before: int) -> None:
         """Forgets the links of spans that began before the day `before`."""
@@ -398,8 +351,3 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
         conditions.append("duration_ns <= :max_duration")
         values["max_duration"] = search.max_duration
     return conditions, values
-
-
-def _day(partition: str) -> int:
-    # Partitions are named by their date, for people who look with psql.
-    return (datetime.strptime(partition, "span_%Y%m%d").replace(tzinfo=UTC) - _EPOCH).days

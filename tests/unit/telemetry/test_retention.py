@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from cordboard.telemetry.by_day import Day
 from cordboard.telemetry.retention import expired
-from cordboard.telemetry.store import Day
 
 TODAY = 20_000
 MB = 1024 * 1024
