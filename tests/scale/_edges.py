@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -42,8 +42,8 @@ from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from tests.scale._meshes import FORKS, Failed
 from tests.scale.sync import databases
 
-# PostgreSQL of a mesh takes 120 connections.
-ON_ONE_SERVER: Final = 6
+# PostgreSQL of a mesh takes 120 connections, and an edge keeps nearly thirty.
+ON_ONE_SERVER: Final = 3
 BOUND: Final = 180.0
 SERVICES: Final[Mapping[str, tuple[Any, Any]]] = {
     "catalog": (CatalogSettings, start_catalog),
@@ -70,7 +70,9 @@ class Edge:
         operator = await self._operator()
         wanted = workspaces.Workspace(customer=workspace, tier="business", region="eu")
         request = workspaces.CreateWorkspaceRequest(workspace_id=workspace, workspace=wanted)
-        await WorkspaceServiceStub(self.channel("auth")).CreateWorkspace(request, metadata=_as(operator))
+        create = WorkspaceServiceStub(self.channel("auth")).CreateWorkspace
+        # Auth gives tokens before it has heard which ones are revoked, and takes none until then.
+        await _patiently(lambda: create(request, metadata=_as(operator)), grpc.StatusCode.UNAVAILABLE)
         issued = await TokenServiceStub(self.channel("auth")).IssueToken(
             tokens.IssueTokenRequest(workspace=f"workspaces/{workspace}", environment="production", roles=MEMBER),
             metadata=_as(operator),
@@ -103,16 +105,12 @@ class Edge:
         request = connecting.CreateConnectSessionRequest(
             parent=f"workspaces/{workspace}", integration=f"integrations/{slug}", auth_scheme="open", connection_id=slug
         )
-        async with asyncio.timeout(BOUND):
-            while True:
-                try:
-                    session = await stub.CreateConnectSession(request, metadata=_as(token))
-                    break
-                except grpc.aio.AioRpcError as error:
-                    # What is published at the hub is on its way.
-                    if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
-                        raise
-                await asyncio.sleep(0.2)
+        # What is published at the hub is on its way.
+        session = await _patiently(
+            lambda: stub.CreateConnectSession(request, metadata=_as(token)),
+            grpc.StatusCode.NOT_FOUND,
+            grpc.StatusCode.UNAVAILABLE,
+        )
         if not session.connection:
             submit = connecting.SubmitConnectSessionRequest(name=session.name, values=Struct())
             await stub.SubmitConnectSession(submit, metadata=_as(token))
@@ -134,6 +132,18 @@ class Edge:
         """Closes the channels."""
         for channel in self._channels.values():
             await channel.close()
+
+
+async def _patiently(call: Callable[[], Awaitable[Any]], *passing: grpc.StatusCode) -> Any:
+    """Returns a call's answer, once it ends in none of the ways that pass by."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            try:
+                return await call()
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in passing:
+                    raise
+            await asyncio.sleep(0.2)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from cordboard.core.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -24,7 +25,7 @@ class JoinedReads(Generic[Key, Value]):
         self._read = read
         self._next: dict[Key, asyncio.Task[Value]] = {}
         self._running: dict[Key, asyncio.Task[Value]] = {}
-        self._waiting: Counter[asyncio.Task[Value]] = Counter()
+        self._waiters: Waiters[Value] = Waiters()
 
     async def get(self, key: Key) -> Value:
         """Returns what is read, and raises what the read raises.
@@ -35,20 +36,11 @@ class JoinedReads(Generic[Key, Value]):
         if task is None:
             task = self._next[key] = asyncio.create_task(self._take_turn(key))
             task.add_done_callback(_look_at)
-        self._waiting[task] += 1
-        try:
-            return await asyncio.shield(task)
-        finally:
-            self._waiting[task] -= 1
-            if not self._waiting[task]:
-                del self._waiting[task]
-                self._give_up(key, task)
+        return await self._waiters.result(task, lambda: self._forget(key, task))
 
-    def _give_up(self, key: Key, task: asyncio.Task[Value]) -> None:
-        if not task.done():
-            if self._next.get(key) is task:
-                del self._next[key]
-            task.cancel()
+    def _forget(self, key: Key, task: asyncio.Task[Value]) -> None:
+        if self._next.get(key) is task:
+            del self._next[key]
 
     async def _take_turn(self, key: Key) -> Value:
         if key in self._running:

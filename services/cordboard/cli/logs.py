@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_json
+from cordboard.cli.output import Format, console, plain, printable, show_json
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.waterfall import colour_of
 from cordboard.client import Client
@@ -97,21 +97,17 @@ def written(lines: Iterable[pb.LogLine]) -> Text:
 
 def _line(line: pb.LogLine) -> Text:
     told = Text(f"{line.time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3], style="dim")
-    told.append(f"  {_printable(line.service):<10} ", style=colour_of(line.service))
+    told.append(f"  {printable(line.service):<10} ", style=colour_of(line.service))
     severity = pb.LogLine.Severity.Name(line.severity).removeprefix("SEVERITY_").lower()
     style = _STYLES.get(line.severity, "")
     told.append(f"{'' if severity == 'unspecified' else severity:<6}", style=style)
-    told.append(_printable(line.event), style=style or "default")
+    told.append(printable(line.event), style=style or "default")
     for name, value in sorted(line.attributes.items()):
-        told.append(f" {_printable(name)}=", style="dim")
-        told.append(_printable(value))
+        told.append(f" {printable(name)}=", style="dim")
+        told.append(printable(value))
     if line.trace:
         told.append(f" {line.trace}", style="dim")
     return told
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text.replace("\n", " | "))
 
 
 def _name(trace: str) -> str:

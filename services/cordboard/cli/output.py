@@ -58,6 +58,11 @@ def plain(message: Message) -> dict[str, Any]:
     return found
 
 
+def printable(text: str) -> str:
+    """Returns a text on one line, with a sign in place of what terminals would act upon."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text.replace("\n", " | "))
+
+
 def moment(time: Timestamp) -> str:
     """Returns a time as people read it, in UTC and to the second."""
     return time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")

@@ -16,7 +16,7 @@ from rich.text import Text
 from cordboard.cli.failures import CommandFailed
 from cordboard.cli.logs import newest, written
 from cordboard.cli.options import Output, target
-from cordboard.cli.output import Format, console, plain, show_json, show_rows
+from cordboard.cli.output import Format, console, plain, printable, show_json, show_rows
 from cordboard.cli.session import as_operator, run
 from cordboard.cli.trace_comparison import Step, compare, heaviest
 from cordboard.cli.waterfall import length, table, waterfall
@@ -230,7 +230,7 @@ def _critical_path(trace: pb.Trace) -> Text:
     for span in heaviest(trace.spans, HEAVIEST):
         share = span.critical_duration.ToNanoseconds() / whole
         told.append(f"  {share:4.0%}  {length(span.critical_duration):>8}  {span.service} ")
-        told.append("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in span.name))
+        told.append(printable(span.name))
         told.append("\n")
     return told
 

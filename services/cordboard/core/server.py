@@ -113,13 +113,12 @@ class Process(Generic[SettingsType]):
         if exporter is None and settings.telemetry_address and name != "telemetry":
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._held: HeldSpans | None = None
+        sampler: PickedShare | None = None
         if exporter is not None and settings.trace_sample_rate < 1:
             self._held = HeldSpans(most=settings.trace_held_spans, slow=settings.trace_slow_seconds)
             self.measures.gauge("cordboard.traces", "{trace}", ("cordboard.state",), self._held.readings)
             sampler = PickedShare(settings.trace_sample_rate)
-            self._provider = telemetry.set_up(name, exporter, sampler=sampler, held=self._held)
-        else:
-            self._provider = telemetry.set_up(name, exporter)
+        self._provider = telemetry.set_up(name, exporter, sampler=sampler, held=self._held)
         self._log_export: log_export.LogExport | None = None
         # What Telemetry says of an export that it takes would be one more to take.
         if settings.log_export and settings.telemetry_address and name != "telemetry":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +21,7 @@ from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFoun
 from cordboard.core.following import follow
 from cordboard.core.secrets import Secret
 from cordboard.core.status import details
+from cordboard.core.waiters import Waiters
 from cordboard.proxy.credentials import Credential
 
 LEASE_TIMEOUT: Final = 15.0
@@ -56,8 +57,7 @@ class Connections:
         self._channels = channels
         self._leases: OrderedDict[str, Lease] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Lease]] = {}
-        # How many calls wait for each of these tasks.
-        self._waiting: Counter[asyncio.Task[Lease]] = Counter()
+        self._waiters: Waiters[Lease] = Waiters()
         self._telling: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._sequence = 0
 
@@ -83,17 +83,12 @@ class Connections:
             task = asyncio.create_task(self._ask(connection))
             self._asking[connection] = task
             task.add_done_callback(lambda done: self._answered(connection, done))
-        self._waiting[task] += 1
         try:
+            # Auth works no longer than the last deadline.
             async with asyncio.timeout(timeout):
-                return await asyncio.shield(task)
+                return await self._waiters.result(task, lambda: self._give_up(connection, task))
         except TimeoutError:
             raise DependencyUnavailable("auth") from None
-        finally:
-            self._waiting[task] -= 1
-            if not self._waiting[task]:
-                del self._waiting[task]
-                self._give_up(connection, task)
 
     def accepted(self, lease: Lease) -> None:
         """Tells Auth, in the background and once, that the vendor accepts a credential that Auth was not sure of."""
@@ -157,13 +152,8 @@ class Connections:
         )
 
     def _give_up(self, connection: str, task: asyncio.Task[Lease]) -> None:
-        """Ends a request for which nobody waits: Auth works no longer than the last deadline."""
-        if task.done():
-            return
         if self._asking.get(connection) is task:
-            # Who comes now begins another one.
             del self._asking[connection]
-        task.cancel()
 
     def _answered(self, connection: str, task: asyncio.Task[Lease]) -> None:
         # One that was forgotten while it was on its way is good for those who wait for it and for nobody else.

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from cordboard.telemetry.spans import NANOS, duration
+from cordboard.telemetry.spans import duration, nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.timestamp_pb2 import Timestamp
 
     from cordboard.telemetry.v1 import trace_service_pb2 as pb
 
@@ -64,12 +61,8 @@ def _walk(root: pb.Span, children: defaultdict[str, list[pb.Span]]) -> None:
 
 
 def _start(span: pb.Span) -> int:
-    return _nanoseconds(span.start_time)
+    return nanoseconds(span.start_time)
 
 
 def _end(span: pb.Span) -> int:
-    return _nanoseconds(span.start_time) + _nanoseconds(span.duration)
-
-
-def _nanoseconds(moment: Timestamp | Duration) -> int:
-    return moment.seconds * NANOS + moment.nanos
+    return nanoseconds(span.start_time) + nanoseconds(span.duration)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
-from cordboard.telemetry.spans import MAX_NAME, UNKNOWN_SERVICE, timestamp
+from cordboard.telemetry.spans import MAX_NAME, UNKNOWN_SERVICE, Refusals, span_id, timestamp
 from cordboard.telemetry.v1 import log_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -46,16 +45,10 @@ class LogRow(NamedTuple):
 
 
 @dataclass
-class LogHarvest:
+class LogHarvest(Refusals):
     """What one export brought: rows to keep, and how many records were refused for which reason."""
 
     rows: list[LogRow] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def problem(self) -> str:
-        """Returns what was refused and why, in words; empty when nothing was."""
-        return ", ".join(f"{count} refused: {reason}" for reason, count in sorted(self.refused.items()))
 
 
 def harvest_logs(batches: Iterable[otlp.ResourceLogs], window: Window, redaction: Redaction, *, now: int) -> LogHarvest:
@@ -87,7 +80,7 @@ def to_message(row: LogRow, attributes: Mapping[str, str]) -> pb.LogLine:
         event=row.event,
         logger=row.logger,
         trace=f"traces/{row.trace_id.hex}" if row.trace_id else "",
-        span_id="" if row.span_id is None else row.span_id.to_bytes(8, "big", signed=True).hex(),
+        span_id="" if row.span_id is None else span_id(row.span_id),
         attributes=attributes,
     )
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from cordboard.core.errors import InvalidFields, Violation
 from cordboard.core.paging import Paging
 from cordboard.telemetry.log_lines import to_message
 from cordboard.telemetry.log_store import LogSearch
 from cordboard.telemetry.redaction import clean_text
-from cordboard.telemetry.spans import NANOS
+from cordboard.telemetry.spans import NANOS, nanoseconds
 from cordboard.telemetry.trace_names import trace_id
 from cordboard.telemetry.v1 import log_service_pb2 as pb
 from cordboard.telemetry.v1.log_service_pb2_grpc import LogServiceServicer
+from cordboard.telemetry.windows import DEFAULT_WINDOW_NS, bounded, from_page_key, page_key
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from cordboard.core.times import Clock
-    from cordboard.telemetry.log_store import LogHit, LogStore
+    from cordboard.telemetry.log_store import LogStore
 
-DEFAULT_WINDOW: Final = timedelta(hours=1)
 MAX_TEXT: Final = 255
-_LATEST: Final = (1 << 63) - 1
 
 
 class LogServicer(LogServiceServicer):
@@ -37,19 +32,18 @@ class LogServicer(LogServiceServicer):
 
     async def ListLogLines(self, request: pb.ListLogLinesRequest, _context: object) -> pb.ListLogLinesResponse:
         paging = Paging.of(request)
-        search, before = self._search(request), None
-        if paging.after:
-            search, before = self._continued(request, paging.after)
+        window, before = from_page_key(paging.after) if paging.after else (self._window(request), None)
+        search = self._search(request, window)
         # One more than is shown: it says that there is a next page.
         found = await self._store.lines(search, before=before, limit=paging.size + 1)
         page = found[: paging.size]
-        token = paging.token(_key(search, page[-1])) if len(found) > paging.size else ""
+        token = paging.token(page_key(*window, *page[-1].key)) if len(found) > paging.size else ""
         return pb.ListLogLinesResponse(
             lines=[to_message(hit.row, hit.attributes) for hit in page], next_page_token=token
         )
 
-    def _search(self, request: pb.ListLogLinesRequest, window: tuple[int, int] | None = None) -> LogSearch:
-        first, end = window or self._window(request)
+    def _search(self, request: pb.ListLogLinesRequest, window: tuple[int, int]) -> LogSearch:
+        first, end = window
         wrong = []
         if first >= end:
             wrong.append(Violation("end_time", "must be after start_time, which is an hour ago when unset"))
@@ -71,28 +65,9 @@ class LogServicer(LogServiceServicer):
 
     def _window(self, request: pb.ListLogLinesRequest) -> tuple[int, int]:
         now = int(self._clock.now().timestamp() * 1_000_000) * 1000
-        first = 0 if request.trace else now - int(DEFAULT_WINDOW.total_seconds()) * NANOS
+        first = 0 if request.trace else now - DEFAULT_WINDOW_NS
         if request.HasField("start_time"):
-            first = _nanoseconds(request.start_time)
+            first = nanoseconds(request.start_time)
         # What was said in this very moment is there: the default end lies behind it.
-        end = _nanoseconds(request.end_time) if request.HasField("end_time") else now + NANOS
-        return max(0, min(first, _LATEST)), max(0, min(end, _LATEST))
-
-    def _continued(self, request: pb.ListLogLinesRequest, after: str) -> tuple[LogSearch, tuple[int, UUID]]:
-        # The window is part of the token: an open end would move between two pages.
-        try:
-            first, end, at, line = after.split(":")
-            window, before = (int(first), int(end)), (int(at), UUID(hex=line))
-        except ValueError:
-            raise InvalidFields.one("page_token", "is not a token of this list") from None
-        if not all(0 <= number <= _LATEST for number in (*window, before[0])):
-            raise InvalidFields.one("page_token", "is not a token of this list")
-        return self._search(request, window), before
-
-
-def _key(search: LogSearch, last: LogHit) -> str:
-    return f"{search.first}:{search.end}:{last.row.at_ns}:{last.row.id.hex}"
-
-
-def _nanoseconds(moment: Timestamp) -> int:
-    return moment.seconds * NANOS + moment.nanos
+        end = nanoseconds(request.end_time) if request.HasField("end_time") else now + NANOS
+        return bounded(first, end)

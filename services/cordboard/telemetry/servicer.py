@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -13,23 +11,19 @@ from cordboard.core.paging import Paging
 from cordboard.telemetry.critical_path import explain
 from cordboard.telemetry.files import as_otlp, as_perfetto
 from cordboard.telemetry.redaction import clean_text
-from cordboard.telemetry.spans import NANOS, duration, span_id, timestamp, to_message
+from cordboard.telemetry.spans import duration, nanoseconds, span_id, timestamp, to_message
 from cordboard.telemetry.store import Hit, Search
 from cordboard.telemetry.trace_names import trace_id
 from cordboard.telemetry.v1 import trace_service_pb2 as pb
 from cordboard.telemetry.v1.trace_service_pb2_grpc import TraceServiceServicer
+from cordboard.telemetry.windows import DEFAULT_WINDOW_NS, LATEST, bounded, from_page_key, page_key
 
 if TYPE_CHECKING:
-    from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from cordboard.core.times import Clock
     from cordboard.telemetry.store import Dependency, Linking, Summary
     from cordboard.telemetry.traces import TraceSource
 
-DEFAULT_WINDOW: Final = timedelta(hours=1)
 MAX_CONDITIONS: Final = 32
-_LATEST: Final = (1 << 63) - 1
 
 
 class TraceServicer(TraceServiceServicer):
@@ -63,22 +57,23 @@ class TraceServicer(TraceServiceServicer):
 
     async def ListTraces(self, request: pb.ListTracesRequest, _context: object) -> pb.ListTracesResponse:
         paging = Paging.of(request, default=20)
-        search, before = self._continued(request, paging.after) if paging.after else (self._search(request), None)
-        page = await self._traces.page(search, before=before, size=paging.size)
-        token = paging.token(_key(search, page.last)) if page.last else ""
+        window, last = from_page_key(paging.after) if paging.after else (self._window(request), None)
+        before = None if last is None else Hit(*last)
+        page = await self._traces.page(self._search(request, window), before=before, size=paging.size)
+        token = paging.token(page_key(*window, page.last.start_ns, page.last.trace_id)) if page.last else ""
         return pb.ListTracesResponse(traces=map(_to_message, page.traces), next_page_token=token)
 
-    def _search(self, request: pb.ListTracesRequest, window: tuple[int, int] | None = None) -> Search:
-        first, end = window or self._window(request)
+    def _search(self, request: pb.ListTracesRequest, window: tuple[int, int]) -> Search:
+        first, end = window
         wrong = []
         if first >= end:
             wrong.append(Violation("end_time", "must be after start_time, which is an hour ago when unset"))
         if len(request.attributes) > MAX_CONDITIONS:
             wrong.append(Violation("attributes", f"must be at most {MAX_CONDITIONS}"))
-        shortest = _nanoseconds(request.min_duration)
+        shortest = nanoseconds(request.min_duration)
         if shortest < 0:
             wrong.append(Violation("min_duration", "must not be negative"))
-        longest = _nanoseconds(request.max_duration) if request.HasField("max_duration") else None
+        longest = nanoseconds(request.max_duration) if request.HasField("max_duration") else None
         if longest is not None and longest < shortest:
             wrong.append(Violation("max_duration", "must not be less than min_duration"))
         if wrong:
@@ -91,35 +86,16 @@ class TraceServicer(TraceServiceServicer):
             operation=clean_text(request.operation),
             attributes=tuple((clean_text(key), clean_text(value)) for key, value in request.attributes.items()),
             errors_only=request.errors_only,
-            min_duration=min(shortest, _LATEST),
-            max_duration=None if longest is None else min(longest, _LATEST),
+            min_duration=min(shortest, LATEST),
+            max_duration=None if longest is None else min(longest, LATEST),
         )
 
     def _window(self, request: pb.ListTracesRequest | pb.ListDependenciesRequest) -> tuple[int, int]:
         now = timestamp(int(self._clock.now().timestamp() * 1_000_000) * 1000)
-        earliest = _nanoseconds(now) - int(DEFAULT_WINDOW.total_seconds()) * NANOS
-        first = _nanoseconds(request.start_time) if request.HasField("start_time") else earliest
-        end = _nanoseconds(request.end_time if request.HasField("end_time") else now)
-        return max(0, min(first, _LATEST)), max(0, min(end, _LATEST))
-
-    def _continued(self, request: pb.ListTracesRequest, after: str) -> tuple[Search, Hit]:
-        # The window is part of the token: an open end would move between two pages.
-        try:
-            first, end, start, trace = after.split(":")
-            window, before = (int(first), int(end)), Hit(int(start), UUID(hex=trace))
-        except ValueError:
-            raise InvalidFields.one("page_token", "is not a token of this list") from None
-        if not all(0 <= number <= _LATEST for number in (*window, before.start_ns)):
-            raise InvalidFields.one("page_token", "is not a token of this list")
-        return self._search(request, window), before
-
-
-def _key(search: Search, last: Hit) -> str:
-    return f"{search.first}:{search.end}:{last.start_ns}:{last.trace_id.hex}"
-
-
-def _nanoseconds(moment: Timestamp | Duration) -> int:
-    return moment.seconds * NANOS + moment.nanos
+        earliest = nanoseconds(now) - DEFAULT_WINDOW_NS
+        first = nanoseconds(request.start_time) if request.HasField("start_time") else earliest
+        end = nanoseconds(request.end_time if request.HasField("end_time") else now)
+        return bounded(first, end)
 
 
 def _linking(found: Linking) -> pb.LinkingSpan:

@@ -82,17 +82,23 @@ class SpanRow(NamedTuple):
 
 
 @dataclass
-class Harvest:
-    """What one export brought: rows to keep, their resources, and how many spans were refused for which reason."""
+class Refusals:
+    """How much of an export was refused for which reason."""
 
-    rows: list[SpanRow] = field(default_factory=list)
-    resources: dict[UUID, Resource] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
 
     @property
     def problem(self) -> str:
         """Returns what was refused and why, in words; empty when nothing was."""
         return ", ".join(f"{count} refused: {reason}" for reason, count in sorted(self.refused.items()))
+
+
+@dataclass
+class Harvest(Refusals):
+    """What one export brought: rows to keep, their resources, and how many spans were refused for which reason."""
+
+    rows: list[SpanRow] = field(default_factory=list)
+    resources: dict[UUID, Resource] = field(default_factory=dict)
 
 
 def harvest(batches: Iterable[otlp.ResourceSpans], window: Window, redaction: Redaction) -> Harvest:
@@ -149,6 +155,11 @@ def timestamp(nanoseconds: int) -> Timestamp:
 def duration(nanoseconds: int) -> Duration:
     """Returns the protobuf form of a count of nanoseconds, exact."""
     return Duration(seconds=nanoseconds // NANOS, nanos=nanoseconds % NANOS)
+
+
+def nanoseconds(moment: Timestamp | Duration) -> int:
+    """Returns the nanoseconds of a protobuf time or duration, exact."""
+    return moment.seconds * NANOS + moment.nanos
 
 
 def texts(attributes: Iterable[KeyValue]) -> dict[str, str]:

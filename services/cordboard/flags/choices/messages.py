@@ -22,7 +22,7 @@ CHOICES: Final = {"": pb.CHOICE_UNSPECIFIED, CHOSEN_ON: pb.CHOICE_ON, CHOSEN_OFF
 def place_of(name: str, environment: str, caller: Caller) -> Place:
     """Returns where `workspaces/{workspace}/integrations/{slug}/choice` is; raises InvalidFields."""
     workspace, slug = parse(name, "workspaces/*/integrations/*/choice")
-    if not is_key(slug) or "." in slug:
+    if not _is_slug(slug):
         raise InvalidFields.one("name", "must name an integration by its slug", "RESOURCE_NAME")
     return Place(slug, check_id(workspace, "name"), environment_of(environment, caller))
 
@@ -49,9 +49,14 @@ def choice_of(number: int) -> str:
 
 def slug_of(text: str, field: str) -> str:
     """Returns a slug, or nothing for none; raises InvalidFields."""
-    if text and (not is_key(text) or "." in text):
+    if text and not _is_slug(text):
         raise InvalidFields.one(field, "must be an integration's slug")
     return text
+
+
+def _is_slug(text: str) -> bool:
+    # What follows a dot in a flag's key is no longer the integration's name.
+    return is_key(text) and "." not in text
 
 
 def after_of(text: str) -> Place | None:
