@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from cordboard.core.waiters import Waiters
 from cordboard.local.certificates import Identities
 from cordboard.proxy import connections
-from cordboard.proxy.connections import Connections
 from cordboard.proxy.v1 import proxy_service_pb2 as pb
 from tests.fixtures.deadlines import KEYED, LIMITS, PARTS, STREAMS, Scene, a_slow, measured
 from tests.fixtures.postgres import Databases
@@ -57,7 +58,7 @@ async def test_without_that_auth_would_work_until_its_own_limit(
 ) -> None:
     """The control: a request that is not given up."""
     monkeypatch.setattr(connections, "LEASE_TIMEOUT", 4.0)
-    monkeypatch.setattr(Connections, "_give_up", lambda *_: None)
+    monkeypatch.setattr(Waiters, "result", lambda _self, task, _forget: asyncio.shield(task))
     async with a_slow(scene, "lease", keyed=False) as slow:
         late = await measured(spans, slow, SECONDS)
         assert max(left for _, left in scene.mesh.around.ended.values()) < 1.0

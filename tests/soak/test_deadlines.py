@@ -20,11 +20,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from cordboard.auth.v1 import connect_service_pb2 as connecting
 from cordboard.catalog.v1 import governance_service_pb2 as governance
 from cordboard.client import Client, NotFound
+from cordboard.core.waiters import Waiters
 from cordboard.flags.v1 import flag_service_pb2 as flags
 from cordboard.local.certificates import Identities
 from cordboard.proxy import connections, sender
 from cordboard.proxy.calls import Call
-from cordboard.proxy.connections import Connections
 from cordboard.proxy.v1 import proxy_service_pb2 as proxy
 from cordboard.telemetry.v1 import trace_service_pb2 as traces
 from tests.fixtures.deadlines import CALLER, KEYED, LIMITS, PARTS, STREAMS, Scene, a_slow, measured
@@ -93,7 +93,7 @@ async def test_a_hop_that_is_not_told_misses_by_far(
     scene: Scene, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: requests to Auth that are not given up when the last call leaves."""
-    monkeypatch.setattr(Connections, "_give_up", lambda *_: None)
+    monkeypatch.setattr(Waiters, "result", lambda _self, task, _forget: asyncio.shield(task))
     late = await rounds(scene, spans, "lease", keyed=False, times=1)
     print()
     tell("control, not given up", {"auth": late["auth"]})
