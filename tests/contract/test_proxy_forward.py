@@ -144,20 +144,20 @@ def head(path: str = "/echo", method: str = "GET", headers: Sequence[tuple[str, 
     return pb.ForwardRequest(head=pb.ForwardHead(**told))
 
 
-async def forwarded(stub: Any, first: Any, *chunks: bytes) -> tuple[pb.ForwardAnswer, bytes]:
+async def forwarded(stub: Any, first: Any, *chunks: bytes, timeout: float = 60) -> tuple[pb.ForwardAnswer, bytes]:
     async def requests() -> AsyncIterator[pb.ForwardRequest]:
         yield first
         for chunk in chunks:
             yield pb.ForwardRequest(chunk=chunk)
 
-    answers = [answer async for answer in stub.Forward(requests(), timeout=60)]
+    answers = [answer async for answer in stub.Forward(requests(), timeout=timeout)]
     assert answers[0].WhichOneof("part") == "head"
     return answers[0].head, b"".join(answer.chunk for answer in answers[1:])
 
 
-async def refused(stub: Any, first: Any, *chunks: bytes) -> Any:
+async def refused(stub: Any, first: Any, *chunks: bytes, timeout: float = 60) -> Any:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await forwarded(stub, first, *chunks)
+        await forwarded(stub, first, *chunks, timeout=timeout)
     return read(caught.value)
 
 

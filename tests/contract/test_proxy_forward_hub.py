@@ -17,7 +17,7 @@ from cordboard.proxy.v1.proxy_service_pb2_grpc import ProxyServiceStub
 from tests.contract.test_proxy_forward import KEY, Place, a_place, an_edge, echoing, forwarded, head, refused
 from tests.fixtures.postgres import Databases
 from tests.fixtures.serving import Serving
-from tests.unit.proxy.hubs import Behave, Door, hanging
+from tests.unit.proxy.hubs import Behave, Door, a_door, follow, hanging
 from tests.unit.proxy.running import until
 
 
@@ -96,6 +96,27 @@ async def test_a_hub_that_is_away_is_told_as_that(tier: Tier) -> None:
     assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, "VENDOR_UNREACHABLE")
     assert found.metadata["problem"] == "hub"
     assert tier.hub.vendor.seen == []
+
+
+@pytest.mark.parametrize("seconds", [1.0, 30.0])
+async def test_a_hub_that_has_moved_is_found_again(
+    serving: Serving, identities: Identities, database: Databases, seconds: float
+) -> None:
+    """The first caller waits in vain, in a hurry or not; the next one is led to where it is."""
+    async with (
+        echoing() as vendor,
+        a_place(serving, identities, vendor, database("proxy").url) as hub,
+        an_edge(serving, identities, database, hub) as (edge, left),
+    ):
+        assert (await forwarded(edge.stub(), head()))[0].status == 207
+        await left.close()
+        async with a_door(identities, left.behave) as door:
+            follow(edge.around, identities, door, edge.served.mint.token("member", workspace="acme"))
+            found = await refused(edge.stub(), head(), timeout=seconds)
+            assert found.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+            assert (await forwarded(edge.stub(), head()))[0].status == 207
+            assert door.asked
+            assert len(vendor.seen) == 2
 
 
 async def test_the_hub_is_told_when_the_caller_leaves(tier: Tier) -> None:

@@ -34,6 +34,11 @@ class Door(grpc.GenericRpcHandler):
     address: str = ""
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Method and metadata of every call."""
+    server: grpc.aio.Server = field(default_factory=grpc.aio.server)
+
+    async def close(self) -> None:
+        """Is there no more."""
+        await self.server.stop(None)
 
     def service(self, handler_call_details: Any) -> Any:
         """Returns the handler of any method."""
@@ -51,16 +56,16 @@ class Door(grpc.GenericRpcHandler):
 async def a_door(identities: Identities, behave: Behave) -> AsyncIterator[Door]:
     """Serves it with TLS, as Envoy does outwards: who comes shows no certificate."""
     directory = identities.directory("envoy-public")
-    door, server = Door(behave), grpc.aio.server()
-    server.add_generic_rpc_handlers((door,))
+    door = Door(behave)
+    door.server.add_generic_rpc_handlers((door,))
     pair = ((directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes())
-    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    port = door.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     door.address = f"localhost:{port}"
-    await server.start()
+    await door.server.start()
     try:
         yield door
     finally:
-        await server.stop(None)
+        await door.close()
 
 
 def relayed(channel: grpc.aio.Channel) -> Behave:
@@ -96,14 +101,14 @@ def hanging(ended: list[tuple[float, float]]) -> Behave:
     return behave
 
 
-def follow(around: Neighbours, identities: Identities, door: Door, token: str) -> None:
-    """Tells a mesh where its hub is, and what to show there."""
+def follow(around: Neighbours, identities: Identities, door: Door, token: str, seconds: int = 3600) -> None:
+    """Tells a mesh where its hub is, and what to show there for so long."""
     access = access_pb.HubAccess(
         address=door.address,
         authority=(identities.directory("envoy-public") / "ca.crt").read_bytes(),
         access_token=token,
     )
-    access.expire_time.FromSeconds(int(time.time()) + 3600)
+    access.expire_time.FromSeconds(int(time.time()) + seconds)
     around.hub = access
 
 

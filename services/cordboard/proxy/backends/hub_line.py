@@ -59,8 +59,13 @@ class HubLine:
         channel = self._channel
         if channel is None:
             raise DependencyUnavailable("hub")
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await channel.channel_ready()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await channel.channel_ready()
+        except (TimeoutError, asyncio.CancelledError):
+            # It may have moved: whoever calls next asks where it is.
+            self._tokens.clear()
+            raise
         return channel
 
     async def close(self) -> None:
