@@ -40,6 +40,9 @@ GATEWAY: Final = "envoy"
 LOOK_EVERY: Final = 1.0
 # Envoy asks after the health once a second, and lets go of its connections when it hears of an end.
 NOTICED_WITHIN: Final = 2.5
+# Who is in the mesh and says nothing, or says it slowly, keeps no connection: Envoy lets go of an idle one after 30 s.
+HANDSHAKE_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 75.0
 # Answers up to this size are gathered; larger ones, and those of an unknown size, stream.
 SMALL_BYTES: Final = 16 * 1024
 # As Envoy's transcoder has them (google/rpc/code.proto), by the number of the code.
@@ -102,11 +105,12 @@ class ForwardServer:
             handler_cancellation=True,
             auto_decompress=False,
             read_bufsize=BUFFER_BYTES,
+            keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=max(0.0, self._grace - NOTICED_WITHIN),
         )
         await runner.setup()
         host, _, port = address.rpartition(":")
-        await web.TCPSite(runner, host, int(port), ssl_context=self._tls).start()
+        await _Site(runner, host, int(port), self._tls).start()
         self.port = runner.addresses[0][1]
         self._runner = runner
 
@@ -212,6 +216,33 @@ class ForwardServer:
         if not caller.roles & ROLES:
             raise AccessDenied(METHOD)
         return caller
+
+
+class _Site(web.BaseSite):
+    """A port whose handshakes have a limit: aiohttp's own site has none to set."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._host = host
+        self._port = port
+
+    @property
+    def name(self) -> str:
+        return f"https://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        await super().start()
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the runner was not set up")
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        )
 
 
 def _credential(request: web.Request) -> str:

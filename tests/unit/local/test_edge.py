@@ -768,6 +768,37 @@ def test_a_json_body_has_the_limit_of_its_method(
     assert answer.status == status, answer.body[:300]
 
 
+def test_a_request_whose_body_does_not_come_takes_no_place_at_its_service(edge: Edge) -> None:
+    active = "cluster.catalog.upstream_rq_active"
+    context = ssl.create_default_context(cafile=str(edge.ca_file))
+    token = edge.keys.token()
+
+    def begun(path: str, content_type: str) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection("localhost", edge.port, context=context, timeout=60)
+        connection.putrequest("POST", path)
+        for name, value in {"authorization": f"Bearer {token}", "content-type": content_type}.items():
+            connection.putheader(name, value)
+        connection.putheader("content-length", "2")
+        connection.endheaders()
+        return connection
+
+    before = edge.stat("http.edge.downstream_rq_total$")["http.edge.downstream_rq_total"]
+    waiting = [begun("/v1/integrations:publish", "application/json") for _ in range(20)]
+    wait_for(
+        lambda: edge.stat("http.edge.downstream_rq_total$")["http.edge.downstream_rq_total"] >= before + 20, edge.log
+    )
+    assert edge.json("GET", "/v1/integrations", token=edge.keys.token()).status == 200
+    assert edge.stat(f"^{active}$")[active] == 0
+    # What streams is at its service at once: that is how it would be seen.
+    stream = begun("/cordboard.catalog.v1.SyncService/WatchDeltas", "application/grpc")
+    wait_for(lambda: edge.stat(f"^{active}$")[active] == 1, edge.log)
+    stream.close()
+    for connection in waiting:
+        connection.send(b"{}")
+        assert connection.getresponse().status in {200, 429}
+        connection.close()
+
+
 def test_a_call_that_found_no_answer_is_repeated_where_that_is_safe(edge: Edge) -> None:
     key = uuid4().hex
     assert edge.grpc(LIST, edge.keys.token(), fail_with="UNAVAILABLE", fail_times="1", fail_key=key)["attempts"] == 2
@@ -917,6 +948,30 @@ def test_every_stream_has_a_route_without_an_end() -> None:
             path = f"/{name}/{method.name}"
             [first, *_] = [route for route in routes if matches(route["match"], path)]
             assert (first["route"]["timeout"] == "0s") == method.server_streaming, path
+
+
+def test_every_call_that_is_no_stream_is_over_in_time_whatever_its_caller_does() -> None:
+    routes = configured()["route_config"]["virtual_hosts"][0]["routes"]
+    for route in routes:
+        taken = route.get("route", {"timeout": "0s"})
+        # `timeout` begins when a request is whole, and some never are.
+        assert ("max_stream_duration" in taken.get("max_stream_duration", {})) == (taken["timeout"] != "0s"), route
+
+
+def test_requests_are_taken_whole_unless_they_stream() -> None:
+    routes = configured()["route_config"]["virtual_hosts"][0]["routes"]
+    buffer = "envoy.filters.http.buffer"
+    assert "disabled" not in next(entry for entry in configured()["http_filters"] if entry["name"] == buffer)
+    streams = set()
+    for name, service in declared_services().items():
+        for method in service.method:
+            path = f"/{name}/{method.name}"
+            first: dict[str, Any] = next((route for route in routes if matches(route["match"], path)), {})
+            if method.client_streaming and first:
+                streams.add(first["name"])
+                assert first["typed_per_filter_config"][buffer]["disabled"], path
+    off = {route["name"] for route in routes if buffer in route.get("typed_per_filter_config", {})}
+    assert off == {*streams, "forward"}
 
 
 def matches(match: Mapping[str, Any], path: str) -> bool:
