@@ -40,6 +40,7 @@ from cordboard.core.errors import (
 from cordboard.core.identity import peer_path
 from cordboard.core.status import code_of, text_of, trailers
 from cordboard.core.telemetry import HELD, INSIDE, WORKSPACE, InMesh, mark_failed, remote_context, tracer
+from cordboard.core.validation import MAX_PARTS, ensure_few_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -139,6 +140,11 @@ class Call:
         if self._request is None and self._raw is not None:
             self._request = self.parse(self._raw)
         return self._request
+
+    @property
+    def size(self) -> int:
+        """How many bytes the request has; 0 when requests stream."""
+        return 0 if self._raw is None else len(self._raw)
 
     def left(self) -> float | None:
         """Returns the seconds until the deadline; None when nothing bounds the call."""
@@ -350,7 +356,7 @@ class Access(Layer):
 
 
 class Validation(Layer):
-    """Checks that REQUIRED fields are set."""
+    """Checks that REQUIRED fields are set, and that there are no more parts than can be looked at."""
 
     def __init__(self, requirements: Requirements) -> None:
         """Takes what knows the REQUIRED fields."""
@@ -360,6 +366,9 @@ class Validation(Layer):
         """Checks the request; raises InvalidFields."""
         request = call.request
         if request is not None:
+            # Each part is a byte at least. Services of the mesh tell each other of many things at once.
+            if call.size > MAX_PARTS and call.caller.peer not in access.SERVICES:
+                ensure_few_parts(request)
             self._requirements.check(request)
 
     def check(self, message: Message) -> None:

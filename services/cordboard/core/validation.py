@@ -1,4 +1,7 @@
-"""Checks what the protos say about fields: REQUIRED ones are set (google.api.field_behavior, AIP-203)."""
+"""Checks what the protos say about fields: REQUIRED ones are set (google.api.field_behavior, AIP-203).
+
+And that a message has no more parts than can be looked at without making everybody wait.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 MAX_NODES: Final = 10_000
+# Entries of lists and maps in one message, all together, the inner ones too. A message of 4 MiB could have a million,
+# and whoever looks at each of them in turn answers nobody else for seconds.
+MAX_PARTS: Final = 50_000
 
 
 class Requirements:
@@ -62,6 +68,32 @@ class Requirements:
         plan = tuple(steps)
         self._plans[descriptor.full_name] = plan
         return plan
+
+
+def ensure_few_parts(message: Message) -> None:
+    """Raises InvalidFields, naming the field of the request, when lists and maps have too many entries in all."""
+    left = MAX_PARTS
+    todo: list[tuple[str, Any]] = [("", message)]
+    while todo:
+        top, each = todo.pop()
+        for field, value in each.ListFields():
+            name = top or field.name
+            inner = field.message_type
+            if not field.is_repeated:
+                if inner is not None:
+                    todo.append((name, value))
+                continue
+            left -= len(value)
+            if left < 0:
+                raise InvalidFields.one(
+                    name, f"a request has at most {MAX_PARTS} entries in its lists and maps", "TOO_MANY"
+                )
+            if inner is None:
+                continue
+            if not inner.GetOptions().map_entry:
+                todo.extend((name, item) for item in value)
+            elif inner.fields_by_name["value"].message_type is not None:
+                todo.extend((name, item) for item in value.values())
 
 
 def _requires(descriptor: Any, seen: frozenset[str] = frozenset()) -> bool:

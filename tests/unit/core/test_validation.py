@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.struct_pb2 import ListValue, Struct
 
 from cordboard.core.errors import InvalidFields
-from cordboard.core.validation import Requirements
+from cordboard.core.validation import MAX_PARTS, Requirements, ensure_few_parts
 
 FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -104,3 +105,27 @@ def test_what_is_known_of_a_type_stays_right(order: Any) -> None:
         requirements.check(good(order))
         with pytest.raises(InvalidFields):
             requirements.check(order())
+
+
+def test_the_parts_of_a_message_are_counted_at_every_depth() -> None:
+    inner = ListValue()
+    inner.extend([None] * (MAX_PARTS // 2 - 1))
+    message = Struct()
+    message.fields["a"].list_value.CopyFrom(inner)
+    message.fields["b"].list_value.CopyFrom(inner)
+    ensure_few_parts(message)
+
+    message.fields["c"].bool_value = True
+    with pytest.raises(InvalidFields) as caught:
+        ensure_few_parts(message)
+    [violation] = caught.value.violations
+    assert (violation.field, violation.reason) == ("fields", "TOO_MANY")
+
+
+def test_the_field_of_the_request_is_named_that_has_too_many_parts(order: Any) -> None:
+    message = order(customer="c", tags=["a"] * MAX_PARTS)
+    ensure_few_parts(message)
+    message.lines.add(product="p")
+    with pytest.raises(InvalidFields) as caught:
+        ensure_few_parts(message)
+    assert caught.value.violations[0].field in {"lines", "tags"}
