@@ -69,7 +69,13 @@ class Client(Stubs):
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.enable_retries", 0),
-                ("grpc.keepalive_time_ms", 30_000),
+                # A connection that the network has lost is given up after ten seconds, and not after a minute; an
+                # attempt to connect, after five.
+                ("grpc.keepalive_time_ms", 5_000),
+                ("grpc.keepalive_timeout_ms", 5_000),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.min_reconnect_backoff_ms", 5_000),
+                ("grpc.max_reconnect_backoff_ms", 5_000),
                 ("grpc.use_local_subchannel_pool", 1),
             ],
             interceptors=[_Unary(self), _Streams(self), _Uploads(self), _BothWays(self)],

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GENESIS: Final = bytes(32)
+# All entries wait for the one transaction before theirs; a chain may be locked for three seconds (local.roles).
+WRITE_SECONDS: Final = 5.0
 
 _APPEND = text("SELECT audit_append(:chain, :bodies)").bindparams(bindparam("bodies", type_=ARRAY(Text())))
 _APPEND_ONE: Final = "SELECT audit_append($1::text, $2::text[])"
@@ -160,9 +162,9 @@ class Journal:
                 chains, bodies = [entry[0] for entry in batch], [entry[1] for entry in batch]
                 if len(set(chains)) == 1:
                     # Sorting costs PostgreSQL a third more, and mostly there is nothing to sort.
-                    await self._database.run(_APPEND_ONE, chains[0], bodies)
+                    await self._database.run(_APPEND_ONE, chains[0], bodies, timeout=WRITE_SECONDS)
                 else:
-                    await self._database.run(_APPEND_ALL, chains, bodies)
+                    await self._database.run(_APPEND_ALL, chains, bodies, timeout=WRITE_SECONDS)
             except Exception as error:  # whatever it was: an entry that waits for ever would hold its call
                 logger.error("audit entries were not written", extra={"count": len(batch)}, exc_info=error)
                 problem = AuditUnavailable()

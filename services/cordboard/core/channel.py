@@ -9,6 +9,7 @@ import grpc
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation import set_span_in_context
 
+from cordboard.core.liveness import KEEPALIVE
 from cordboard.core.telemetry import HELD, mark_failed, propagator, tracer
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Channels:
                 ("grpc.ssl_target_name_override", f"{service}.cordboard.internal"),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.enable_retries", 0),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 5_000),
+                *KEEPALIVE,
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 1_000),
                 # Channels of one process share connections by default: a replaced certificate must not.

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cordboard.core.errors import DependencyUnavailable
-from cordboard.core.statements import CONNECTION_LOST, Statements, place
+from cordboard.core.statements import ANSWER_SECONDS, CONNECT_SECONDS, CONNECTION_LOST, Statements, place
 from cordboard.core.telemetry import statement_span
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EVERYWHERE: Final = "*"
+# How long a listener that hears nothing believes it, and how long PostgreSQL may take to say that it is there.
+LISTENS_SECONDS: Final = 10.0
+ASKED_SECONDS: Final = 5.0
 _SET_WORKSPACE = text("SELECT set_config('app.ws', :workspace, true)")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
 
@@ -37,8 +40,18 @@ _NOTIFY = text("SELECT pg_notify(:channel, '')")
 class Database:
     """One service's schema, under its own role."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, statements: Histogram | None = None) -> None:
-        """Takes `postgresql+asyncpg://…` and what counts statements, if anything; connects when first used."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        statements: Histogram | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        """Takes `postgresql+asyncpg://…` and what counts statements, if anything; connects when first used.
+
+        `answer_seconds`: a connection on which a statement is not answered for so long is dead.
+        """
         self.url = make_url(url)
         self._engine = create_async_engine(
             self.url,
@@ -47,10 +60,16 @@ class Database:
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=False,
-            connect_args={"timeout": 5, "server_settings": {"application_name": "cordboard"}},
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": answer_seconds,
+                "server_settings": {"application_name": "cordboard"},
+            },
         )
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._statements = Statements(self.url, statements)
+        self._answer_seconds = answer_seconds
+        self._statements = Statements(self.url, statements, answer_seconds=answer_seconds)
+        _give_up_silent(self._engine)
         _trace_statements(self._engine)
         if statements is not None:
             _measure_statements(self._engine, statements)
@@ -82,13 +101,14 @@ class Database:
             async with self._autocommit.connect() as connection:
                 yield connection
 
-    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def run(self, statement: str, *arguments: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         """Runs one statement as a transaction of its own, and returns its rows once it has committed.
 
         Its arguments are `$1`, `$2`. It sees no workspace's rows unless a function that it calls says whose it is.
+        `timeout`: how long PostgreSQL may take for it, where that is less than for any.
         """
         with _mapped:
-            return await self._statements.run(statement, *arguments)
+            return await self._statements.run(statement, *arguments, timeout=timeout)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, workspace: str) -> AsyncIterator[AsyncConnection]:
@@ -105,7 +125,7 @@ class Database:
 
     async def raw(self) -> asyncpg.Connection:
         """Opens a connection of its own, outside the pool, for LISTEN and COPY; the caller closes it."""
-        return await asyncpg.connect(**place(self.url))
+        return await asyncpg.connect(**place(self.url, self._answer_seconds))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -221,7 +241,13 @@ class Changes:
             await connection.add_listener(self._channel, lambda *_: self.wake())
             # What was committed while nobody listened.
             self.wake()
-            await lost.wait()
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LISTENS_SECONDS):
+                        await lost.wait()
+                if not lost.is_set():
+                    # Nobody tells a listener that the network has lost it: it would hear nothing for ever.
+                    await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
         finally:
             with contextlib.suppress(*CONNECTION_LOST):
                 await asyncio.shield(connection.close(timeout=1))
@@ -245,6 +271,15 @@ def _trace_statements(engine: AsyncEngine) -> None:
         if span is not None:
             span.set_attribute("error.type", type(failure.original_exception).__name__)
             span.end()
+
+
+def _give_up_silent(engine: AsyncEngine) -> None:
+    # What took longer than PostgreSQL lets anything take was lost by the network: that connection is closed, and those
+    # that are as old are not used again.
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def silent(failure: Any) -> None:
+        if isinstance(failure.original_exception, TimeoutError):
+            failure.is_disconnect = failure.invalidate_pool_on_disconnect = True
 
 
 def statement_durations(measures: Measures) -> Histogram:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import grpc
 
+from cordboard.core.liveness import KEEPALIVE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
-TO_TELEMETRY: Final = (("grpc.ssl_target_name_override", "telemetry.cordboard.internal"),)
+TO_TELEMETRY: Final = (("grpc.ssl_target_name_override", "telemetry.cordboard.internal"), *KEEPALIVE)
 """The options of a channel to Telemetry, whatever its address is."""
 
 

@@ -49,6 +49,7 @@ from cordboard.core.layers import (
     Tracing,
     Validation,
 )
+from cordboard.core.liveness import LEAST_PING_MS
 from cordboard.core.measures import Measures, Reading
 from cordboard.core.rates import Rates
 from cordboard.core.revocations import Kind, RevocationList, Revoked, Signal, Source, follow
@@ -160,7 +161,7 @@ class Process(Generic[SettingsType]):
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
                 # Certificates are checked at the handshake only: connections must end for a rotation to matter.
                 ("grpc.max_connection_age_ms", 3_600_000),
                 ("grpc.max_connection_age_grace_ms", 30_000),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cordboard.core.measures import Histogram
 
 CONNECT_SECONDS: Final = 5.0
+# PostgreSQL gives up after ten seconds, whatever it was that took so long (local.roles): a connection on which nothing
+# has come by then is dead, and nobody has told us.
+ANSWER_SECONDS: Final = 12.0
 CLOSE_SECONDS: Final = 1.0
 # A connection that nobody has needed for so long is closed.
 IDLE_SECONDS: Final = 300.0
@@ -45,9 +48,10 @@ class Statements:
         *,
         largest: int = LARGEST,
         idle_seconds: float = IDLE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Takes the database and what measures statements, if anything; connects when first used."""
-        self._place = place(url)
+        self._place = place(url, answer_seconds)
         self._durations = durations
         self._idle_seconds = idle_seconds
         self._largest = largest
@@ -56,8 +60,11 @@ class Statements:
         self._idle: list[tuple[asyncpg.Connection, float]] = []
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Returns the rows of one statement once it has committed."""
+    async def run(self, statement: str, *arguments: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        """Returns the rows of one statement once it has committed.
+
+        `timeout`: how long PostgreSQL may take for it, where that is less than for any. Raises TimeoutError then.
+        """
         began, problem, span = time.monotonic(), "", statement_span(statement)
         try:
             if self._room.locked():
@@ -66,7 +73,7 @@ class Statements:
             else:
                 await self._room.acquire()
             try:
-                return await self._run(statement, arguments)
+                return await self._run(statement, arguments, timeout)
             finally:
                 self._room.release()
         except BaseException as error:
@@ -95,13 +102,17 @@ class Statements:
         for _ in range(self._largest):
             self._room.release()
 
-    async def _run(self, statement: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
+    async def _run(self, statement: str, arguments: tuple[Any, ...], timeout: float | None) -> list[asyncpg.Record]:
         connection = await self._connection()
         kept = False
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=timeout)
             kept = True
             return rows
+        except TimeoutError:
+            # The network has lost it, and the others with it: they were opened on the same way.
+            self._drop_idle()
+            raise
         except asyncpg.PostgresError:
             # An answer: what it was about is over, and the connection is as before.
             kept = True
@@ -126,6 +137,10 @@ class Statements:
         if self._sweep is None:
             self._sweep = loop.call_later(self._idle_seconds, self._close_old)
 
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop()[0].terminate()
+
     def _close_old(self) -> None:
         loop = asyncio.get_running_loop()
         last = loop.time() - self._idle_seconds
@@ -135,7 +150,7 @@ class Statements:
         self._sweep = loop.call_later(wait, self._close_old) if self._idle else None
 
 
-def place(url: URL) -> dict[str, Any]:
+def place(url: URL, answer_seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
     """Returns the arguments with which asyncpg connects."""
     return {
         "host": url.host,
@@ -144,4 +159,5 @@ def place(url: URL) -> dict[str, Any]:
         "password": url.password,
         "database": url.database,
         "timeout": CONNECT_SECONDS,
+        "command_timeout": answer_seconds,
     }

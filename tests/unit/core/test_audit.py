@@ -312,9 +312,9 @@ class Counting(Database):
 
     transactions = 0
 
-    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def run(self, statement: str, *arguments: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         self.transactions += 1
-        return await super().run(statement, *arguments)
+        return await super().run(statement, *arguments, timeout=timeout)
 
 
 async def test_what_comes_while_others_are_written_shares_the_next_transaction(books: Books) -> None:
@@ -336,11 +336,11 @@ class Surprising(Database):
 
     failed = False
 
-    async def run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def run(self, statement: str, *arguments: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         if not self.failed:
             self.failed = True
             raise RuntimeError("surprise")
-        return await super().run(statement, *arguments)
+        return await super().run(statement, *arguments, timeout=timeout)
 
 
 async def test_what_nobody_foresaw_fails_closed_too(books: Books) -> None:
