@@ -127,6 +127,11 @@ class Database:
         """Opens a connection of its own, outside the pool, for LISTEN and COPY; the caller closes it."""
         return await asyncpg.connect(**place(self.url, self._answer_seconds))
 
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """Returns, by the name of the pool, how many connections are in use and how many wait to be."""
+        pool: Any = self._engine.pool
+        return {"transactions": (pool.checkedout(), pool.checkedin()), "statements": self._statements.connections()}
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._statements.close()

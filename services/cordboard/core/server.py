@@ -24,7 +24,7 @@ import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
 from cordboard.common.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
-from cordboard.core import access, log_export, logs, telemetry
+from cordboard.core import access, log_export, logs, telemetry, vitals
 from cordboard.core.anchors import Anchors
 from cordboard.core.api_keys import PREFIX as API_KEY_PREFIX
 from cordboard.core.api_keys import ApiKeys
@@ -111,6 +111,7 @@ class Process(Generic[SettingsType]):
         self.channels = Channels(self.identity, _addresses(settings))
         self.measures = Measures(name)
         self.measures.gauge("cordboard.certificate.remaining", "s", (), self._certificate_remaining)
+        vitals.watch(self.measures)
         if exporter is None and settings.telemetry_address and name != "telemetry":
             exporter = telemetry.MeshSpanExporter(settings.telemetry_address, self.identity)
         self._held: HeldSpans | None = None
@@ -196,6 +197,7 @@ class Process(Generic[SettingsType]):
             self._database = Database(
                 url, pool_size=self.settings.database_pool_size, statements=statement_durations(self.measures)
             )
+            vitals.watch_connections(self.measures, self._database)
             self.add_check("database", self._database.check)
             self.on_close(self._database.close)
         return self._database

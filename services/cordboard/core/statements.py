@@ -56,6 +56,7 @@ class Statements:
         self._idle_seconds = idle_seconds
         self._largest = largest
         self._room = asyncio.Semaphore(largest)
+        self._used = 0
         # The one used last is used next: the others get old enough to be closed.
         self._idle: list[tuple[asyncpg.Connection, float]] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -72,9 +73,11 @@ class Statements:
                     await self._room.acquire()
             else:
                 await self._room.acquire()
+            self._used += 1
             try:
                 return await self._run(statement, arguments, timeout)
             finally:
+                self._used -= 1
                 self._room.release()
         except BaseException as error:
             problem = type(error).__name__
@@ -87,6 +90,10 @@ class Statements:
             if self._durations is not None:
                 operation = statement.split(None, 1)[0].upper()
                 self._durations.record(time.monotonic() - began, ("postgresql", operation, problem))
+
+    def connections(self) -> tuple[int, int]:
+        """Returns how many connections are in use, and how many wait to be."""
+        return self._used, len(self._idle)
 
     async def close(self) -> None:
         """Closes the connections, once nobody uses them."""
