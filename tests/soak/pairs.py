@@ -20,7 +20,7 @@ from cordboard.local.ports import Ports
 from tests.fixtures.mesh import RunningMesh, until
 
 ONE, OTHER = "proxy", "the other proxy"
-PATIENCE: Final = 60.0
+PATIENCE: Final = 180.0
 NAME: Final = "proxy.cordboard.internal"
 
 
@@ -35,6 +35,9 @@ class Pair:
         self.public = self.ports.claim()
         self.addresses = {name: f"127.0.0.1:{self.ports.claim()}" for name in ("proxy", envoy.FORWARD)}
         self.other: asyncio.subprocess.Process | None = None
+        # What the second Proxy's process has in its environment beside its settings, and the module that it is.
+        self.environment: dict[str, str] = {}
+        self.module = "cordboard.proxy"
         self.envoy: asyncio.subprocess.Process | None = None
 
     async def begin(self) -> None:
@@ -61,9 +64,10 @@ class Pair:
             hub_key=self.folder,
         )
         given |= {f"CORDBOARD_{name.upper()}": value for name, value in settings.items()}
+        given |= self.environment
         with (self.folder / "proxy.log").open("ab") as log:
             self.other = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cordboard.proxy", env=given, stdout=log, stderr=log
+                sys.executable, "-m", self.module, env=given, stdout=log, stderr=log
             )
         await until(lambda: self._serves(self.addresses["proxy"]), "the second Proxy", patience=PATIENCE)
 
@@ -188,9 +192,13 @@ def _out(status: dict[str, Any]) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def two(mesh: RunningMesh, replicas: int = 2) -> AsyncIterator[Pair]:
+async def two(
+    mesh: RunningMesh, replicas: int = 2, *, environment: dict[str, str] | None = None, module: str = "cordboard.proxy"
+) -> AsyncIterator[Pair]:
+    """Runs them; `environment` and `module` are the second Proxy's."""
     with TemporaryDirectory(prefix="cb-", dir="/tmp") as folder:
         pair = Pair(mesh, Path(folder), replicas)
+        pair.environment, pair.module = environment or {}, module
         try:
             await pair.begin()
             yield pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -110,6 +110,8 @@ class Lease:
     connection: Connection
     parts: tuple[LeasedPart, ...]
     expire_time: datetime | None
+    good_for: timedelta | None = None
+    """How long from now until then, by the database's clock."""
     settings: Settings = field(default_factory=Settings)
     """The variables of the integration: the connection's own, then the workspace's."""
 
@@ -237,7 +239,7 @@ class Leases:
         now = (await self._held(row.workspace, row.id)).now
         if expires is None or expires <= now:
             raise DependencyUnavailable(TOKEN_ENDPOINT, outcome.retry_after)
-        return await self._given(held, min(now + timedelta(seconds=outcome.retry_after), expires))
+        return await self._given(replace(held, now=now), min(now + timedelta(seconds=outcome.retry_after), expires))
 
     async def _held(self, workspace: str, connection_id: str) -> HeldRow:
         return self._usable(workspace, connection_id, await self._reads.get((workspace, connection_id)))
@@ -281,7 +283,8 @@ class Leases:
             # Before the secret leaves: what cannot be written down does not happen.
             await self._journal.append_batched(self._entry(row.workspace, row.id, "ok", row.generation))
         await self._watch.note(row.workspace, row.id, current_caller().subject)
-        return Lease(Connection.of(row), parts, until, settings)
+        good_for = None if until is None else max(until - held.now, timedelta())
+        return Lease(Connection.of(row), parts, until, good_for, settings)
 
     async def _part(self, row: ConnectionRow, part: str, kind: str, held: Mapping[str, Secret[str]]) -> LeasedPart:
         prefix = f"{part}." if part else ""

@@ -25,7 +25,7 @@ from cordboard.core.access import role_name
 from cordboard.core.names import parse
 from cordboard.core.secrets import Secret
 from cordboard.core.structs import from_struct
-from cordboard.core.times import to_seconds, to_timestamp
+from cordboard.core.times import to_duration, to_seconds, to_timestamp
 
 _KEY_STATES: Final = {
     signing_keys.State.PUBLISHED: token_pb.SigningKey.STATE_PUBLISHED,
@@ -226,6 +226,7 @@ def lease_message(lease: Lease) -> credential_pb.LeaseCredentialResponse:
         connection=connection_message(lease.connection),
         generation=lease.connection.generation,
         expire_time=None if lease.expire_time is None else to_timestamp(lease.expire_time),
+        good_for=None if lease.good_for is None else to_duration(lease.good_for.total_seconds()),
     )
     message.connection.configuration.clear()
     message.connection.configuration.update(lease.settings.values)

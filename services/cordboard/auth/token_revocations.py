@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from cordboard.auth.fields import a_title
@@ -69,7 +69,6 @@ class TokenRevocations:
             workspace=workspace,
             details=details,
         )
-        until = datetime.now(UTC) + self._remembered
         async with self._turn, self._scope(workspace) as connection:
             row = await rows.add_revocation(
                 connection,
@@ -78,7 +77,7 @@ class TokenRevocations:
                 subject=family(token_id),
                 reason=reason,
                 actor=caller.actor,
-                expire_time=until,
+                remembered=self._remembered,
             )
             await self._journal.append(connection, entry)
             await notify(connection, rows.CHANNEL)
@@ -153,7 +152,7 @@ async def revoke_api_key(
         reason=reason,
         actor=actor,
         # Tokens that were refreshed from it carry its id, and live no longer than any token.
-        expire_time=datetime.now(UTC) + timedelta(seconds=MAX_LIFETIME + LEEWAY),
+        remembered=timedelta(seconds=MAX_LIFETIME + LEEWAY),
     )
 
 

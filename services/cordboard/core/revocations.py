@@ -19,6 +19,8 @@ from cordboard.core.errors import CordboardError, DependencyUnavailable
 logger = logging.getLogger(__name__)
 
 # A sign of life comes every second; who hears none for this long asks anew, in seconds.
+# So much longer than needed what was revoked is kept: a clock that was ahead, and is set right, has forgotten nothing.
+CLOCK_MAY_BE_WRONG: Final = 86_400.0
 SILENCE: Final = 3.0
 AGAIN_AFTER: Final = 0.5
 # A service that has just started waits this long for the list, and lets nobody in without one.
@@ -142,11 +144,11 @@ class RevocationList:
         )
 
     def _drop_old(self) -> None:
-        now = time.time()
+        before = time.time() - CLOCK_MAY_BE_WRONG
         tables: tuple[dict[tuple[str, str], float | None] | dict[str, float | None], ...]
         tables = (self._tokens, self._keys, self._api_keys)
         for table in tables:
-            for old in [key for key, expires in table.items() if expires is not None and expires < now]:
+            for old in [key for key, expires in table.items() if expires is not None and expires < before]:
                 table.pop(old)  # type: ignore[arg-type]
 
 

@@ -21,6 +21,7 @@ from cordboard.core.errors import CordboardError, DependencyUnavailable, NotFoun
 from cordboard.core.following import follow
 from cordboard.core.secrets import Secret
 from cordboard.core.status import details
+from cordboard.core.times import to_seconds
 from cordboard.core.waiters import Waiters
 from cordboard.proxy.credentials import Credential
 
@@ -136,7 +137,10 @@ class Connections:
         now = time.monotonic()
         about = answer.connection
         expires = float("inf")
-        if answer.HasField("expire_time"):
+        if answer.HasField("good_for"):
+            # By no clock of ours: one that is ahead would lease for each call, one that is behind use what has ended.
+            expires = now + to_seconds(answer.good_for)
+        elif answer.HasField("expire_time"):
             expires = now + answer.expire_time.ToNanoseconds() / 1e9 - time.time()
         return Lease(
             connection=connection,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cordboard.core import revocations, tokens
 from cordboard.core.errors import CordboardError, DependencyUnavailable, TokenInvalid
-from cordboard.core.revocations import Kind, Proof, RevocationList, Revoked, Signal, follow
+from cordboard.core.revocations import CLOCK_MAY_BE_WRONG, Kind, Proof, RevocationList, Revoked, Signal, follow
 from cordboard.core.tokens import KEYS_LIVE, REFETCH_AFTER, TokenVerifier
 from tests.e2e.forgery import Forger
 from tests.fixtures.serving import AUDIENCE, ISSUER, TokenMint
@@ -443,13 +443,27 @@ async def test_what_was_revoked_is_refused_from_the_moment_it_is_known(auth: Aut
 
 async def test_what_has_expired_anyway_is_forgotten(mint: TokenMint) -> None:
     known = RevocationList()
-    known.take(Signal(1, Revoked(Kind.TOKEN, "old", expires=time.time() - 1)))
+    known.take(Signal(1, Revoked(Kind.TOKEN, "old", expires=time.time() - CLOCK_MAY_BE_WRONG - 1)))
     known.take(Signal(2, Revoked(Kind.TOKEN, "new", expires=time.time() + 60)))
     assert known.holds(Proof("old", mint.kid))
     known.take(Signal(2))
     assert not known.holds(Proof("old", mint.kid))
     assert known.holds(Proof("new", mint.kid))
     assert known.sequence == 2
+
+
+async def test_a_clock_that_was_ahead_for_a_while_lets_nobody_in_who_was_revoked(
+    auth: Auth, mint: TokenMint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = RevocationList()
+    verifier, token = TokenVerifier(auth.jwks, ISSUER, AUDIENCE, known), mint.token("operator", jti="t-1")
+    known.take(Signal(1, Revoked(Kind.TOKEN, "t-1", expires=time.time() + 600)))
+    real = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + 7200)
+        known.take(Signal(1))
+    # The clock is right again, and the token would still be good.
+    assert await problem(verifier, token) == "revoked"
 
 
 async def test_nobody_is_let_in_before_the_first_list_is_there(

@@ -95,7 +95,7 @@ def test_what_only_rises_is_called_a_leak_and_what_comes_and_goes_is_none() -> N
     assert leaks(calm) == []
     # For a moment somebody works.
     assert leaks([calm[0], a_sample(60.0, **{TASKS: 90.0, MEMORY: 151e6}), calm[2]]) == []
-    rising = [a_sample(at, **{TASKS: 60 + at, MEMORY: 150e6 * (1 + at / 6000)}) for at in (0.0, 60.0, 120.0)]
+    rising = [a_sample(at, **{TASKS: 60 + at, MEMORY: 150e6 * (1 + at / 1000)}) for at in (0.0, 60.0, 120.0)]
     assert [each.split(" grew")[0].split(" rose")[0] for each in leaks(rising)] == [
         f"proxy: {TASKS}",
         f"proxy: {MEMORY}",

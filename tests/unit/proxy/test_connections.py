@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cordboard.auth.v1 import connection_service_pb2 as connection_pb
 from cordboard.auth.v1 import credential_service_pb2 as pb
@@ -17,6 +19,7 @@ from cordboard.auth.v1.credential_service_pb2_grpc import (
 )
 from cordboard.core.channel import Channels
 from cordboard.core.errors import DependencyUnavailable, ReconnectRequired
+from cordboard.core.times import to_duration, to_timestamp
 from cordboard.proxy.connections import Connections
 from tests.fixtures.ways import leading_to
 from tests.unit.proxy.running import CONNECTION, until
@@ -32,6 +35,8 @@ class Auth(CredentialServiceServicer):
     """What happens while a token is being renewed."""
     leasing: asyncio.Event | None = None
     """What a lease waits for."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What else a lease says."""
     asked: int = 0
     left: int = 0
     """Leases whose askers left before they were given."""
@@ -45,7 +50,7 @@ class Auth(CredentialServiceServicer):
             self.left += 1
             raise
         return pb.LeaseCredentialResponse(
-            generation=self.generation, connection=connection_pb.Connection(name=request.connection)
+            generation=self.generation, connection=connection_pb.Connection(name=request.connection), **self.about
         )
 
     async def ReportCredential(self, request: pb.ReportCredentialRequest, context: Any) -> pb.ReportCredentialResponse:
@@ -131,3 +136,37 @@ async def test_a_lease_that_nobody_waits_for_is_given_up_and_the_next_call_asks_
     scene.auth.leasing.set()
     assert (await connections.lease(CONNECTION, 60)).generation == 1
     assert scene.auth.asked == 2
+
+
+@pytest.mark.parametrize("ahead", [7200.0, -7200.0])
+async def test_a_lease_lasts_as_long_as_auth_says_whatever_the_time_of_day_is_thought_to_be(
+    scene: Scene, ahead: float
+) -> None:
+    connections = scene.connections()
+    # A clock that is ahead thinks that it has ended, one that is behind that it goes on for hours.
+    scene.auth.about = {"expire_time": stamp(600 - ahead), "good_for": to_duration(600)}
+    for _ in range(5):
+        await connections.lease(CONNECTION, 5.0)
+    assert scene.auth.asked == 1
+    scene.auth.about["good_for"] = to_duration(0)
+    other = f"{CONNECTION}-2"
+    for _ in range(3):
+        await connections.lease(other, 5.0)
+    assert scene.auth.asked == 4
+
+
+async def test_an_auth_that_says_by_what_time_alone_is_understood(scene: Scene) -> None:
+    connections = scene.connections()
+    scene.auth.about = {"expire_time": stamp(600)}
+    for _ in range(3):
+        await connections.lease(CONNECTION, 5.0)
+    assert scene.auth.asked == 1
+    scene.auth.about = {"expire_time": stamp(-1)}
+    for _ in range(3):
+        await connections.lease(f"{CONNECTION}-2", 5.0)
+    assert scene.auth.asked == 4
+
+
+def stamp(seconds: float) -> Timestamp:
+    """Returns the time in so many seconds."""
+    return to_timestamp(datetime.now(UTC) + timedelta(seconds=seconds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, func, select, update
@@ -65,9 +65,13 @@ async def add_revocation(
     subject: str = "",
     reason: str,
     actor: str,
+    remembered: timedelta | None = None,
     expire_time: datetime | None = None,
 ) -> RevocationRow:
-    """Revokes; again where that was done before, with the next number. For all tokens it begins a generation."""
+    """Revokes; again where that was done before, with the next number. For all tokens it begins a generation.
+
+    It ends after `remembered`, by the database's clock, or at `expire_time`; never where neither is given.
+    """
     head = update(revocation_head).values(sequence=revocation_head.c.sequence + 1)
     sequence = (await connection.execute(head.returning(revocation_head.c.sequence))).scalar_one()
     values = {
@@ -75,7 +79,7 @@ async def add_revocation(
         "reason": reason,
         "actor": actor,
         "create_time": func.now(),
-        "expire_time": expire_time,
+        "expire_time": expire_time if remembered is None else func.now() + remembered,
     }
     query = upsert(token_revocation).values(
         kind=kind, workspace=workspace, subject=subject, generation=int(kind == "workspace"), **values

@@ -77,8 +77,9 @@ class TriggerStore:
         self._database = database
 
     async def add(self, connection: AsyncConnection, made: Trigger) -> bool:
-        """Adds a trigger; returns whether its id was free."""
+        """Adds a trigger, whose turn is now; returns whether its id was free."""
         values = {each.name: getattr(made, each.name) for each in fields(Trigger)}
+        values |= {"next_time": sa.func.now(), "create_time": sa.func.now()}
         return bool((await connection.execute(insert(_trigger).values(**values).on_conflict_do_nothing())).rowcount)
 
     async def trigger(self, workspace: str, trigger_id: str) -> Trigger | None:

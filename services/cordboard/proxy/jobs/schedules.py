@@ -23,6 +23,8 @@ from cordboard.proxy.jobs.tables import columns_of
 from cordboard.proxy.sealing import SealingKeys, Unreadable
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from cordboard.core.audit import Journal
     from cordboard.core.caller import Caller
     from cordboard.core.database import Database
@@ -48,7 +50,7 @@ class Schedules:
     async def create(self, schedule_id: str, wish: Wish, cron: str, zone: str, remaining: float) -> Schedule:
         """Keeps a schedule; raises what its calls would raise before they are sent, InvalidFields, AlreadyExists."""
         check_wish(wish)
-        due = following(cron, zone, datetime.now(UTC))
+        following(cron, zone, datetime.now(UTC))
         await self._jobs.check(wish, remaining)
         key = await self._keys.current(wish.workspace)
         made = Schedule(
@@ -63,11 +65,13 @@ class Schedules:
             input=key.seal(SCHEDULE_INPUT, schedule_id, orjson.dumps(wish.given)),
             submitter=from_caller(wish.caller),
             priority=wish.priority,
-            next_time=due,
+            next_time=datetime.now(UTC),
             create_time=datetime.now(UTC),
         )
-        values = {each.name: getattr(made, each.name) for each in fields(Schedule)}
         async with self._database.workspace(wish.workspace) as connection:
+            now = await _now(connection)
+            made = replace(made, next_time=following(cron, zone, now), create_time=now)
+            values = {each.name: getattr(made, each.name) for each in fields(Schedule)}
             statement = insert(_table).values(**values).on_conflict_do_nothing()
             if (await connection.execute(statement)).rowcount == 0:
                 raise AlreadyExists(made.name)
@@ -101,10 +105,10 @@ class Schedules:
         """Pauses a schedule, or resumes it with its next time; raises NotFound."""
         found = await self.schedule(workspace, schedule_id, caller)
         changes: dict[str, Any] = {"paused": paused}
-        if not paused:
-            changes["next_time"] = following(found.cron, found.time_zone, datetime.now(UTC))
         verb = "pause" if paused else "resume"
         async with self._database.workspace(workspace) as connection:
+            if not paused:
+                changes["next_time"] = following(found.cron, found.time_zone, await _now(connection))
             await connection.execute(sa.update(_table).where(_at(workspace, schedule_id)).values(**changes))
             entry = Entry(f"proxy.schedule.{verb}", found.name, workspace=workspace)
             await self._journal.append(connection, entry)
@@ -153,9 +157,9 @@ class Schedules:
             schedule=schedule.id,
         )
         job = await self._jobs.made(wish)
-        # Times that were missed are one job: whoever slept for a night does not want a hundred at once.
-        upcoming = following(schedule.cron, schedule.time_zone, datetime.now(UTC))
         async with self._database.workspace(schedule.workspace_id) as connection:
+            # Times that were missed are one job: whoever slept for a night does not want a hundred at once.
+            upcoming = following(schedule.cron, schedule.time_zone, await _now(connection))
             still = sa.and_(_at(schedule.workspace_id, schedule.id), _table.c.next_time == schedule.next_time)
             statement = sa.update(_table).where(still, sa.not_(_table.c.paused))
             moved = await connection.execute(statement.values(next_time=upcoming, last_job=job.id))
@@ -166,6 +170,12 @@ class Schedules:
         async with self._database.workspace(schedule.workspace_id) as connection:
             here = _at(schedule.workspace_id, schedule.id)
             await connection.execute(sa.update(_table).where(here).values(**changes))
+
+
+async def _now(connection: AsyncConnection) -> datetime:
+    """Returns the database's time: the clock of this process may be wrong, and its times would come twice or never."""
+    found: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+    return found
 
 
 def following(cron: str, zone: str, after: datetime) -> datetime:

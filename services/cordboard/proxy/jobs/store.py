@@ -83,13 +83,20 @@ class JobStore:
             await _lock(connection, job)
             if await self._head(connection, job) is not None:
                 state = WAITING
-        values = {each.name: getattr(job, each.name) for each in fields(Job)} | {"state": state}
+        # One that is due at once is so by the database's clock: that of the process may be wrong.
+        due = None if job.due_time == job.create_time else job.due_time
+        values = {each.name: getattr(job, each.name) for each in fields(Job)} | {
+            "state": state,
+            "create_time": sa.func.now(),
+            "due_time": due or sa.func.now(),
+            "begin_time": sa.func.now() if due is None else sa.func.greatest(sa.func.now(), due),
+        }
         statement = insert(_job).values(**values).on_conflict_do_nothing()
         if (await connection.execute(statement)).rowcount == 0:
             here = sa.and_(_job.c.workspace_id == job.workspace_id, _job.c.idempotency_key == job.idempotency_key)
             return _one((await connection.execute(sa.select(*_READ).where(here))).mappings().one())
         if state == QUEUED:
-            await _enqueue(connection, job, job.due_time)
+            await _enqueue(connection, job, due)
         return None
 
     async def job(self, workspace: str, job_id: str) -> Job | None:
