@@ -50,7 +50,8 @@ async def test_what_a_mesh_holds_on_to_stays_as_it_was(running_mesh: RunningMesh
         f"load {os.getloadavg()[0]:.1f}; after a third of the time:\n{told(samples[warm:])}"
     )
     assert leaks(samples[warm:]) == []
-    assert all(not sample.used() and not sample.in_transaction for sample in samples)
+    # Who writes a batch at that very moment holds a connection; one that leaks is held in every sample since.
+    assert sum(bool(sample.used() or sample.in_transaction) for sample in samples) <= len(samples) / 4
 
 
 async def test_a_proxy_that_leaks_is_seen(backstage: Backstage, trust: None) -> None:
