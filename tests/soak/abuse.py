@@ -267,7 +267,9 @@ class Attack:
                 continue
             await line.send(PREFACE + frame(SETTINGS, 0, 0))
             line.began = time.monotonic()
-            await act(line)
+            # Who takes no more and does not say so must not hold this up.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(act(line), max(0.0, self.until - time.monotonic()))
             if not reads:
                 # Only now, to see whether there is an end.
                 self.go(line.read(answers_end=False))

@@ -93,8 +93,10 @@ AT_A_SERVICE: Final = (
     Attack("slow_headers_2", 50, 70, "headers, 1 byte/5 s"),
     Attack("large_header", 20, NO_TIME, "a header of 1 MB"),
     Attack("many_headers", 20, NO_TIME, "1,000 headers"),
-    Attack("continuations", 100_000, NO_TIME, "CONTINUATION frames of 4 kB"),
-    Attack("pings", 1_000_000, NO_TIME, "PING"),
+    # What is too much of it is let go at once: only the sender has work with it.
+    Attack("continuations", 100_000, NO_TIME, "CONTINUATION frames of 4 kB", endless=True),
+    # gRPC ends most, and reads no further where it does not.
+    Attack("pings", 1_000_000, NO_TIME, "PING", endless=True),
     Attack("settings", 1_000_000, NO_TIME, "SETTINGS", endless=True),
 )
 AT_FORWARD: Final = (
