@@ -73,6 +73,7 @@ class Client(Stubs):
                 # attempt to connect, after five.
                 ("grpc.keepalive_time_ms", 5_000),
                 ("grpc.keepalive_timeout_ms", 5_000),
+                ("grpc.http2.ping_timeout_ms", 5_000),
                 ("grpc.http2.max_pings_without_data", 0),
                 ("grpc.min_reconnect_backoff_ms", 5_000),
                 ("grpc.max_reconnect_backoff_ms", 5_000),

@@ -13,6 +13,8 @@ KEEPALIVE: Final = (
     ("grpc.keepalive_time_ms", 5_000),
     # A process that gets no time of its machine for a moment is not gone.
     ("grpc.keepalive_timeout_ms", 5_000),
+    # gRPC asks for reasons of its own too, one question at a time, and waits a minute for its answer.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     # A watch may hear nothing for hours, and says nothing: after two questions gRPC would ask once a minute.
     ("grpc.http2.max_pings_without_data", 0),
     # How long one attempt to connect may take; gRPC's own bound is 20 seconds.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
-TO_TELEMETRY: Final = (("grpc.ssl_target_name_override", "telemetry.cordboard.internal"), *KEEPALIVE)
+# The exporters are typed for one option of text.
+TO_TELEMETRY: Final[Any] = (("grpc.ssl_target_name_override", "telemetry.cordboard.internal"), *KEEPALIVE)
 """The options of a channel to Telemetry, whatever its address is."""
 
 
