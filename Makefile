@@ -9,6 +9,8 @@ WEB_STAMP := web/node_modules/.package-lock.json
 PROTOS := $(shell find protos -name '*.proto')
 # What the demo imports beside its own vendor: `make demo OPENAPI="a.json b.yaml"`.
 OPENAPI ?=
+# Images of Python often set this. Each of the many processes here would then compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -98,3 +100,4 @@ format: $(STAMP) ## Format the code
 
 clean: ## Remove everything that is not in git and not precious
 	@rm -rf $(VENV) $(NODE_DIR)/node_modules web/node_modules .cordboard .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find services tests bench docs protos -name __pycache__ -not -path '*/node_modules/*' -prune -exec rm -rf {} +
