@@ -11,6 +11,8 @@ PROTOS := $(shell find protos -name '*.proto')
 OPENAPI ?=
 # Images of Python often set this. Each of the many processes here would then compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
+# How many processes run the tests on whole meshes, each with meshes of its own; with 0, one after the other here.
+E2E_PROCESSES ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -49,7 +51,7 @@ unit: $(STAMP) node ## Run the unit and contract tests
 
 e2e: $(STAMP) node ## Run the scenarios and the end-to-end tests on a whole mesh
 	@echo "== scenarios and end-to-end tests"
-	@$(BIN)/python -m tests.again tests/scenarios tests/e2e -q
+	@$(BIN)/python -m tests.again tests/scenarios tests/e2e -n $(E2E_PROCESSES) --dist loadfile -q
 
 soak: $(STAMP) node ## Run the long suites: faults, kills, fuzz (about an hour)
 	@$(BIN)/pytest tests/soak -q -rA -s
