@@ -41,12 +41,13 @@ class PageFiles:
     def __init__(self, page: str, title: str, folder: Path = FOLDER) -> None:
         """Reads the files of a page, which do not change; its name is also the first part of their addresses."""
         self._page = page
-        self._files: dict[str, File] = {}
+        self._files: dict[str, tuple[str, bytes]] = {}
+        self._packed: dict[str, File] = {}
         places: dict[str, str] = {}
         for suffix, content_type in TYPES.items():
             data = (folder / f"{page}.{suffix}").read_bytes()
             name = f"{page}.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
-            self._files[name] = File(content_type, gzip.compress(data, mtime=0), _HEADERS)
+            self._files[name] = (content_type, data)
             places[suffix] = f"/{page}/assets/{name}"
         self._text = _PAGE.format(title=title, **places)
 
@@ -68,8 +69,11 @@ class PageFiles:
         return Page(self._text, headers)
 
     def file(self, name: str) -> File:
-        """Returns a file; raises NotFound."""
-        found = self._files.get(name)
+        """Returns a file, which is packed when it is first asked for; raises NotFound."""
+        found = self._packed.get(name)
         if found is None:
-            raise NotFound(f"{self._page}Assets/{name[:64]}")
+            if name not in self._files:
+                raise NotFound(f"{self._page}Assets/{name[:64]}")
+            content_type, data = self._files[name]
+            found = self._packed[name] = File(content_type, gzip.compress(data, mtime=0), _HEADERS)
         return found
