@@ -40,6 +40,7 @@ from cordboard.proxy.messages import LONGEST_STREAM
 from cordboard.proxy.meter import Meter, observe_breakers
 from cordboard.proxy.outcomes import Outcomes
 from cordboard.proxy.pipeline import Pipeline
+from cordboard.proxy.quotas.pace import SharedPace
 from cordboard.proxy.quotas.store import QuotaStore
 from cordboard.proxy.quotas.wiring import start_quotas
 from cordboard.proxy.recorder import Recorder
@@ -94,7 +95,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         connections=connections,
         workspaces=Workspaces(mesh.channels),
         recorder=recorder,
-        limits=limits_of(settings),
+        limits=limits_of(settings, quota_store),
         routes=backends.routes,
         sealed=start_sealing(mesh, keys),
     )
@@ -155,7 +156,7 @@ async def start(mesh: Process[ProxySettings]) -> None:
         mesh.background(job)
 
 
-def limits_of(settings: ProxySettings) -> Limits:
+def limits_of(settings: ProxySettings, store: QuotaStore) -> Limits:
     """Returns how much may run at once, and how often."""
     return Limits(
         Bulkhead("process_calls", settings.process_calls),
@@ -163,6 +164,8 @@ def limits_of(settings: ProxySettings) -> Limits:
         Bulkhead("integration_calls", settings.integration_calls),
         Pace("workspace_rate", settings.workspace_rate),
         Pace("caller_rate", settings.caller_rate),
+        SharedPace("workspace_rate", settings.workspace_rate, store),
+        SharedPace("caller_rate", settings.caller_rate, store),
     )
 
 

@@ -17,6 +17,7 @@ from cordboard.proxy.credentials import Credential
 from cordboard.proxy.definitions import Definition
 from cordboard.proxy.ledger import check_key
 from cordboard.proxy.limits import Bulkhead, Pace
+from cordboard.proxy.quotas.pace import SharedPace
 from cordboard.proxy.recorder import Recorder
 from cordboard.proxy.sealed_inputs import SealedInputs
 from cordboard.proxy.snapshot import Definitions, Flags
@@ -28,13 +29,15 @@ from cordboard.proxy.workspaces import About, Workspaces, context_of
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may run at once in this process, and how often."""
+    """How much may run at once in this process, and how often: here, and over all replicas."""
 
     process: Bulkhead
     workspace: Bulkhead
     integration: Bulkhead
     workspace_pace: Pace
     caller_pace: Pace
+    workspace_shared: SharedPace
+    caller_shared: SharedPace
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,14 @@ class Admission:
     async def resolved(self, call: Call, switch: str) -> tuple[Definition, Lease]:
         """Returns the version and the credential that a call uses.
 
-        `switch` is what flags name the action. Raises NotFound, SwitchedOff, ReconnectRequired, DependencyUnavailable.
+        `switch` is what flags name the action. Raises LimitExceeded, NotFound, SwitchedOff, ReconnectRequired, and
+        DependencyUnavailable.
         """
-        call.stages.enter(RESOLVE)
         order, caller = call.order, call.order.caller
+        if not order.background:
+            await self.limits.workspace_shared.take(order.workspace, "", f"workspaces/{order.workspace}")
+            await self.limits.caller_shared.take(order.workspace, caller.actor, caller.actor)
+        call.stages.enter(RESOLVE)
         lease = await self._lease(call)
         call.integration = lease.integration
         context = await self._context(call, lease)

@@ -34,10 +34,16 @@ class ProxySettings(Settings):
         256, ge=2, description="calls at once in this process, batches and jobs half of them at most"
     )
     workspace_rate: int = Field(
-        2000, ge=1, le=1_000_000, description="calls of one workspace in a second; more get RESOURCE_EXHAUSTED"
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="calls of one workspace in a second, over all replicas; more get RESOURCE_EXHAUSTED",
     )
     caller_rate: int = Field(
-        1000, ge=1, le=1_000_000, description="calls of one caller in a second; more get RESOURCE_EXHAUSTED"
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="calls of one caller in a second, over all replicas; more get RESOURCE_EXHAUSTED",
     )
     workspace_calls: int = Field(256, ge=1, description="calls of one workspace at once; more get RESOURCE_EXHAUSTED")
     integration_calls: int = Field(128, ge=1, description="calls of one workspace to one integration at once")
