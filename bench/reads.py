@@ -1,4 +1,4 @@
-"""Each service's main read, called at the service itself, against a bare echo of the same sizes."""
+"""Each service's main read, called at the service itself, against a bare echo of the same sizes and headers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def _round(
         call = partial(getattr(read.stub(direct), read.name), read.request, metadata=metadata, timeout=10)
         payload = echo.request_of(read.request.ByteSize(), (await call()).ByteSize())
         method = bare.unary_unary(echo.METHOD, BytesValue.SerializeToString, BytesValue.FromString)
-        turns = [(f"echo for {read.name}", partial(method, payload, timeout=10)), (read.name, call)]
+        turns = [(f"echo for {read.name}", partial(method, payload, metadata=metadata, timeout=10)), (read.name, call)]
         rates = {}
         for name, each in turns if echo_first else reversed(turns):
             await load.idle(startup.servers(mesh))

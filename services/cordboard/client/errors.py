@@ -145,8 +145,15 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[CordboardError]]] = {
 }
 
 
+# What the library says in place of the status, where a call was over before all of its requests were sent. A service
+# that fails says in its answer what failed.
+_OVER: Final = "Internal error from Core"
+
+
 def from_rpc(error: grpc.aio.AioRpcError) -> CordboardError:
     """Returns the error of a failed call."""
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == _OVER:
+        return Unavailable("the call was over before its requests were sent", code=grpc.StatusCode.UNAVAILABLE)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
     retry_after: float | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Event, ReadableSpan
 
 # Attributes that are kept encoded: methods, codes and names come again and again.
-MOST_KEPT: Final = 4096
+MOST_KEPT: Final = 1024
 LONGEST_KEPT: Final = 200
 _KINDS: Final = {
     SpanKind.INTERNAL: Span.SPAN_KIND_INTERNAL,
