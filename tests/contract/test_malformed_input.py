@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from google.protobuf import message_factory
 from google.protobuf.struct_pb2 import Value
 
 import tests.contract.services as contract
+from cordboard.client import AlreadyExists
 from cordboard.common.v1 import options_pb2
 from cordboard.core.access import role_name
 from cordboard.core.paging import Paging
@@ -67,7 +69,9 @@ def tokens(desk: Desk) -> dict[str, str]:
 
 async def prepare(desk: Desk) -> dict[str, str]:
     """Makes the workspace `fuzz` with its connection, and the flag `fuzz`; returns the tokens to come with."""
-    await desk.tenant(WORKSPACE)
+    # Another module of the same run may have made it.
+    with contextlib.suppress(AlreadyExists):
+        await desk.tenant(WORKSPACE)
     async with desk.mesh.operator() as operator:
         variants = {"on": Value(bool_value=True)}
         await operator.flags.PutFlag(

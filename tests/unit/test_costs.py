@@ -44,10 +44,12 @@ def test_what_tests_cost_is_told(processes: str, tmp_path: Path) -> None:
     (tmp_path / "test_dear.py").write_text(TESTS)
     (tmp_path / "test_cheap.py").write_text("def test_it():\n    pass\n")
     raw = tmp_path / "raw"
+    # What the run that this is part of says to its own processes is not meant for this one.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.costs", "-p", "no:cacheprovider", "-n", processes],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "CORDBOARD_TEST_COSTS": str(raw)},
+        env={**outside, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "CORDBOARD_TEST_COSTS": str(raw)},
         capture_output=True,
         text=True,
         check=False,
