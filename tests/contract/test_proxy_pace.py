@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -16,6 +17,7 @@ from cordboard.core.database import Database
 from cordboard.core.errors import LimitExceeded
 from cordboard.local.certificates import Identities
 from cordboard.proxy.quotas import pace as pace_module
+from cordboard.proxy.quotas.bucket import Bucket
 from cordboard.proxy.quotas.pace import SharedPace
 from cordboard.proxy.quotas.store import QuotaStore
 from cordboard.proxy.quotas.use import QuotaUses
@@ -26,6 +28,20 @@ from tests.unit.proxy.running import a_mesh, a_proxy, execute, is_ready, refusal
 
 LIMIT = 100
 NOWHERE = "postgresql+asyncpg://nobody:x@127.0.0.1:1/none"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The buckets that the database was asked for, in order."""
+    buckets: list[str] = []
+    real = QuotaStore.take
+
+    async def counted(self: QuotaStore, bucket: Bucket, **named: Any) -> Any:
+        buckets.append(bucket.key)
+        return await real(self, bucket, **named)
+
+    monkeypatch.setattr(QuotaStore, "take", counted)
+    return buckets
 
 
 @pytest.fixture
@@ -61,43 +77,25 @@ async def test_two_replicas_let_through_what_the_limit_says_together(url: str, m
     assert apart >= 1.8 * LIMIT
 
 
-async def test_who_calls_little_costs_the_database_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
-    real = QuotaStore.take
-
-    async def counted(self: QuotaStore, *args: object, **named: object) -> object:
-        nonlocal asked
-        asked += 1
-        return await real(self, *args, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(QuotaStore, "take", counted)
+async def test_who_calls_little_costs_the_database_nothing(url: str, asked: list[str]) -> None:
     async with paces(url, 2000, 1) as (pace,):
         for _ in range(50):
             await pace.take("acme", "", "workspaces/acme")
-        assert asked == 0
+        assert len(asked) == 0
         for _ in range(510):
             await pace.take("acme", "", "workspaces/acme")
-        assert 1 <= asked <= 11
+        assert 1 <= len(asked) <= 11
         # Another workspace, and another caller, owe nothing of it.
         for number in range(50):
             await pace.take("globex", f"one {number}", "globex")
-        assert asked <= 11
+        assert len(asked) <= 11
 
 
-async def test_without_the_database_calls_go_and_it_is_not_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
-    real = QuotaStore.take
-
-    async def counted(self: QuotaStore, *args: object, **named: object) -> object:
-        nonlocal asked
-        asked += 1
-        return await real(self, *args, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(QuotaStore, "take", counted)
+async def test_without_the_database_calls_go_and_it_is_not_asked_each_time(asked: list[str]) -> None:
     async with paces(NOWHERE, LIMIT, 1) as (pace,):
         for _ in range(50):
             await pace.take("acme", "", "workspaces/acme")
-    assert asked == 1
+    assert len(asked) == 1
 
 
 async def test_what_is_counted_of_callers_is_no_vendors_limit_and_goes_with_the_others(url: str) -> None:

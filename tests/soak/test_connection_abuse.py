@@ -57,9 +57,12 @@ class Attack:
     more: dict[str, str] = field(default_factory=dict)
 
 
-AT_ENVOY: Final = (
+HANDSHAKES: Final = (
     Attack("silent", 100, 5, "no byte of TLS"),
     Attack("half_a_hello", 50, 5, "half a handshake, 1 byte/5 s"),
+)
+AT_ENVOY: Final = (
+    *HANDSHAKES,
     Attack("slow_headers_1", 100, 10, "headers of HTTP/1.1, 1 byte/5 s", more={"protocol": HTTP_1}),
     Attack("slow_headers_2", 100, 10, "headers of HTTP/2, 1 byte/5 s"),
     Attack("slow_body_1", 100, 60, "body of HTTP/1.1, 1 byte/5 s", more={"protocol": HTTP_1}),
@@ -85,8 +88,7 @@ FLOODS: Final = frozenset(each.kind for each in AT_ENVOY[-7:])
 
 # With a certificate of the mesh, but for those that get no further than the handshake.
 AT_A_SERVICE: Final = (
-    Attack("silent", 100, 5, "no byte of TLS"),
-    Attack("half_a_hello", 50, 5, "half a handshake, 1 byte/5 s"),
+    *HANDSHAKES,
     Attack("no_preface", 50, NO_TIME, "no certificate", more={"identity": ""}),
     Attack("no_preface", 100, 5, "no preface"),
     # It is asked whether it is there after a minute, and has ten seconds to say so.
@@ -100,8 +102,7 @@ AT_A_SERVICE: Final = (
     Attack("settings", 1_000_000, NO_TIME, "SETTINGS", endless=True),
 )
 AT_FORWARD: Final = (
-    Attack("silent", 100, 5, "no byte of TLS"),
-    Attack("half_a_hello", 50, 5, "half a handshake, 1 byte/5 s"),
+    *HANDSHAKES,
     Attack("no_preface", 50, NO_TIME, "no certificate", more={"identity": ""}),
     Attack("no_preface", 100, 75, "no request"),
     Attack("slow_headers_1", 100, 75, "headers, 1 byte/5 s"),

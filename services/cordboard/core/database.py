@@ -24,6 +24,7 @@ from cordboard.core.telemetry import statement_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from cordboard.core.measures import Histogram, Measures
 
@@ -35,6 +36,7 @@ LISTENS_SECONDS: Final = 10.0
 ASKED_SECONDS: Final = 5.0
 _SET_WORKSPACE = text("SELECT set_config('app.ws', :workspace, true)")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
+_NOW = text("SELECT now()")
 
 
 class Database:
@@ -177,6 +179,12 @@ class _Mapped:
 
 
 _mapped: Final = _Mapped()
+
+
+async def time_at(connection: AsyncConnection) -> datetime:
+    """Returns the database's time, when the transaction began: the clock of this process may be wrong."""
+    found: datetime = (await connection.execute(_NOW)).scalar_one()
+    return found
 
 
 async def notify(connection: AsyncConnection, channel: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Answer = health_pb2.HealthCheckResponse
 MAX_ECHO: Final = 200
-# Whoever has not asked for so long asks no more: Envoy asks once a second, and every two where it sends no calls.
+# Whoever has not asked for so long asks no more: Envoy asks twice a second, and every two where it sends no calls.
 ASKS_WITHIN: Final = 3.0
 # How long after the answer a call may still be on its way: one that was sent before it was read.
 ON_ITS_WAY: Final = 0.25

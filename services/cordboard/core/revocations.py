@@ -18,9 +18,10 @@ from cordboard.core.errors import CordboardError, DependencyUnavailable
 
 logger = logging.getLogger(__name__)
 
-# A sign of life comes every second; who hears none for this long asks anew, in seconds.
-# So much longer than needed what was revoked is kept: a clock that was ahead, and is set right, has forgotten nothing.
+# So many seconds longer than needed what was revoked is kept: a clock that was ahead, and is set right, has forgotten
+# nothing.
 CLOCK_MAY_BE_WRONG: Final = 86_400.0
+# A sign of life comes every second; who hears none for this long asks anew, in seconds.
 SILENCE: Final = 3.0
 AGAIN_AFTER: Final = 0.5
 # A service that has just started waits this long for the list, and lets nobody in without one.

@@ -28,7 +28,7 @@ def watch(measures: Measures) -> None:
     measures.gauge("process.uptime", "s", (), lambda: [Reading((), time.monotonic() - began)])
     measures.gauge("cordboard.tasks", "{task}", (), lambda: [Reading((), float(len(asyncio.all_tasks())))])
     measures.gauge("process.unix.file_descriptor.count", "{file_descriptor}", (), _descriptors)
-    measures.gauge("process.thread.count", "{thread}", (), _threads)
+    measures.gauge("process.thread.count", "{thread}", (), lambda: _entries("task"))
     measures.gauge("process.memory.usage", "By", (), _memory)
 
 
@@ -45,16 +45,13 @@ def watch_connections(measures: Measures, database: Database) -> None:
 
 
 def _descriptors() -> list[Reading]:
-    try:
-        # The listing has a descriptor of its own while it is read.
-        return [Reading((), float(sum(1 for _ in (_OWN / "fd").iterdir()) - 1))]
-    except OSError:
-        return []
+    # The listing has a descriptor of its own while it is read.
+    return [Reading((), each.value - 1) for each in _entries("fd")]
 
 
-def _threads() -> list[Reading]:
+def _entries(folder: str) -> list[Reading]:
     try:
-        return [Reading((), float(sum(1 for _ in (_OWN / "task").iterdir())))]
+        return [Reading((), float(sum(1 for _ in (_OWN / folder).iterdir())))]
     except OSError:
         return []
 

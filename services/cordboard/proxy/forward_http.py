@@ -38,7 +38,7 @@ ERROR_HEADER: Final = "x-cordboard-error"
 ROLES: Final = frozenset({"member", "workspace-admin", "operator"})
 GATEWAY: Final = "envoy"
 LOOK_EVERY: Final = 1.0
-# Envoy asks after the health once a second, and lets go of its connections when it hears of an end.
+# Envoy asks after the health twice a second, and lets go of its connections when it hears of an end.
 NOTICED_WITHIN: Final = 2.5
 # Who is in the mesh and says nothing, or says it slowly, keeps no connection: Envoy lets go of an idle one after 30 s.
 HANDSHAKE_SECONDS: Final = 5.0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from cordboard.core.errors import InvalidFields
 from cordboard.telemetry.spans import NANOS
 
-DEFAULT_WINDOW: Final = timedelta(hours=1)
-DEFAULT_WINDOW_NS: Final = int(DEFAULT_WINDOW.total_seconds()) * NANOS
+DEFAULT_WINDOW_NS: Final = 3600 * NANOS
 LATEST: Final = (1 << 63) - 1
 """The last nanosecond since 1970 that the database can say."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cordboard.core.database import notify
+from cordboard.core.database import notify, time_at
 from cordboard.proxy.events.event import Event
 from cordboard.proxy.events.store import CHANNEL, counter_table, event_table, metadata
 from cordboard.proxy.events.subscription import DEAD, LEASED, PULL, WAITING, Handed, Lost, Progress, Subscription
@@ -115,7 +115,7 @@ class DeliveryStore:
             found = await _locked(connection, workspace, subscription_id)
             if found is None:
                 return None
-            if found.resume_time is not None and found.resume_time > await _now(connection):
+            if found.resume_time is not None and found.resume_time > await time_at(connection):
                 return []
             await _release_late(connection, found)
             await _look(connection, found)
@@ -249,10 +249,6 @@ async def _locked(
 async def _last(connection: AsyncConnection, workspace: str) -> int:
     query = sa.select(counter_table.c.last).where(counter_table.c.workspace_id == workspace)
     return int((await connection.execute(query)).scalar_one_or_none() or 0)
-
-
-async def _now(connection: AsyncConnection) -> datetime:
-    return (await connection.execute(sa.select(sa.func.now()))).scalar_one()
 
 
 async def _release_late(connection: AsyncConnection, found: Subscription) -> None:

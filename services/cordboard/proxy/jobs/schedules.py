@@ -15,6 +15,7 @@ from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 from sqlalchemy.dialects.postgresql import insert
 
 from cordboard.core.audit import Entry
+from cordboard.core.database import time_at
 from cordboard.core.errors import AlreadyExists, CordboardError, InvalidFields, NotFound
 from cordboard.proxy.jobs.job import SCHEDULE_INPUT, Schedule, from_caller, to_caller
 from cordboard.proxy.jobs.jobs import Jobs, Wish, check_wish, visible
@@ -23,8 +24,6 @@ from cordboard.proxy.jobs.tables import columns_of
 from cordboard.proxy.sealing import SealingKeys, Unreadable
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from cordboard.core.audit import Journal
     from cordboard.core.caller import Caller
     from cordboard.core.database import Database
@@ -53,24 +52,24 @@ class Schedules:
         following(cron, zone, datetime.now(UTC))
         await self._jobs.check(wish, remaining)
         key = await self._keys.current(wish.workspace)
-        made = Schedule(
-            workspace_id=wish.workspace,
-            id=schedule_id,
-            connection=wish.connection,
-            action=wish.action,
-            environment=wish.caller.environment,
-            ordering_key=wish.ordering_key or f"schedule-{schedule_id}",
-            cron=cron,
-            time_zone=zone,
-            input=key.seal(SCHEDULE_INPUT, schedule_id, orjson.dumps(wish.given)),
-            submitter=from_caller(wish.caller),
-            priority=wish.priority,
-            next_time=datetime.now(UTC),
-            create_time=datetime.now(UTC),
-        )
+        sealed = key.seal(SCHEDULE_INPUT, schedule_id, orjson.dumps(wish.given))
         async with self._database.workspace(wish.workspace) as connection:
-            now = await _now(connection)
-            made = replace(made, next_time=following(cron, zone, now), create_time=now)
+            now = await time_at(connection)
+            made = Schedule(
+                workspace_id=wish.workspace,
+                id=schedule_id,
+                connection=wish.connection,
+                action=wish.action,
+                environment=wish.caller.environment,
+                ordering_key=wish.ordering_key or f"schedule-{schedule_id}",
+                cron=cron,
+                time_zone=zone,
+                input=sealed,
+                submitter=from_caller(wish.caller),
+                priority=wish.priority,
+                next_time=following(cron, zone, now),
+                create_time=now,
+            )
             values = {each.name: getattr(made, each.name) for each in fields(Schedule)}
             statement = insert(_table).values(**values).on_conflict_do_nothing()
             if (await connection.execute(statement)).rowcount == 0:
@@ -108,7 +107,7 @@ class Schedules:
         verb = "pause" if paused else "resume"
         async with self._database.workspace(workspace) as connection:
             if not paused:
-                changes["next_time"] = following(found.cron, found.time_zone, await _now(connection))
+                changes["next_time"] = following(found.cron, found.time_zone, await time_at(connection))
             await connection.execute(sa.update(_table).where(_at(workspace, schedule_id)).values(**changes))
             entry = Entry(f"proxy.schedule.{verb}", found.name, workspace=workspace)
             await self._journal.append(connection, entry)
@@ -159,7 +158,7 @@ class Schedules:
         job = await self._jobs.made(wish)
         async with self._database.workspace(schedule.workspace_id) as connection:
             # Times that were missed are one job: whoever slept for a night does not want a hundred at once.
-            upcoming = following(schedule.cron, schedule.time_zone, await _now(connection))
+            upcoming = following(schedule.cron, schedule.time_zone, await time_at(connection))
             still = sa.and_(_at(schedule.workspace_id, schedule.id), _table.c.next_time == schedule.next_time)
             statement = sa.update(_table).where(still, sa.not_(_table.c.paused))
             moved = await connection.execute(statement.values(next_time=upcoming, last_job=job.id))
@@ -170,12 +169,6 @@ class Schedules:
         async with self._database.workspace(schedule.workspace_id) as connection:
             here = _at(schedule.workspace_id, schedule.id)
             await connection.execute(sa.update(_table).where(here).values(**changes))
-
-
-async def _now(connection: AsyncConnection) -> datetime:
-    """Returns the database's time: the clock of this process may be wrong, and its times would come twice or never."""
-    found: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-    return found
 
 
 def following(cron: str, zone: str, after: datetime) -> datetime:
